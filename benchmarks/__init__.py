@@ -1,6 +1,6 @@
-"""Benchmarks: ratios against a named peer in one run. `python -m benchmarks [NAME ...]` runs them.
+"""Benchmarks that compare with named peers in one run: `python -m benchmarks [NAME ...]`.
 
-Each module `NAME.py` here has `main() -> None`, prints its table and writes
+Each module `NAME.py` has `main() -> None`, prints its table and writes
 `benchmarks/results/NAME.json` through `record`.
 """
 
@@ -21,15 +21,17 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def live_server(log: Path, *options: str) -> LiveServer:
-    """A server with two workers, not yet started; no setting of this process reaches it."""
+    """Return a server with two workers, not yet started, that ignores the settings of this
+    process."""
     environment = {**without_settings(), "REWARD_SCORER_MODULES": "benchmarks"}
     return LiveServer(log, "--workers", "2", *options, environment=environment, cwd=ROOT)
 
 
 def older_server(checkout: Path, log: Path, *options: str) -> LiveServer:
-    """The server of an older checkout, not yet started; with two workers and none of our settings.
+    """Return the server of an older checkout, not yet started, with two workers and default
+    settings.
 
-    Before the packages had one name in common they were imported from the top of the checkout.
+    Older checkouts have top-level packages instead of `touchstone_rewards`.
     """
     named = (checkout / "src" / "touchstone_rewards").is_dir()
     source = checkout / "src" if named else checkout
@@ -42,13 +44,20 @@ def older_server(checkout: Path, log: Path, *options: str) -> LiveServer:
     return LiveServer(log, "--workers", "2", *options, **about)
 
 
+def processor_s(pid: int) -> float:
+    """Seconds of processor that the threads of a process have used: to the nanosecond, where
+    `cpu_times` counts in hundredths."""
+    stats = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(each.read_text().split()[0]) for each in stats) / 1e9
+
+
 def record(
     name: str, rows: Sequence[dict[str, Any]], *, path: Path | None = None, **about: Any
 ) -> Path:
-    """Write what a benchmark found, into `results/NAME.json` or `path`.
+    """Write the results of a benchmark into `results/NAME.json` or `path`.
 
-    Each row says `what`, `ours`, `peer`, `ratio` and, where one is known, the `floor`; units stand
-    in `what` or in further keys. `about` holds what is true of the whole run.
+    Each row has `what`, `ours`, `peer`, `ratio` and, if known, `floor`; units are in `what` or in
+    further keys. `about` holds facts about the whole run.
     """
     path = path or RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +68,7 @@ def record(
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Describe the machine on which the benchmark runs."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""Runs the benchmarks named on the command line, or one after the other all but the long ones."""
+"""Run the benchmarks named on the command line; by default all but the long ones, one by one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-# Run only when they are named: one needs a GPU, one the trainers' environments, one an older
-# checkout, the others take half an hour or more.
+# Run only if named: these need a GPU, the trainers' environments, an older checkout, or half an
+# hour or more.
 LONG = frozenset(
     {
         "soak",
@@ -20,6 +20,7 @@ LONG = frozenset(
         "real_grpo",
         "story_learning",
         "why",
+        "sizes",
     }
 )
 
@@ -28,7 +29,7 @@ def main(names: list[str]) -> int:
     known = sorted(p.stem for p in Path(__file__).parent.glob("*.py") if not p.stem.startswith("_"))
     unknown = [name for name in names if name not in known]
     if unknown:
-        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        print(f"no benchmark {', '.join(unknown)}; known are {', '.join(known)}", file=sys.stderr)
         return 2
     for name in names or [name for name in known if name not in LONG]:
         print(f"== {name}", flush=True)

@@ -1,10 +1,11 @@
-"""Batteries of others and our own audit over several graders, for `benchmarks.audit`.
+"""Run test batteries of other projects and our own audit over several graders, for
+`benchmarks.audit`.
 
     python -m benchmarks._audit_batteries OUTPUT
 
-Run by the Python of the environment `audit` of tests/contract/environments/make.sh, whose packages
-the batteries and the graders are. All graders are profiles of one server, so that each battery and
-the audit ask every grader the same way. Writes OUTPUT, JSON.
+Runs in the environment `audit` of tests/contract/environments/make.sh, which has the packages of
+the batteries and graders. All graders are profiles of one server, so that every battery and the
+audit call them in the same way. The results are written to OUTPUT as JSON.
 """
 
 from __future__ import annotations
@@ -32,10 +33,9 @@ from benchmarks import live_server
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 SOURCES = {"MATH-500": ("math500.jsonl", "HuggingFaceH4/MATH-500"),
            "GSM8K": ("gsm8k_test.jsonl", "openai/gsm8k")}  # fmt: skip
-ROWS, TASKS = 8, 4  # of each data set for our audit, and for the batteries that take rows
+ROWS, TASKS = 8, 4  # rows of each dataset for our audit; tasks for the batteries that take rows
 VERL = "verl:verl.utils.reward_score"
-# Each grader by one line of a profile; the package that it needs, and its checkout where it is none
-# of the registry's.
+# Grader -> its profile, the package that it needs, and its checkout if it is not on a registry.
 GRADERS: dict[str, tuple[dict[str, Any], str, str]] = {
     "math": ({"scorer": "math"}, "", ""),
     "Math-Verify": ({"scorer": "benchmarks._audit_graders:math_verify"}, "math_verify", ""),
@@ -57,11 +57,11 @@ Found = dict[str, Any]
 
 
 class NotScored(Exception):
-    """The grader gave no reward: it failed, or it left the case out."""
+    """The grader gave no reward: it failed or skipped the case."""
 
 
 def rows_of(name: str) -> list[Found]:
-    """Rows of a data set with their short answers, spread over the file."""
+    """Return evenly spaced rows of a dataset with their short answers."""
     file, source = SOURCES[name]
     lines = (DATA / file).read_text(encoding="utf-8").splitlines()
     read = [json.loads(line) for line in lines[:: len(lines) // ROWS][:ROWS]]
@@ -70,18 +70,18 @@ def rows_of(name: str) -> list[Found]:
 
 
 def row(question: str, truth: str, source: str) -> Found:
-    """One row with what the graders read of it: TRL's wants its solution as LaTeX."""
+    """Return a row with all fields that the graders read; TRL's solution must be LaTeX."""
     return {"question": question, "ground_truth": truth, "solution": f"${truth}$",
             "data_source": source}  # fmt: skip
 
 
 def grade_by(client: httpx2.Client, profile: str) -> Grade:
-    """A function as the batteries take them: of a response, a ground truth and a prompt."""
+    """Return a grading function for the batteries: response, ground truth and prompt to reward."""
 
     def grade(response: Any, truth: Any, prompt: str = "") -> float:
         return known(json.dumps(response), str(truth), prompt)
 
-    @functools.cache  # two of the batteries have the same cases
+    @functools.cache  # two of the batteries share cases
     def known(response: str, truth: str, prompt: str) -> float:
         asked = row(prompt, truth, SOURCES["MATH-500"][1])
         sample = {"id": "1", "response": json.loads(response), "prompt": prompt,
@@ -96,7 +96,7 @@ def grade_by(client: httpx2.Client, profile: str) -> Grade:
 
 
 def corpus(package: str, grade: Grade) -> Found:
-    """`rewardlint` and `reward_doctor`: cases with the verdict that each should get."""
+    """Run `rewardlint` or `reward_doctor`: cases with expected verdicts."""
     audit = import_module(package).audit
 
     def judged(completion: str, reference: str, prompt: str) -> float:
@@ -114,7 +114,7 @@ def corpus(package: str, grade: Grade) -> Found:
 
 
 def rewardprobe(grade: Grade) -> Found:
-    """Probes of one function over rows; those that found something."""
+    """Run `rewardprobe` on one function over rows; report the probes with findings."""
     tasks = [{"prompt": each["question"], "answer": each["ground_truth"]}
              for each in rows_of("GSM8K")[:TASKS]]  # fmt: skip
 
@@ -128,7 +128,7 @@ def rewardprobe(grade: Grade) -> Found:
 
 
 def gradecheck(grade: Grade) -> Found:
-    """Texts without content, tried on each row as an environment of verifiers would be."""
+    """Run `gradecheck`: responses without content, tried on each row of a verifiers environment."""
     from gradecheck import completion_attacks, verifiers_env  # pyright: ignore
 
     def judged(completion: str, answer: str, question: str) -> float:
@@ -154,7 +154,7 @@ BATTERIES: dict[str, Callable[[Grade], Found]] = {
 
 
 def audited(url: str, profile: str, data: str, folder: Path) -> Found:
-    """What our own audit finds: free rewards, refused right answers, and what was not scored."""
+    """Run our own audit: free rewards, refused right answers, and unscored cases."""
     output = folder / f"{profile} {data}"
     rows = output.with_suffix(".jsonl")
     rows.write_text("".join(json.dumps(each) + "\n" for each in rows_of(data)), encoding="utf-8")
@@ -180,7 +180,7 @@ def audited(url: str, profile: str, data: str, folder: Path) -> Found:
 
 
 def summed(shares: list[Found]) -> Found:
-    """So many of so many, over several counts."""
+    """Add up several counts of the form "count of total"."""
     return {name: sum(each[name] for each in shares) for name in ("count", "of")}
 
 
@@ -200,7 +200,7 @@ def main(output: Path) -> None:
         for name, line in graders.items():
             (profiles / f"grader {name}.yaml").write_text(yaml.safe_dump({"scorers": {"it": line}}))
         modules = "benchmarks,trl,verl"
-        # Of a busy machine a sample gets a part: what is asked here is not how fast a grader is.
+        # Long deadlines: the machine may be busy, and speed is not measured here.
         patient = ("--sample_deadline_s", "120", "--request_deadline_s", "3600")
         options = ("--workers", "6", "--profiles_dir", str(profiles), "--scorer_modules", modules)
         with (

@@ -1,4 +1,4 @@
-"""Graders of others as functions that a profile can name, for `benchmarks.audit`."""
+"""Graders of other projects as functions that a profile can name, for `benchmarks.audit`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any, Optional
 
 
 def math_verify(response: str, ground_truth: str) -> float:
-    """Return 1 where Math-Verify, called as its README does, takes the response for right."""
+    """Return 1 if Math-Verify, called as in its README, accepts the response."""
     from math_verify import parse, verify  # pyright: ignore[reportMissingImports]
 
     return float(verify(parse(f"${ground_truth}$"), parse(response)))
 
 
 def open_r1_accuracy(completions: list[list[dict[str, str]]], solution: list[str]) -> Any:
-    """Return what open-r1's `accuracy_reward` returns."""
+    """Return the result of open-r1's `accuracy_reward`."""
     return _open_r1()(completions, solution)
 
 
 @functools.cache
 def _open_r1() -> Callable[..., Any]:
-    """That function out of the file of a checkout, without what the file imports for others: an
-    older TRL, sandboxes."""
+    """Load that function from a checkout's file, without the file's other imports (an older TRL,
+    sandboxes)."""
     import latex2sympy2_extended  # pyright: ignore[reportMissingImports]
     import math_verify  # pyright: ignore[reportMissingImports]
 

@@ -1,9 +1,9 @@
-"""The peers of the batching benchmark, each serving `{"text": "…"}` -> `{"score": 1.2}` over HTTP.
+"""The peers of the batching benchmark; each serves `{"text": "…"}` -> `{"score": 1.2}` over HTTP.
 
-Run by the interpreter of a virtual environment that has them:
-`python _batching_peers.py KIND MODEL_FOLDER DTYPE PORT`. KIND is litserve, ray, fastapi or
-serve_rm; MODEL_FOLDER "noop" has no model at all. All run one torch thread over the same weights,
-padded to the longest of a batch, as their documentation has it.
+Run by the Python of an environment that has them: `python _batching_peers.py KIND MODEL_FOLDER
+DTYPE PORT`. KIND is litserve, ray, fastapi or serve_rm; MODEL_FOLDER "noop" means no model. All use
+one torch thread and the same weights, and pad to the longest text of a batch, as their
+documentation recommends.
 """
 
 import os
@@ -20,7 +20,7 @@ BATCH, WAIT_S = 32, 0.005
 
 
 def make_predict(folder: str, dtype: str) -> Any:
-    """A function from texts to scores."""
+    """Return a function from texts to scores."""
     if folder == "noop":
         return lambda texts: [float(len(text)) for text in texts]
     import torch
@@ -51,12 +51,12 @@ def serve_litserve(folder: str, dtype: str, port: int) -> None:
     server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="error")
 
 
-# Pickled into its worker process.
+# At module level: it is pickled into its worker process.
 class LitScores(litserve.LitAPI if litserve else object):  # pyright: ignore[reportGeneralTypeIssues]
     def setup(self, device: str) -> None:
         self.predict_scores = make_predict(*sys.argv[2:4])
 
-    def decode_request(self, request):  # litserve reads annotations: none means the body
+    def decode_request(self, request):  # litserve reads annotations; without one it passes the body
         return request["text"]
 
     def predict(self, texts):
@@ -98,7 +98,8 @@ def serve_ray(folder: str, dtype: str, port: int) -> None:
 
 
 def serve_fastapi(folder: str, dtype: str, port: int, *, blocking: bool) -> None:
-    """One forward a request: in a thread pool, or, as OpenRLHF's serve_rm, in the event loop."""
+    """Run one forward pass per request: in a thread pool or, like OpenRLHF's serve_rm, in the event
+    loop."""
     import uvicorn
     from fastapi import FastAPI, Request
     from fastapi.responses import JSONResponse

@@ -1,4 +1,4 @@
-"""llama.cpp's server with SmolLM2, in the environment that `tests/engines/make.sh` makes."""
+"""llama.cpp's server with SmolLM2, in the environment made by `tests/engines/make.sh`."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ PATIENCE_S = 600.0
 
 
 class EngineMissing(Exception):
-    """The environment of the engine is not there; the message says how to make it."""
+    """The engine's environment is missing; the message says how to make it."""
 
 
 class LlamaServer:
-    """A process of its own. `url`: of its API; the port stays when it is started again."""
+    """The engine as a separate process. `url` is that of its API; a restart keeps the port."""
 
     def __init__(self, log: Path, threads: int = 1, slots: int = 2) -> None:
         default = Path(tempfile.gettempdir()) / "touchstone_engines"
         self.folder = Path(os.environ.get("TOUCHSTONE_ENGINES", default)) / "llamacpp"
         if not (self.folder / ".made_with").is_file():
-            raise EngineMissing(f"no environment {self.folder}: make it by tests/engines/make.sh")
+            raise EngineMissing(f"no environment {self.folder}: make it with tests/engines/make.sh")
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             self.port = found.getsockname()[1]
@@ -45,16 +45,16 @@ class LlamaServer:
 
     @property
     def version(self) -> str:
-        """The engine's package and version, as it was installed."""
+        """Return the installed package and version of the engine."""
         made_with = (self.folder / ".made_with").read_text()
         return made_with.split()[0]
 
     def start(self) -> LlamaServer:
-        """Start it and wait until it answers.
+        """Start the engine and wait until it answers.
 
         Raises:
-            RuntimeError: it ended instead, with what it said.
-            TimeoutError: it never answered.
+            RuntimeError: it exited; the message has the end of its log.
+            TimeoutError: it did not answer in time.
         """
         with self.log.open("ab") as log:
             words = [str(self.folder / "bin" / "python"), str(SERVER), *self.words]
@@ -72,7 +72,7 @@ class LlamaServer:
         raise TimeoutError("the engine never answered")
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the engine as a crash would."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
@@ -80,10 +80,10 @@ class LlamaServer:
 
 @contextmanager
 def llama_server(log: Path, threads: int = 1, slots: int = 2) -> Iterator[LlamaServer]:
-    """A server that answers; it is ended afterwards.
+    """Yield a running engine, and stop it afterwards.
 
     Raises:
-        EngineMissing: its environment is not there.
+        EngineMissing: its environment is missing.
     """
     server = LlamaServer(log, threads, slots)
     try:

@@ -1,10 +1,10 @@
-"""An endpoint of judges that takes its time, and a gateway before it as one would write it.
+"""A slow judge endpoint, and the gateway in front of it that one would write by hand.
 
 `python -m benchmarks._gateway_peers upstream PORT` answers every chat completion with a verdict
-after 0.3 s, one to the model `hangs` never. It notes how long it had each call, by the number in
-`It is 12.`, and `GET /taken` tells and forgets that. `… fastapi PORT UPSTREAM_URL` has our wire's
-samples judged there by one httpx2 client, 256 at a time. LiteLLM's proxy, which takes the calls one
-by one, runs in an environment of its own.
+after 0.3 s, and calls for the model `hangs` never. It records how long it held each call, by the
+number in `It is 12.`; `GET /taken` returns and clears the records. `… fastapi PORT UPSTREAM_URL`
+judges the samples of our wire format there with one httpx2 client, 256 at a time. LiteLLM's proxy,
+which takes calls one by one, runs in its own environment.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def answer_of(body: bytes) -> bytes:
 
 
 ANSWER = answer_of(_BODY)
-# The seconds from a call's last byte to its answer, by its number: of all connections.
+# Seconds from a call's last byte to its answer, by its number, over all connections.
 taken_s: dict[int, float] = {}
 
 
 class Upstream(asyncio.Protocol):
-    """One connection to an endpoint; it keeps the connection and answers after a while."""
+    """One kept-alive connection to the endpoint, answered after a delay."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -56,7 +56,7 @@ class Upstream(asyncio.Protocol):
             self.transport.write(answer_of(json.dumps(taken_s).encode()))
             taken_s.clear()
             return
-        if head.startswith(b"GET "):  # LiteLLM asks for a list of models, and does without
+        if head.startswith(b"GET "):  # LiteLLM asks for a list of models, and works without it
             self.transport.close()
             return
         if not separator or len(body) < int(head.lower().split(b"content-length: ")[1].split()[0]):
@@ -90,7 +90,7 @@ class Request(BaseModel):
 
 
 def gateway(url: str) -> FastAPI:
-    """Return a handler that judges each sample by one call."""
+    """Return a handler that judges each sample with one call."""
     app = FastAPI()
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     client = httpx2.AsyncClient(timeout=None, limits=limits, trust_env=False)
@@ -111,7 +111,7 @@ def gateway(url: str) -> FastAPI:
     return app
 
 
-# What LiteLLM would ask other hosts for, and that it may serve without a key on loopback.
+# Stop LiteLLM from contacting other hosts, and allow it to serve on loopback without a key.
 LITELLM_SETTINGS = {
     "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
@@ -121,7 +121,8 @@ LITELLM_SETTINGS = {
 
 
 def litellm_command(environment: Path, folder: Path, port: int, upstream: int) -> list[str]:
-    """Return what starts LiteLLM's proxy before the endpoint; its config goes into the folder."""
+    """Write LiteLLM's config, and return the command that starts its proxy in front of the
+    endpoint."""
     about = {
         "model": "openai/m",
         "api_base": f"http://127.0.0.1:{upstream}/v1",

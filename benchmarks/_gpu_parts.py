@@ -1,7 +1,7 @@
 """The parts of `gpu_minutes`: each measures one thing on the device and yields its rows.
 
-Weights are random in the shapes of real models, which costs what the real ones cost. Both sides of
-a ratio run the same weights and dtype. `dry` is the same at sizes for a CPU.
+Weights are random but have the shapes of real models, so they cost the same. Both sides of a ratio
+use the same weights and dtype. `dry` uses sizes for a CPU.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from touchstone_rewards.reward_server.models.vector_cache import VectorCache
 from touchstone_rewards.trainer.toy.tiny_model import train_tokenizer
 
 Rows = Iterator[dict[str, Any]]
-BATCH_TOKENS = (4096, 32_768)  # the server's default, and what a large device has room for
+BATCH_TOKENS = (4096, 32_768)  # the server's default, and a budget for large devices
 FIFO_BATCH, ROUNDS = 32, 3
-# Operations a weight and token of a GRPO update: 2 to generate, 2 and 4 to train on it.
+# Operations per weight and token of a GRPO update: 2 to generate, 2 and 4 to train.
 GRPO_OPERATIONS = 8
 
 
 class Shape(NamedTuple):
-    """The sizes of a Qwen2."""
+    """The sizes of a Qwen2 model."""
 
     hidden: int
     inner: int
@@ -60,7 +60,7 @@ DRY_SHAPE = Shape(64, 128, 2, 4, 2, 1024)
 
 
 def gpu_tests(dry: bool) -> Rows:
-    """Run every test marked `gpu`; on a CPU they are found and skipped."""
+    """Run every test marked `gpu`; on a CPU the tests are collected and skipped."""
     report = ROOT / "runs" / "gpu_minutes_tests.xml"
     report.parent.mkdir(exist_ok=True)
     words = ["-q", "-n", "0", "-m", "gpu", f"--junitxml={report}", "tests/reward_server/models"]
@@ -76,7 +76,8 @@ def gpu_tests(dry: bool) -> Rows:
 
 
 def reward_model(size: str, dry: bool) -> Rows:
-    """A reward model as served: packed or varlen batches, against padded FIFO batches of 32."""
+    """Measure a reward model as served (packed or varlen batches) against padded FIFO batches of
+    32."""
     device = pick_device("auto")
     model = _reward_model(DRY_SHAPE if dry else SHAPES[size], device)
     draw = random.Random(0)
@@ -87,7 +88,7 @@ def reward_model(size: str, dry: bool) -> Rows:
 
 
 def embeddings(size: str, dry: bool) -> Rows:
-    """An embedding model as served, mean pooling, texts of 16 to 256 tokens, nothing cached."""
+    """Measure an embedding model as served: mean pooling, texts of 16 to 256 tokens, no cache."""
     device = pick_device("auto")
     backbone, reader = _backbone(DRY_SHAPE if dry else SHAPES[size], device), _reader()
     cache = VectorCache("random", 0)
@@ -106,7 +107,7 @@ def embeddings(size: str, dry: bool) -> Rows:
 
 
 def grpo(vllm: bool, dry: bool) -> Rows:
-    """GRPO on SmolLM2 against a server of its own: tokens a second, MFU, the wait for rewards."""
+    """Run GRPO on SmolLM2 with its own server: tokens a second, MFU, the wait for rewards."""
     from touchstone_rewards.trainer.__main__ import main as trainer
 
     runs = ROOT / "runs" / f"gpu_minutes_grpo_{'vllm' if vllm else 'transformers'}"
@@ -139,7 +140,7 @@ def grpo(vllm: bool, dry: bool) -> Rows:
 def _grpo_rows(engine: str, runs: Path, folder: Path, weights: str) -> Rows:
     state = json.loads((runs / "trainer_state.json").read_text(encoding="utf-8"))
     steps = [each for each in state["log_history"] if each.get("step_time")]
-    # The first update warms the device up; what it made is where the count of tokens begins.
+    # The first update warms up the device; tokens are counted from its end.
     tokens = sum(b["num_tokens"] - a["num_tokens"] for a, b in pairwise(steps))
     seconds = sum(each["step_time"] for each in steps[1:])
     waits = [
@@ -161,7 +162,8 @@ def _grpo_rows(engine: str, runs: Path, folder: Path, weights: str) -> Rows:
 
 
 def _weights_of(config: dict[str, Any]) -> float:
-    """The weights of a Llama's matrices, its output layer included: what a token goes through."""
+    """Count the matrix weights of a Llama that a token passes through, including the output
+    layer."""
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     kv = hidden * config["num_key_value_heads"] / config["num_attention_heads"]
     layer = 2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * inner
@@ -169,7 +171,8 @@ def _weights_of(config: dict[str, Any]) -> float:
 
 
 def _policy(folder: Path, dry: bool) -> tuple[Path, str]:
-    """SmolLM2 where it was fetched, else random weights in its shape; dry: a tiny one."""
+    """Return SmolLM2 if it was fetched, else random weights of its shape; for dry runs a tiny
+    model."""
     fetched = fetched_folder("smollm2")
     if (fetched / FETCHED_FILE).is_file() and not dry:
         return fetched, "SmolLM2-135M-Instruct"
@@ -190,7 +193,7 @@ def _policy(folder: Path, dry: bool) -> tuple[Path, str]:
 
 
 def _backbone(shape: Shape, device: torch.device) -> Qwen2Model:
-    """Random weights, made on the device in the dtype that they are served in."""
+    """Make random weights directly on the device in the served dtype."""
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=shape.vocabulary,
@@ -227,7 +230,7 @@ def _reward_model(shape: Shape, device: torch.device) -> RewardModel:
 
 
 def _texts(lengths: list[int]) -> list[str]:
-    """Texts of about so many tokens each: the words of the tokenizer's own texts."""
+    """Make texts of about these numbers of tokens from the words of the tokenizer's own texts."""
     draw = random.Random(0)
     words = KNOWN_TEXTS[1].split()
     return [" ".join(draw.choices(words, k=length)) for length in lengths]
@@ -240,7 +243,8 @@ def _padded(model: RewardModel) -> Callable[[list[Any]], object]:
 def _served(
     name: str, model: Any, backbone: Any, prepared: list[Any], padded: Callable[[Any], Any]
 ) -> Rows:
-    """Speed by batch size, the share of the device's matmul rate, the drift of the self-test."""
+    """Measure speed by batch size, the share of the device's matmul rate, and the self-test's
+    drift."""
     run_batch = padded(model)
 
     def fifo() -> None:
@@ -251,7 +255,7 @@ def _served(
     sides: dict[str, Callable[[], object]] = {"fifo": fifo}
     for budget in BATCH_TOKENS:
         sides[str(budget)] = lambda budget=budget: run_as_served(model, prepared, budget)
-    rounds_of(sides, 1)  # to warm up
+    rounds_of(sides, 1)  # warm up
     seconds = rounds_of(sides, ROUNDS)
     lengths = [one.tokens for one in prepared]
     flops = forward_flops(backbone, lengths)
@@ -270,12 +274,12 @@ def _served(
 
 
 def _matmul_rate(device: torch.device, dtype: torch.dtype | None = None) -> float:
-    """Operations a second of a large product in the dtype that models run in."""
+    """Measure operations a second of a large matrix product in the dtype of the models."""
     dtype = dtype or pick_dtype("auto", device)
     return matmul_flops(device, dtype, 8192 if device.type == "cuda" else 512)
 
 
 def row(what: str, ours: float, peer: float | None = None, **about: Any) -> dict[str, Any]:
-    """One line of the table."""
+    """Return one row of the table."""
     ratio = ours / peer if peer else 0.0
     return {"what": what, "ours": ours, "peer": peer, "ratio": ratio, "floor": None, **about}

@@ -1,8 +1,8 @@
-"""The graders of `why`: one verifier that fails now and then, and what the field makes of it.
+"""The graders of `why`: a verifier that sometimes fails, and common ways to handle that.
 
-`verify` is that verifier; the reward server hosts it as it is, so that a failed call is a null. Run
-as a module this is a server of its own, on the same wire: `zero_for_failed` catches what `verify`
-raises and answers 0, `substring` looks for the ground truth anywhere in the answer.
+The reward server hosts `verify` unchanged, so that a failed call is a null. Run as a module, this
+file is a server of its own with the same wire format: `zero_for_failed` catches the errors of
+`verify` and answers 0, `substring` accepts any answer that contains the ground truth.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from touchstone_rewards.reward_server.schemas import (
 
 FAILS_OF_TEN = 1
 FORM = re.compile(r"[^<]*</think> <answer>([^<]*)</answer>\s*")
-# The last of the answers, as verl has it; no tag inside, so that the search is linear.
+# The last answer, as in verl; no tag inside, so that the search is linear.
 ANSWER = re.compile(r"<answer>([^<]*)</answer>")
 
 
 def verify(id: str, response: str, ground_truth: str) -> float:  # noqa: A002
-    """1 for the right number in its tags, else 0.
+    """Return 1 for the right number in its tags, else 0.
 
     Raises:
-        TimeoutError: for one sample in ten, drawn by its id and not by what was written.
+        TimeoutError: for one sample in ten, chosen by its id, independent of the response.
     """
     if zlib.crc32(id.encode()) % 10 < FAILS_OF_TEN:
         raise TimeoutError("the sandbox did not answer")
@@ -43,18 +43,18 @@ def verify(id: str, response: str, ground_truth: str) -> float:  # noqa: A002
 
 
 def zero_for_failed(id: str, response: str, ground_truth: str) -> float:  # noqa: A002
-    """As `verify`; 0 where it fails.
+    """Return the score of `verify`, or 0 if it fails.
 
     Source: `compute_score` of verl/utils/reward_score/math_verify.py (volcengine/verl 1309a220).
     """
     try:
         return verify(id, response, ground_truth)
-    except Exception:  # noqa: BLE001  that is the fault shown here
+    except Exception:  # noqa: BLE001  the flaw that is shown here
         return 0.0
 
 
 def substring(id: str, response: str, ground_truth: str) -> float:  # noqa: A002
-    """1 where the last answer in tags contains the ground truth.
+    """Return 1 if the last answer in tags contains the ground truth.
 
     Source: `compute_score_subem` of verl/utils/reward_score/search_r1_like_qa_em.py
     (volcengine/verl 32a02aa0).
@@ -70,7 +70,7 @@ GRADERS: dict[str, Callable[[str, str, str], float]] = {
 
 
 def graded(request: ScoreRequest) -> ScoreResponse:
-    """A score for every sample, whatever became of it."""
+    """Score every sample, whatever happened to it."""
     grade = GRADERS[request.profile]
     results = [SampleResult(each.id, "ok", *_both(grade, each)) for each in request.samples]
     return ScoreResponse(results, request.profile, request.profile, 0.0)
@@ -84,7 +84,7 @@ def _both(
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What a trainer asks: which profiles there are, and their scores."""
+    """Handles the two requests of a trainer: the list of profiles, and scores."""
 
     protocol_version = "HTTP/1.1"
 
@@ -108,6 +108,6 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-if __name__ == "__main__":  # with the flags of `reward-server serve` that LiveServer gives
+if __name__ == "__main__":  # takes the flags of `reward-server serve` that LiveServer passes
     port = int(sys.argv[sys.argv.index("--port") + 1])
     ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()

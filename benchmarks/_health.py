@@ -1,4 +1,4 @@
-"""Asks `/health` on one connection until it is ended; prints the milliseconds of each answer."""
+"""Poll `/health` on one connection until terminated, and print the milliseconds of each answer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What hostile callers do to a server: seconds, memory and `/health` under each attack.
+"""Measure a server under hostile callers: seconds, memory and `/health` under each attack.
 
-Each attack meets a fresh server with default settings. A process of its own asks `/health` all the
-while, and the server's memory is looked at every 20 ms.
+Each attack meets a fresh server with default settings. A separate process polls `/health`, and the
+server's memory is sampled every 20 ms.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks import ROOT, older_server, record
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 HEALTH_P99_MS, MEMORY_MIB = 50.0, 600.0
-# The limit of fairness: how many times its calm time a request may take beside an abuser.
+# Fairness limit: a request beside an abuser may take at most this many times its usual time.
 FAIR = 3.0
 WAIT_S = 60.0
 ASK_EVERY_MS = 5.0
@@ -44,7 +44,7 @@ def post(body: bytes, *headers: str, path: str = "/score", key: str = "abuser") 
 
 
 async def ask(port: int, request: bytes) -> bytes:
-    """The status line of the answer, or what there was of it when the connection ended."""
+    """Return the status line of the answer, or the error that ended the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**26)
     try:
         writer.write(request)
@@ -63,7 +63,7 @@ def body_of(samples: list[dict[str, Any]], profile: str = "math") -> bytes:
 
 
 async def objects_in_metadata(port: int) -> bytes:
-    """65 kB of gzip that are 64 MiB of `[],[]`, three times at once."""
+    """Send 65 kB of gzip that expand to 64 MiB of `[],[]`, three times at once."""
     text = b'{"profile": "format", "samples": [{"id": "a", "response": "x", "metadata": {"a": ['
     text += b"[]," * ((64 * 2**20 - len(text) - 16) // 3) + b"[]]}}]}"
     packed = post(gzip.compress(text), "content-encoding: gzip")
@@ -71,7 +71,7 @@ async def objects_in_metadata(port: int) -> bytes:
 
 
 async def endless_headers(port: int) -> bytes:
-    """One connection without a key that sends 500 MiB of headers."""
+    """Send 500 MiB of headers on one connection without a key."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /score HTTP/1.1\r\n")
     line = b"x: " + b"y" * 65_000 + b"\r\n"
@@ -88,7 +88,7 @@ async def endless_headers(port: int) -> bytes:
 
 
 async def unread_answers(port: int) -> bytes:
-    """30 connections whose answers of 60 MB nobody reads."""
+    """Open 30 connections and leave their answers of 60 MB unread."""
     samples = [{"id": "i" * 15_000, "response": ""} for _ in range(4000)]
     request = post(body_of(samples, "format"))
 
@@ -110,26 +110,26 @@ async def unread_answers(port: int) -> bytes:
 
 
 async def deep_metadata(port: int) -> bytes:
-    """Metadata 979 deep, which the dashboard cannot encode."""
+    """Send metadata nested 979 deep, which the dashboard cannot encode."""
     body = b'{"samples": [{"id": "a", "response": "x", "metadata": {"a": %s}}]}'
     return await ask(port, post(body % (b"[" * 979 + b"]" * 979)))
 
 
 async def long_history(port: int) -> bytes:
-    """35 MB of history that a rule of the event loop reads."""
+    """Send 35 MB of history to a rule in the event loop."""
     history = [{"role": "user", "content": "one two three " * 250} for _ in range(10_000)]
     sample = {"id": "a", "response": "0", "metadata": {"history": history}}
     return await ask(port, post(body_of([sample], "inline")))
 
 
 async def slow_inline(port: int) -> bytes:
-    """Ten samples that each take 0.3 s in the event loop."""
+    """Send ten samples that each take 0.3 s in the event loop."""
     samples = [{"id": str(at), "response": "0.3"} for at in range(10)]
     return await ask(port, post(body_of(samples, "inline")))
 
 
 async def large_ids(port: int) -> bytes:
-    """An id of 5 MB on a sample whose deadline passes: what the log says of it."""
+    """Send an id of 5 MB on a sample that exceeds its deadline, to test the log."""
     return await ask(port, post(body_of([{"id": "i" * 5_000_000, "response": "6"}], "sleeper")))
 
 
@@ -145,7 +145,7 @@ ATTACKS: dict[str, Attack] = {
 
 
 async def attacked(live: LiveServer, attack: Attack) -> dict[str, Any]:
-    """What the server was like meanwhile."""
+    """Run one attack and measure the server meanwhile."""
     assert live.process is not None
     server = psutil.Process(live.process.pid)
     peak_bytes = 0
@@ -179,9 +179,9 @@ async def attacked(live: LiveServer, attack: Attack) -> dict[str, Any]:
 
 
 def p99(health_ms: Sequence[float]) -> float:
-    """The 99th percentile for someone who asks every 5 ms, whether the last answer came or not.
+    """Return the 99th percentile as seen by a caller that asks every 5 ms without waiting.
 
-    The prober waits for each answer, so it asks seldom while the server is stuck.
+    The prober waits for each answer, so it asks rarely while the server is stuck.
     """
     asked = [late for each in health_ms for late in _askers(each)]
     return statistics.quantiles(asked, n=100)[98]
@@ -194,11 +194,11 @@ def _askers(answer_ms: float) -> Iterator[float]:
 
 
 async def fairness(port: int) -> dict[str, Any]:
-    """256 trivial samples of one key, calm and beside another key's slow ones."""
+    """Time 256 trivial samples of one key, alone and beside another key's slow samples."""
     rounds = itertools.count()
 
     async def timed() -> float:
-        first = 256 * next(rounds)  # others each time, which no cache knows
+        first = 256 * next(rounds)  # new samples each time, so that no cache helps
         numbers = range(first, first + 256)
         trivial = [
             {"id": str(at), "response": f"#### {at}", "ground_truth": str(at)} for at in numbers
@@ -212,7 +212,7 @@ async def fairness(port: int) -> dict[str, Any]:
     slow = post(body_of([{"id": str(at), "response": "4"} for at in range(12)], "sleeper"))
     abuse = [asyncio.create_task(ask(port, slow)) for _ in range(3)]
     await asyncio.sleep(1.0)
-    # The longest: once the abuse is over, the rest are calm again.
+    # Take the longest: once the abuse is over, requests are fast again.
     beside = max([await timed() for _ in range(9)])
     for task in abuse:
         task.cancel()
@@ -221,9 +221,9 @@ async def fairness(port: int) -> dict[str, Any]:
 
 
 def start(folder: Path, checkout: Path | None) -> LiveServer:
-    """A server with two keys and default settings but for the profiles that the attacks need.
+    """Start a server with two keys, default settings, and the profiles that the attacks need.
 
-    `checkout`: whose server, if not this one's.
+    `checkout` names an older checkout whose server to start instead.
     """
     profiles = folder / "profiles"
     profiles.mkdir(exist_ok=True)
@@ -235,7 +235,7 @@ def start(folder: Path, checkout: Path | None) -> LiveServer:
 
 
 def rows(checkout: Path | None = None) -> list[dict[str, Any]]:
-    """One row an attack, each against a fresh server, and one for fairness."""
+    """Run each attack against a fresh server, then the fairness test; return one row each."""
     found: list[dict[str, Any]] = []
     for name, attack in ATTACKS.items():
         with tempfile.TemporaryDirectory() as folder:

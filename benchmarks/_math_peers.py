@@ -1,10 +1,10 @@
-"""One peer's verdicts, for `benchmarks.math`: run by the peer's own Python, never by ours.
+"""Print one peer's verdicts, for `benchmarks.math`; run by the peer's own Python.
 
     python _math_peers.py PEER CASES FIRST [CHECKOUT]
 
-CASES is JSONL with kind, prediction, truth. Prints one JSON line a case from number FIRST on:
-the verdict (null after an error), the seconds of processor time and those of the clock that it
-took. PEER is math_verify, qwen or prm800k.
+CASES is JSONL with kind, prediction and truth. From case number FIRST on, prints one JSON line per
+case: the verdict (null after an error), the processor seconds and the wall-clock seconds. PEER is
+math_verify, qwen or prm800k.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Judge = Callable[[str, str, str], bool]
 
 
 def last_box(text: str) -> str:
-    """What the last box holds; the whole text without one. For peers that bring no extraction."""
+    """Return the content of the last box, else the whole text; for peers without extraction."""
     at = text.rfind("\\boxed{")
     if at < 0:
         return text
@@ -79,13 +79,13 @@ def main(peer: str, cases: str, first: str, checkout: str = "") -> None:
     out = sys.stdout
     with contextlib.redirect_stdout(io.StringIO()):
         judge = PEERS[peer](checkout)
-        judge("answer", "1", "2")  # warm
+        judge("answer", "1", "2")  # warm up
     with open(cases, encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     for row in rows[int(first) :]:
         started, clock = time.process_time(), time.perf_counter()
         verdict: bool | None = None
-        # A peer may print, raise what it likes, or exit: it is one case, not the run.
+        # A peer may print, raise or exit: that fails one case, not the run.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(BaseException):
             verdict = judge(row["kind"], row["prediction"], row["truth"])
         taken = [time.process_time() - started, time.perf_counter() - clock]

@@ -1,4 +1,4 @@
-"""What the neural benchmarks share: a model made on the spot, texts of given lengths, a clock."""
+"""Shared parts of the neural benchmarks: a random model, texts of given lengths, timing."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ BUDGET_TOKENS = 4096
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """The offline embedding model's tokenizer: a real vocabulary."""
+    """Return the offline embedding model's tokenizer, which has a real vocabulary."""
     path = resolve(MINILM) / "tokenizer.json"
     named = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
     return PreTrainedTokenizerFast(tokenizer_file=str(path), **named)
 
 
 def value_head_model(folder: Path, *, layers: int, hidden: int, inner: int) -> Path:
-    """A Qwen2-like model with a value head, random weights, in LLaMA-Factory's layout."""
+    """Save a Qwen2-like model with a value head and random weights in LLaMA-Factory's layout."""
     torch.manual_seed(0)
     words = tokenizer()
     pad_id = words.pad_token_id
@@ -52,7 +52,7 @@ def value_head_model(folder: Path, *, layers: int, hidden: int, inner: int) -> P
 
 
 def texts_of(lengths: Sequence[int], seed: int = 0) -> list[str]:
-    """Texts of so many tokens each, the two special ones included; no two are alike."""
+    """Make different texts of these numbers of tokens, including the two special tokens."""
     words = tokenizer()
     whole = sorted(word for word in words.get_vocab() if word.isalpha() and word.isascii())
     choose_from = random.Random(seed)
@@ -66,7 +66,7 @@ def spread(lengths: Iterable[float], least: int, most: int) -> list[int]:
 def run_as_served(
     model: Any, prepared: Sequence[Any], budget_tokens: int = BUDGET_TOKENS
 ) -> list[Any]:
-    """The outputs of everything that waits, cut into batches as the server cuts them."""
+    """Run everything in batches as the server would form them, and return the outputs."""
     waiting = list(range(len(prepared)))
     outputs: dict[int, Any] = {}
     while waiting:
@@ -78,7 +78,8 @@ def run_as_served(
 
 
 def rounds_of(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each contender, in turn: CPU time, or by the clock on a GPU."""
+    """Return the median seconds of each contender, run in turn: CPU time, or wall-clock time on a
+    GPU."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     for _ in range(rounds):
@@ -92,8 +93,11 @@ def rounds_of(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str
 
 
 def matmul_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
-    """Floating-point operations a second in a square product, on one thread of a CPU; best of a
-    few. CPU time counts there, so that other work on the machine does not change it."""
+    """Return floating-point operations a second in a square product, the best of a few runs.
+
+    On a CPU one thread is used and CPU time counts, so that other work on the machine does not
+    matter.
+    """
     left, right = (torch.rand(size, size, dtype=dtype, device=device) for _ in range(2))
     clock = time.thread_time if device.type == "cpu" else time.perf_counter
     threads = torch.get_num_threads()
@@ -111,26 +115,29 @@ def matmul_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
 
 
 def matmul_rates(device: torch.device) -> dict[str, float]:
-    """Measured multiplications of large matrices, in operations a second."""
+    """Measure the matmul rates of the device, in operations a second."""
     size = 2048 if device.type == "cpu" else 8192
     rates = {d: matmul_flops(device, d, size) for d in (torch.float32, torch.bfloat16)}
     return {str(dtype).removeprefix("torch."): rate for dtype, rate in rates.items()}
 
 
 def forward_flops(backbone: Any, lengths: Sequence[int]) -> float:
-    """Operations of one forward over sequences of these lengths, without padding: two for each
-    weight of a matrix and token, four for each pair of tokens and number of the attention."""
+    """Return the operations of one forward pass over sequences of these lengths, without padding.
+
+    Two for each matrix weight and token; four for each pair of tokens, hidden unit and layer.
+    """
     weights = sum(m.weight.numel() for m in backbone.modules() if isinstance(m, torch.nn.Linear))
     config = backbone.config
     pairs = sum(length * length for length in lengths)
-    if getattr(config, "num_key_value_heads", None):  # causal: each token sees half on average
+    # causal: each token attends to half of the others on average
+    if getattr(config, "num_key_value_heads", None):
         pairs /= 2
     attention = 4 * pairs * config.hidden_size * config.num_hidden_layers
     return 2.0 * weights * sum(lengths) + attention
 
 
 def rows_line(rows: Sequence[dict[str, Any]]) -> None:
-    """The rows as a table."""
+    """Print the rows as a table."""
     for row in rows:
         floor = f"  (to reach {row['floor']})" if row.get("floor") is not None else ""
         ours, peer = (f"{row[k]:.4g}" if row.get(k) is not None else "-" for k in ("ours", "peer"))

@@ -1,4 +1,4 @@
-"""A scorer whose model does nothing: what is left is the server, its queue and its thread."""
+"""A scorer whose model does nothing, to measure the server, its queue and its thread only."""
 
 from __future__ import annotations
 

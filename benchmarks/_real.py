@@ -1,6 +1,7 @@
-"""What the proofs on pretrained weights share: stages and evaluations that are skipped when done.
+"""Shared parts of the proofs on pretrained weights: stages and evaluations that are skipped when
+done.
 
-The model is the one that `reward-server fetch smollm2` leaves; it is fetched where it is missing.
+The model is that of `reward-server fetch smollm2`; it is fetched if missing.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from touchstone_rewards.trainer.workflow.stages import MODEL_FILES, Stage, run_s
 
 RUNS = ROOT / "runs" / "real"
 PAGE = ROOT / "docs" / "proofs.md"
-# In the page: the rows of a table, in a place that names a file of results.
+# In the page: the rows of a table after a mark that names a results file.
 PLACE = _tables.places("results")
-# A killed stage goes on from its last checkpoint; one is kept.
+# An interrupted stage continues from its last checkpoint; only that one is kept.
 ON_A_CPU: Mapping[str, Any] = {
     "lr_scheduler_type": "constant",
     "weight_decay": 0.0,
@@ -36,7 +37,7 @@ ON_A_CPU: Mapping[str, Any] = {
 
 
 def trained(folder: Path, command: str, name: str, url: str | None = None, **fields: Any) -> Path:
-    """Run `trainer COMMAND` into `folder/name` unless it is done; returns that folder."""
+    """Run `trainer COMMAND` into `folder/name` unless it is done; return that folder."""
     hidden: dict[str, Any] = {"resume_from_checkpoint": True, "disable_tqdm": True}
     hidden |= {"reward_url": [url]} if url else {}
     about = {**ON_A_CPU, **fields, "output_dir": str(folder / name)}
@@ -47,7 +48,7 @@ def trained(folder: Path, command: str, name: str, url: str | None = None, **fie
 def measured(
     folder: Path, name: str, model: Path, data: Path, url: str, profile: str, *flags: str
 ) -> list[dict[str, Any]]:
-    """The lines of `trainer eval` into `folder/name`, run unless they are there."""
+    """Return the lines of `trainer eval` in `folder/name`; run it if they are missing."""
     output = folder / name
     if not (output / SUMMARY).is_file():
         words = [f"--model={model}", f"--dataset={data}", f"--output={output}", *flags]
@@ -59,7 +60,7 @@ def measured(
 def right_by_row(
     lines: Iterable[Mapping[str, Any]], profile: str | None = None
 ) -> dict[str, float]:
-    """1 or 0 a row: the full reward, of the profile that decided or of one beside it."""
+    """Return 1 or 0 per row for the full reward, by the deciding profile or by another one."""
     rewards = {
         line["id"]: line["reward"] if profile is None else line["also"][profile] for line in lines
     }
@@ -73,7 +74,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def compared(what: str, ours: Estimate, peer: Estimate, difference: Estimate) -> dict[str, Any]:
-    """A row of the results: two settings, their intervals and seeds, and how far they are apart."""
+    """Return a row of results: two settings with intervals and seeds, and their difference."""
     print(f"{what}: {peer.mean:.3f} -> {ours.mean:.3f}, difference {difference.interval}")
     return {
         "what": what,
@@ -90,7 +91,7 @@ def compared(what: str, ours: Estimate, peer: Estimate, difference: Estimate) ->
 
 
 def filled(page: str) -> str:
-    """The page with the rows of its tables as the files of results have them."""
+    """Return the page with the rows of its tables filled in from the results files."""
 
     def rows(name: str) -> Iterable[list[str]]:
         path = ROOT / "benchmarks" / "results" / f"{name}.json"
@@ -100,7 +101,7 @@ def filled(page: str) -> str:
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:
-    """A row of the page: what, the peer, here, here by seed, how far apart."""
+    """Return a row of the page: label, peer, ours, ours by seed, interval of the difference."""
     low, high = row["difference_interval"]
     apart = "" if row["apart"] else ", not told apart"
     seeds = ", ".join(f"{value:.3f}" for value in row["by_seed"])
@@ -109,5 +110,5 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def fill_page() -> None:
-    """Write the tables of the page anew."""
+    """Rewrite the tables of the page."""
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The reward functions that `functions.py` serves: as small as a useful one can be."""
+"""The reward functions that `functions.py` serves: the smallest useful ones."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ async def awaited(response: str, ground_truth: str) -> float:
 
 
 def of_a_pair(pair: tuple[str, str]) -> float:
-    """For pools that send one argument."""
+    """Score a pair, for pools that pass one argument."""
     return short_and_right(*pair)

@@ -1,8 +1,8 @@
-"""What others use for the same: functions of installed packages and of checkouts, not retyped.
+"""The peers of the rule benchmark: functions of installed packages and of checkouts, not copies.
 
-Each peer is a function of one response that is as ready to be called as ours: patterns are
-compiled, schemas read, models loaded. `RULES_PEERS` names a folder with checkouts; without it the
-peers that are in them are left out.
+Each peer is a function of one response and as ready to call as ours: patterns are compiled, schemas
+parsed, models loaded. `RULES_PEERS` names a folder with checkouts; without it, peers that need one
+are left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Judge = Callable[[str], object]
 
 
 def chat(text: str) -> list[list[dict[str, str]]]:
-    """Return a text as the list of completions that TRL hands its reward functions."""
+    """Return a text as the list of completions that TRL passes to reward functions."""
     return [[{"role": "assistant", "content": text}]]
 
 
@@ -39,12 +39,12 @@ def trl_soft_overlong() -> Judge:
     from trl.rewards.other_rewards import get_soft_overlong_punishment
 
     punish: Any = get_soft_overlong_punishment(max_completion_len=400, soft_punish_cache=100)
-    # TRL's own counts tokens that the trainer has; here they are words, split as ours splits them.
+    # TRL counts tokens from the trainer; here these are words, split as ours splits them.
     return lambda text: punish([text.split()])
 
 
 def squad(name: str, truth: str) -> Judge | None:
-    """The evaluation script of SQuAD, as Hugging Face's evaluate has it."""
+    """Return the SQuAD evaluation script of Hugging Face's evaluate as a function."""
     found = _parts("evaluate/metrics/squad/compute_score.py", "normalize_answer", name)
     if found is None:
         return None
@@ -71,8 +71,8 @@ def open_r1_repetition() -> Judge | None:
 
 
 def _parts(path: str, *names: str) -> dict[str, Any] | None:
-    """Return functions and classes of a checkout's file, without all else that the file imports;
-    None where there is no checkout."""
+    """Return functions and classes of a checkout's file, without the file's imports; None without
+    it."""
     file = Path(os.environ.get("RULES_PEERS", "")) / path
     if "RULES_PEERS" not in os.environ or not file.is_file():
         return None
@@ -105,7 +105,7 @@ def jsonschema(schema: dict[str, Any]) -> Judge:
 
 
 def json_equal(wanted: dict[str, Any]) -> Judge:
-    """What a tool call is compared by in many a script: the JSON between the tags, and `==`."""
+    """Compare a tool call as many scripts do: the JSON between the tags, and `==`."""
     return lambda text: (
         json.loads(text.partition("<tool_call>")[2].partition("</tool_call>")[0]) == wanted
     )
@@ -135,8 +135,10 @@ def rouge(truth: str) -> Judge:
 
 
 def published_checkers() -> dict[str, Any] | None:
-    """Return if-verifiable's checkers by kind, with what they would download put in its place: the
-    same model of Punkt from its package, the same stop words as ours."""
+    """Return if-verifiable's checkers by kind, with local replacements for its downloads.
+
+    They are the same Punkt model from its package, and the same stop words as ours.
+    """
     if importlib.util.find_spec("if_verifiable") is None:
         return None
     import nltk

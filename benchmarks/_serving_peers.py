@@ -1,7 +1,7 @@
-"""The same answer made by others: idiomatic FastAPI, and ASGI that only decodes and encodes.
+"""Peers of the serving benchmark: idiomatic FastAPI, and bare ASGI that only decodes and encodes.
 
-`python -m benchmarks._serving_peers NAME PORT` serves one of them. Both speak our wire, field by
-field, and have the scorer that the request's profile names, `format` or `dummy`.
+`python -m benchmarks._serving_peers NAME PORT` serves one of them. Both use our wire format with
+all fields, and the scorer that the request's profile names, `format` or `dummy`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from touchstone_rewards.reward_server.schemas import (
 from touchstone_rewards.reward_server.scorers.dummy import DummyScorer
 from touchstone_rewards.reward_server.scorers.format import FormatScorer
 
-# The rules as plain functions of a response, made once.
+# The rules as plain functions of a response, built once.
 VALUES = {"dummy": DummyScorer()._value, "format": FormatScorer().tags._pairs}
 Number = int | float
 

@@ -1,4 +1,4 @@
-"""Tables of pages whose rows come from results: found by a mark, written anew, held by tests."""
+"""Tables in pages whose rows come from results: found by a mark, rewritten, checked by tests."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 
 def places(mark: str) -> re.Pattern[str]:
-    """Return the pattern of the tables under `<!-- MARK: NAME -->`: all before the rows, the name,
-    the rows."""
+    """Return the pattern of a table under `<!-- MARK: NAME -->`; its groups are the part before the
+    rows, the name, and the rows."""
     return re.compile(rf"(<!-- {mark}: (\w+) -->\n(?:\|.*\n){{2}})((?:\|.*\n)*)")
 
 

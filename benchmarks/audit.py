@@ -1,15 +1,14 @@
-"""Batteries of others, and our own audit, over our math profile and the graders of others.
+"""Run batteries of other projects, and our own audit, over our math profile and other graders.
 
-`rewardprobe`, `rewardlint`, `reward-doctor` and `gradecheck` try a function on lists of their own;
-our audit tries a profile on rows. Each asks every grader: `math`, Math-Verify, TRL's
-`accuracy_reward`, open-r1's, verl's default, and three with a known hole. Those of others come from
+`rewardprobe`, `rewardlint`, `reward-doctor` and `gradecheck` try a function on their own lists; our
+audit tries a profile on rows. The graders are `math`, Math-Verify, TRL's `accuracy_reward`,
+open-r1's, verl's default, and three with a known hole. The others come from
 
     tests/contract/environments/make.sh audit                  into TOUCHSTONE_PEERS
     git clone https://github.com/huggingface/open-r1 and volcengine/verl into TOUCHSTONE_CONTRACT
 
-Without these the batteries, or the graders, are left out. With AUDIT_BEFORE, an older checkout, our
-audit also tries its `math` and the present one on ground truths of which wrong answers had been
-accepted.
+Missing batteries or graders are left out. With AUDIT_BEFORE, an older checkout, our audit also
+compares its `math` with the present one on ground truths for which it had accepted wrong answers.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from benchmarks._audit_batteries import BATTERIES, DATA, ROWS, SOURCES
 from touchstone_rewards.reward_server.__main__ import main as main_of_server
 from touchstone_rewards.reward_server.live_server import LiveServer
 
-# Topics of the field cases of which wrong answers had been accepted; what is tried on them.
+# Topics of field cases for which wrong answers had been accepted, and the strategies tried on them.
 MENDED = ("FP", "near-miss", "mismatch")
 TRIED_SINCE = "near miss,comment"
 
 
 def main() -> None:
     if not all((DATA / file).exists() for file, _ in SOURCES.values()):
-        print(f"no rows in {DATA}: nothing is tried")
+        print(f"no rows in {DATA}: nothing to do")
         return
     peers = Path(os.environ.get("TOUCHSTONE_PEERS", "no folder"), "audit", "bin", "python")
     python = str(peers) if peers.exists() else sys.executable
@@ -52,13 +51,13 @@ def main() -> None:
     about = {"versions": found["versions"], "rows_of_each": ROWS}
     if "AUDIT_BEFORE" in os.environ:
         about["since"] = since(Path(os.environ["AUDIT_BEFORE"]).resolve())
-    else:  # as it was
+    else:  # unchanged
         about["since"] = json.loads((RESULTS / "audit.json").read_text())["since"]
     record("audit", rows, **about)
 
 
 def since(checkout: Path) -> dict[str, Any]:
-    """Near misses and praise that the older `math` accepted, each as count and of, then and now."""
+    """Return wrong answers that the older `math` accepted, as counts for then and now."""
     lines = (DATA / "math_field_cases.jsonl").read_text(encoding="utf-8").splitlines()
     cases = [json.loads(line) for line in lines]
     truths = [each["ground_truth"] for each in cases if each["topic"].startswith(MENDED)]
@@ -89,7 +88,7 @@ def _accepted(server: LiveServer, folder: Path, when: str) -> dict[str, list[int
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """One grader as a line of the table in docs/audit.md."""
+    """Return one grader as a row of the table in docs/audit.md."""
     batteries = [
         f"{row[name]['right']} of {row[name]['cases']}" if name in row else "–"
         for name in BATTERIES
@@ -98,7 +97,7 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def audited(found: dict[str, Any]) -> list[str]:
-    """What our audit found on one data set: free rewards, and right answers that are refused."""
+    """Return our audit's results on one dataset: free rewards, and refused right answers."""
     if found["form"] is None:
         return ["not measured", "–"]
     refused = [found["refused"][kind] for kind in ("spelling", "wrapping")]
@@ -106,5 +105,5 @@ def audited(found: dict[str, Any]) -> list[str]:
 
 
 def said(part: dict[str, int]) -> str:
-    """A share as the table has it."""
+    """Format a share as in the table."""
     return f"{part['count'] / part['of']:.1%}" if part["of"] else "–"

@@ -1,10 +1,10 @@
-"""32 callers with one sample each, against LitServe, Ray Serve and one forward a request.
+"""32 callers with one sample each, against LitServe, Ray Serve and one forward pass per request.
 
-CPU milliseconds a request of the server's whole process tree, servers in turn, medians of rounds:
-a busy neighbour does not change the verdict. The same model (MiniLM's size, a value head), texts
-and cores for all; one torch thread each. `TOUCHSTONE_PEERS=/path/to/venv` names a virtual
-environment with litserve, ray[serve], fastapi, torch and transformers; without it only our side is
-measured.
+Measures CPU milliseconds a request of the server's whole process tree, servers in turn, medians
+over rounds, so that other load on the machine matters little. All use the same model (MiniLM's
+size, with a value head), texts and cores, and one torch thread. `TOUCHSTONE_PEERS=/path/to/venv`
+names an environment with litserve, ray[serve], fastapi, torch and transformers; without it only our
+side is measured.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import statistics
 import sys
 import tempfile
@@ -31,12 +30,13 @@ import torch
 
 from benchmarks import record
 from benchmarks._neural import rows_line, texts_of, value_head_model
+from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.reward_server.models.hardware import pick_dtype
 
 CALLERS, ROUNDS = 32, 3
 PEERS = ("litserve", "ray", "fastapi", "serve_rm")
 REQUESTS = {"noop": 2048, "short": 256, "mixed": 96}
-# (our score over which peer's, for which texts): what is to be reached
+# (peer, texts): the goal for our score over the peer's
 FLOORS = {
     ("litserve", "short"): 1.3,
     ("litserve", "mixed"): 2.4,
@@ -49,7 +49,7 @@ Body = Callable[[str, str], tuple[str, dict[str, Any]]]
 
 
 class Server:
-    """One server process and everything it started."""
+    """One server process and its child processes."""
 
     def __init__(self, name: str, command: Sequence[str], port: int, body: Body) -> None:
         self.name, self.port, self.body = name, port, body
@@ -100,7 +100,7 @@ class Server:
 
 
 async def drive(server: Server, kind: str, texts: Sequence[str]) -> None:
-    """Send every text as a request of its own, `CALLERS` at a time, each on one connection."""
+    """Send every text as a separate request, `CALLERS` at a time, each on one connection."""
     waiting = iter(texts)
 
     async def caller() -> None:
@@ -140,12 +140,6 @@ def our_body(kind: str, text: str) -> tuple[str, dict[str, Any]]:
 
 def peer_body(kind: str, text: str) -> tuple[str, dict[str, Any]]:
     return "/predict", {"text": text}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager
@@ -197,7 +191,7 @@ def peer_python() -> str | None:
 def peer_server(
     folder: Path, python: str, kind: str, model: str, dtype: str
 ) -> tuple[str, list[str], int, Body]:
-    # In a folder of its own: beside it, a benchmark called math would be taken for Python's.
+    # In a separate folder: next to it, a benchmark named math would shadow Python's math.
     script = folder / "peers" / "serve.py"
     script.parent.mkdir(exist_ok=True)
     shutil.copy(Path(__file__).with_name("_batching_peers.py"), script)
@@ -206,7 +200,7 @@ def peer_server(
 
 
 def cpu_ms(servers: Sequence[Server], kind: str, texts: Sequence[str]) -> dict[str, float]:
-    """Median CPU milliseconds a request of each server, in turn."""
+    """Return the median CPU milliseconds a request of each server, measured in turn."""
     found: dict[str, list[float]] = {server.name: [] for server in servers}
     for server in servers:
         asyncio.run(drive(server, kind, texts[: 2 * CALLERS]))
@@ -220,7 +214,7 @@ def cpu_ms(servers: Sequence[Server], kind: str, texts: Sequence[str]) -> dict[s
 
 
 def measured(folder: Path, dtype: str) -> dict[str, dict[str, float]]:
-    """CPU milliseconds a request: kind of texts -> server -> number."""
+    """Return CPU milliseconds a request: kind of texts -> server -> number."""
     model = value_head_model(folder / "model", layers=6, hidden=384, inner=1024)
     draw = random.Random(0)
     texts = {

@@ -1,9 +1,11 @@
-"""`reward-server score` on Ray Data with two actors against the single-process command with two
-workers: real solutions with ids and texts of their own, samples a processor second of the whole
-process tree and a second by the clock, in turn.
+"""`reward-server score` on Ray Data with two actors, against the single-process command with two
+workers.
 
-Starting costs each engine the same however much is scored: it is measured with a file of few
-samples and taken off; the figures with it stand beside.
+Samples are real solutions, each with a unique id and text. Measured in turn: samples per processor
+second of the whole process tree, and per wall-clock second.
+
+The start costs the same however much is scored: it is measured with a small file and subtracted;
+the figures that include it are reported too.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def write(path: Path, count: int) -> None:
 
 
 def processor_s(process: psutil.Popen) -> float:
-    """Runs the command to its end: processor seconds of all that it started."""
+    """Run the command to its end; return the processor seconds of its whole process tree."""
     used: dict[tuple[int, float], float] = {}
     while process.poll() is None:
         for each in [process, *_below(process)]:
@@ -64,7 +66,7 @@ def _below(process: psutil.Popen) -> list[psutil.Process]:
 
 
 def spent(engine: str, source: Path, folder: Path) -> tuple[float, float]:
-    """Processor seconds and seconds of one run."""
+    """Return processor seconds and wall-clock seconds of one run."""
     options = list(ENGINES[engine])
     if engine == "ray":
         options.append(str(source.stat().st_size // PARTS + 1))
@@ -88,7 +90,8 @@ def spent(engine: str, source: Path, folder: Path) -> tuple[float, float]:
 
 
 def rounds(folder: Path) -> dict[str, list[tuple[float, ...]]]:
-    """For each engine and round: processor s and s of few samples, then of all."""
+    """Return for each engine and round the processor and wall-clock seconds for few samples, then
+    for all."""
     few, many = folder / "few.jsonl", folder / "many.jsonl"
     write(few, FEW)
     write(many, SAMPLES)
@@ -109,7 +112,7 @@ def row(what: str, seconds: dict[str, float]) -> dict[str, Any]:
 
 def main() -> None:
     if not SOLUTIONS.is_file():
-        print(f"{SOLUTIONS.name} is not there: nothing to measure with")
+        print(f"{SOLUTIONS.name} not found: nothing to measure")
         return
     with tempfile.TemporaryDirectory() as folder:
         found = rounds(Path(folder))

@@ -1,9 +1,9 @@
 """The verdict cache on and off, on the same worker pool in one run: math samples a second.
 
-Groups of 16 answers of 2 KB to one question, of which 0, 8 or 15 repeat others of their group, as
-short answers do. Rounds of both in turn, medians; CPU time of all processes beside the clock. Every
-round has questions of its own, so that nothing is found that an earlier round left. With 0 repeated
-the difference is what the cache costs a sample that it cannot help.
+Groups of 16 answers of 2 KB to one question, of which 0, 8 or 15 repeat others of the group, as
+short answers do. Rounds of both in turn, medians; wall-clock time, and CPU time of all processes.
+Every round has new questions, so that nothing is cached from an earlier round. With 0 repeated
+answers, the difference is the overhead of the cache.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ async def compare() -> list[dict[str, Any]]:
         for turn in range(ROUNDS + 1):
             for name, each in engines.items():
                 figure = await measure(each, questions(f"{repeated}/{turn}", repeated))
-                if turn:  # the first one warms up
+                if turn:  # the first round warms up
                     found[name].append(figure)
         rows.append(row(repeated, found))
     for each in engines.values():
@@ -61,7 +61,7 @@ def engine(cache_bytes: int) -> Engine:
 
 
 def questions(name: str, repeated: int) -> list[Sample]:
-    """`GROUPS` groups, in each of which `repeated` answers stand elsewhere in the group too."""
+    """Make `GROUPS` groups in which `repeated` answers repeat others of the group."""
     samples = []
     for group in range(GROUPS):
         for at in range(GROUP):
@@ -72,7 +72,7 @@ def questions(name: str, repeated: int) -> list[Sample]:
 
 
 async def measure(engine: Engine, samples: list[Sample]) -> Figure:
-    """Microseconds a sample, by the clock and of CPU time."""
+    """Return wall-clock and CPU microseconds a sample."""
     cpu, began = cpu_s(), time.perf_counter()
     await engine.score(ScoreRequest(samples, profile="math"))
     took_s = time.perf_counter() - began

@@ -1,11 +1,13 @@
-"""What a sample costs the server, by profile and by the samples of a request: `reward-server plan`
-reads it from `reward_server/commands/capacity.json`, which this writes.
+"""Measure the cost of a sample to the server, by profile and by samples per request.
 
-Processor time of the server's process and of its workers, over real solutions; no peers.
+`reward-server plan` reads the results from `reward_server/commands/capacity.json`. The cost is the
+processor time of the server's process and of its workers, over real solutions, with as many
+requests in flight as trainers have; there are no peers.
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import itertools
 import json
@@ -15,22 +17,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import msgspec
 import psutil
 
-from benchmarks import RESULTS, machine, record
+from benchmarks import RESULTS, machine, processor_s, record
+from benchmarks._load import load_of, post
 from touchstone_rewards.reward_server.commands.capacity import MEASURED
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 SOLUTIONS = Path(__file__).parents[1] / ".." / "shared" / "data" / "gsm8k_model_solutions.jsonl"
 PROFILES = ("dummy", "format", "math", "r1_zero")
-SIZES = {1: 600, 512: 40}  # samples of a request -> requests of a round
-ROUNDS = 3
+# Samples per request -> connections, requests per round.
+SIZES = {1: (64, 2048), 512: (4, 8)}
+ROUNDS = 5
 
 
 def samples() -> Iterator[dict[str, Any]]:
-    """Real solutions of some 500 characters, without end; no two ids are the same."""
+    """Yield real solutions of about 500 characters, endlessly, with unique ids."""
     rows = [msgspec.json.decode(line) for line in SOLUTIONS.read_bytes().splitlines()]
     solved = [
         (row["ground_truth"].rpartition("A: ")[2], each["solution"])
@@ -42,55 +45,42 @@ def samples() -> Iterator[dict[str, Any]]:
         yield {"id": str(number), "response": text, "ground_truth": truth}
 
 
-def processor_ms(process: psutil.Process) -> float:
-    used = process.cpu_times()
-    return (used.user + used.system) * 1e3
-
-
 def spent_ms(server: psutil.Process) -> tuple[float, float]:
-    """Processor time so far: of the server's own process, and of those below it."""
+    """Return the processor time so far of the server's own process, and of its child processes."""
     below = server.children(recursive=True)
-    return processor_ms(server), sum(processor_ms(child) for child in below)
+    return processor_s(server.pid) * 1e3, sum(processor_s(each.pid) for each in below) * 1e3
 
 
-def cost(
-    client: httpx2.Client, server: psutil.Process, profile: str, size: int, source: Iterator[Any]
-) -> dict[str, float]:
-    """Milliseconds a sample, medians of the rounds."""
-    rounds = []
-    for _ in range(ROUNDS):
+def cost(server: LiveServer, profile: str, size: int, source: Iterator[Any]) -> dict[str, float]:
+    """Return milliseconds a sample, the medians of the rounds after the first."""
+    assert server.process is not None
+    process, (connections, requests) = psutil.Process(server.process.pid), SIZES[size]
+    rounds: list[list[float]] = []
+    for _ in range(ROUNDS + 1):
         bodies = [
-            msgspec.json.encode(
-                {"profile": profile, "samples": list(itertools.islice(source, size))}
-            )
-            for _ in range(SIZES[size])
+            post("/score", {"profile": profile, "samples": list(itertools.islice(source, size))})
+            for _ in range(requests)
         ]
-        before = spent_ms(server)
-        for body in bodies:
-            client.post("/score", content=body).raise_for_status()
-        after = spent_ms(server)
-        count = size * SIZES[size]
-        rounds.append([(late - early) / count for early, late in zip(before, after, strict=True)])
-    own, below = (statistics.median(column) for column in zip(*rounds, strict=True))
+        before = spent_ms(process)
+        asyncio.run(load_of(server.port, iter(bodies), connections))
+        spent = zip(before, spent_ms(process), strict=True)
+        rounds.append([(late - early) / (size * requests) for early, late in spent])
+    own, below = (statistics.median(column) for column in zip(*rounds[1:], strict=True))
     return {"server_ms": round(own, 4), "worker_ms": round(below, 4)}
 
 
 def main() -> None:
     if not SOLUTIONS.is_file():
-        print(f"{SOLUTIONS.name} is not there: nothing to measure with")
+        print(f"{SOLUTIONS.name} not found: nothing to measure")
         return
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
         with LiveServer(log, "--cache_bytes", "0") as live:  # every round has the same answers
-            assert live.process is not None
-            server, source = psutil.Process(live.process.pid), samples()
-            with httpx2.Client(base_url=live.url, timeout=120) as client:
-                found = {
-                    profile: {
-                        str(size): cost(client, server, profile, size, source) for size in SIZES
-                    }
-                    for profile in PROFILES
-                }
+            source = samples()
+            found = {
+                profile: {str(size): cost(live, profile, size, source) for size in SIZES}
+                for profile in PROFILES
+            }
     write(found)
 
 
@@ -117,7 +107,7 @@ def write(found: dict[str, dict[str, dict[str, float]]]) -> None:
 
 
 def model_efficiency() -> float:
-    """Share of the matmul rate that the reward model's benchmark reached in bfloat16."""
+    """Return the share of the matmul rate that the reward-model benchmark reached in bfloat16."""
     rows = json.loads((RESULTS / "reward_model.json").read_text(encoding="utf-8"))["rows"]
     return round(
         next(row["ratio"] for row in rows if "bfloat16: useful operations" in row["what"]), 2

@@ -1,9 +1,10 @@
-"""Our asyncio client against plain `httpx2.AsyncClient`, same server (profile dummy), same run.
+"""Our asyncio client against plain `httpx2.AsyncClient`, on the same server (profile dummy) in one
+run.
 
-The peers are what one writes first: one post a sample, all gathered, default limits (but without
+The peers are naive code: one post per sample, all gathered, with default limits (but without
 httpx2's default timeout of 5 s, in which 20,000 posts fail); and the same behind a semaphore of 32.
-Samples of 2 KB, all contenders in turn, medians, some five minutes. The floor posts bodies encoded
-before, 256 samples each, 8 at a time: no client does with less than sending the bytes.
+Samples have 2 KB; all contenders run in turn, medians, about five minutes. The floor posts bodies
+encoded in advance, 256 samples each, 8 at a time: every client must at least send the bytes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def make_samples(count: int) -> list[Sample]:
 async def call_each(
     url: str, samples: list[Sample], batch_size: int = BATCH, max_in_flight: int = IN_FLIGHT
 ) -> int:
-    """Ours: a call a sample, all gathered."""
+    """Ours: one call per sample, all gathered."""
     async with AsyncRemoteRewardClient(
         url, timeout_s=600, batch_size=batch_size, max_in_flight=max_in_flight
     ) as client:
@@ -44,13 +45,13 @@ async def call_each(
 
 
 async def call_once(url: str, samples: list[Sample]) -> int:
-    """Ours: all samples in one call."""
+    """Ours: one call for all samples."""
     async with AsyncRemoteRewardClient(url, timeout_s=600) as client:
         return sum(each.reward is not None for each in await client.score(samples, "dummy"))
 
 
 async def post_each(url: str, samples: list[Sample], at_once: int | None = None) -> int:
-    """The peers: a post a sample, all gathered, at most `at_once` of them in flight."""
+    """The peers: one post per sample, all gathered, at most `at_once` in flight."""
     places = asyncio.Semaphore(at_once or len(samples))
     async with httpx2.AsyncClient(timeout=None) as client:
 
@@ -66,7 +67,7 @@ async def post_each(url: str, samples: list[Sample], at_once: int | None = None)
 
 
 async def post_encoded(url: str, bodies: list[bytes], count: int) -> int:
-    """The floor."""
+    """The floor: send encoded bodies."""
     places = asyncio.Semaphore(IN_FLIGHT)
     async with httpx2.AsyncClient(timeout=None) as client:
 
@@ -85,7 +86,7 @@ def encoded_bodies(samples: list[Sample]) -> list[bytes]:
 
 
 def measure(contenders: dict[str, Contender], count: int, rounds: int) -> dict[str, float]:
-    """Median seconds of each."""
+    """Return the median seconds of each contender."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, contender in contenders.items():
@@ -123,7 +124,7 @@ def compare(url: str) -> list[dict[str, Any]]:
 
 
 def rows(what: str, seconds: dict[str, float]) -> list[dict[str, Any]]:
-    """A row for each contender that is a peer, or ours in another setting."""
+    """Return a row for each contender that is a peer, or ours with other settings."""
     return [
         {
             "what": f"{what}, s",

@@ -1,8 +1,9 @@
-"""`make demo` over three seeds: what a pretrained model learns from the server, with the spread.
+"""`make demo` over three seeds: the gain of a pretrained model from the server's rewards, with
+spread.
 
-The peer is the same model before training, on the same held-out problems. Every run that is done is
-skipped, so that one that was stopped goes on with the next seed. Out: `results/demo.json`, and the
-tables of the READMEs and of docs/demo.md made from it; a test holds them to be the same.
+The peer is the same model before training, on the same held-out problems. Finished runs are
+skipped, so an interrupted benchmark continues with the next seed. It writes `results/demo.json`,
+and the tables of the READMEs and of docs/demo.md from it; a test checks that they agree.
 """
 
 from __future__ import annotations
@@ -20,22 +21,23 @@ RUNS = ROOT / "runs" / "demo_seeds"
 SEEDS = (0, 1, 2)
 SHARES = ("right", "number", "right_of_numbers")
 PAGES = ("README.md", "README.zh.md", "docs/demo.md")
-# In a page: the rows of a table, in a place of their own.
+# In a page: the rows of a table after its mark.
 PLACE = _tables.places("demo")
 Result = dict[str, Any]
 
 
 def result_of(seed: int) -> Result:
-    """The figures of the demo with this seed, run unless they are there."""
+    """Return the figures of the demo with this seed; run it if they are missing."""
     folder = RUNS / str(seed)
     if not (folder / "result.json").is_file():
         words = [sys.executable, "-m", "touchstone_rewards.trainer", "demo", f"--seed={seed}"]
-        subprocess.run([*words, f"--output={folder}"], check=False)  # that nothing is learnt counts
+        # a run that learns nothing counts too
+        subprocess.run([*words, f"--output={folder}"], check=False)
     return json.loads((folder / "result.json").read_text(encoding="utf-8"))
 
 
 def held_out(runs: Sequence[Result]) -> list[list[str]]:
-    """A row a seed: right before and after; a number given; right where one was given."""
+    """Return a row per seed: right before and after, numbers given, right among the numbers."""
     rows = []
     for run in runs:
         before, after = (run["held_out"][name] for name in ("before", "after"))
@@ -53,7 +55,7 @@ def held_out(runs: Sequence[Result]) -> list[list[str]]:
 
 
 def kinds(runs: Sequence[Result]) -> list[list[str]]:
-    """A row a kind of problem: right before and after, in each run."""
+    """Return a row per kind of problem: right before and after, in each run."""
     rows = []
     for kind, shares in runs[0]["by_kind"]["before"].items():
         changes = [
@@ -65,7 +67,7 @@ def kinds(runs: Sequence[Result]) -> list[list[str]]:
 
 
 def outages(runs: Sequence[Result]) -> list[list[str]]:
-    """A row a seed: what became of its samples."""
+    """Return a row per seed with the account of its samples."""
     rows = []
     for run in runs:
         out = run["outage"]
@@ -76,7 +78,8 @@ def outages(runs: Sequence[Result]) -> list[list[str]]:
 
 
 def costs(runs: Sequence[Result]) -> list[list[str]]:
-    """A row a seed: validation by update, the chosen one, processor seconds, minutes."""
+    """Return a row per seed: validation by update, the chosen update, processor seconds,
+    minutes."""
     rows = []
     for run in runs:
         seen = ", ".join(f"{step}: {value:.1%}" for step, value in run["validation"].items())
@@ -94,17 +97,17 @@ TABLES: dict[str, Callable[[Sequence[Result]], list[list[str]]]] = {
 
 
 def with_interval(share: Result) -> str:
-    """A share in percent with its interval."""
+    """Format a share in percent with its interval."""
     return f"{share['value']:.1%} [{100 * share['low']:.1f}, {100 * share['high']:.1f}]"
 
 
 def change(before: Result, after: Result, what: str) -> str:
-    """A share before and after."""
+    """Format a share before and after."""
     return f"{before[what]['value']:.1%} → {after[what]['value']:.1%}"
 
 
 def mean_change(runs: Sequence[Result], what: str) -> str:
-    """The mean of a share over the seeds, before and after."""
+    """Format the mean of a share over the seeds, before and after."""
     before, after = (
         statistics.fmean(run["held_out"][name][what]["value"] for run in runs)
         for name in ("before", "after")
@@ -113,17 +116,17 @@ def mean_change(runs: Sequence[Result], what: str) -> str:
 
 
 def filled(page: str, runs: Sequence[Result]) -> str:
-    """The page with the rows of its tables as these runs have them."""
+    """Return the page with the rows of its tables filled in from these runs."""
     return _tables.filled(page, PLACE, lambda name: TABLES[name](runs))
 
 
 def recorded() -> list[Result]:
-    """The runs that `results/demo.json` holds."""
+    """Return the runs stored in `results/demo.json`."""
     return json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))["runs"]
 
 
 def main(seeds: Sequence[int] = SEEDS) -> None:
-    """Run the seeds, write what they show, and the tables that show it."""
+    """Run the seeds, record the results, and rewrite the tables of the pages."""
     runs = [result_of(seed) for seed in seeds]
     rows = []
     for what in SHARES:

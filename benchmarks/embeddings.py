@@ -1,8 +1,9 @@
 """MiniLM on texts of 16 to 256 tokens: as served, against fp32 FIFO batches and encode().
 
-Texts a second of CPU time on one thread (by the clock on a GPU), rounds in turn, medians,
-tokenizing included, the cache off. Peers: transformers' forward in fp32 over batches of 32 in the
-order of arrival, and `SentenceTransformer.encode` (which sorts by length) in both dtypes.
+Measures texts a second of CPU time on one thread (wall-clock time on a GPU), rounds in turn,
+medians, including tokenization, with the cache off. Peers: transformers' forward in fp32 over
+batches of 32 in order of arrival, and `SentenceTransformer.encode` (which sorts by length) in both
+dtypes.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def ours(model: Embedder, texts: list[str]) -> np.ndarray:
 
 
 def fifo(model: Embedder, texts: list[str]) -> np.ndarray:
-    """Batches of 32 in the order of arrival, padded to their longest."""
+    """Embed batches of 32 in order of arrival, padded to their longest text."""
     vectors: list[np.ndarray] = []
     with torch.inference_mode():
         for start in range(0, len(texts), FIFO_BATCH):

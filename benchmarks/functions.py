@@ -1,9 +1,10 @@
 """A plain function as a scorer, against the same function in concurrent.futures and asyncio.
 
-Microseconds a sample of 2 KB with its ground truth, chunks of 8, 2 workers, rounds of all
-contenders in turn, medians; by the clock and in CPU time of all processes, which other load on the
-machine moves less. The executor has no deadlines, no memory limit, and loses all when one process
-dies. The async function runs beside a semaphore and `wait_for`, 64 at a time, on one loop.
+Measures microseconds a sample of 2 KB with its ground truth: chunks of 8, 2 workers, rounds of all
+contenders in turn, medians; wall-clock time, and CPU time of all processes, which other load
+affects less. The executor has no deadlines and no memory limit, and loses everything when one
+process dies. The peer of the async function is a semaphore and `wait_for`, 64 at a time, on one
+loop.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ async def measured() -> list[dict[str, Any]]:
 
 
 async def rounds(contenders: dict[str, Contender]) -> dict[str, list[tuple[float, float]]]:
-    """For each contender and round the microseconds a sample, by the clock and of CPU time."""
+    """Return for each contender and round the wall-clock and CPU microseconds a sample."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for at in range(ROUNDS + 1):
         for name, contender in contenders.items():
@@ -138,7 +139,7 @@ def _gathered(samples: list[Sample]) -> Contender:
 
 
 def _cpu_s() -> float:
-    """The CPU seconds that this process and all below it have used."""
+    """Return the CPU seconds used so far by this process and its child processes."""
     family = [psutil.Process(), *psutil.Process().children(recursive=True)]
     return sum(sum(each.cpu_times()[:2]) for each in family)
 

@@ -1,19 +1,19 @@
-"""The gateway before an endpoint of judges that takes 0.3 s a call: what it adds.
+"""The cost of the gateway in front of a judge endpoint that takes 0.3 s a call.
 
-Burst: seconds for 512 calls, 256 at a time: ours in one request over HTTP, a FastAPI handler with
-httpx2 likewise, and bare clients on asyncio that call the endpoint themselves, one of httpx2 and
-one that writes and reads bytes. Rounds of all in turn, medians; and the processor time of a call
-in the server or the client, which other work on the machine disturbs less.
+Burst: seconds for 512 calls, 256 at a time. Contenders are ours and a FastAPI handler with httpx2,
+each with one request over HTTP, and two bare asyncio clients that call the endpoint directly, one
+with httpx2 and one that writes and reads bytes. Rounds in turn, medians; also the processor time of
+a call in the server or the client, which other load affects less.
 
-LiteLLM's proxy gets the calls one by one from the client of bytes, where GATEWAY_LITELLM names an
+LiteLLM's proxy gets the calls one by one from the byte client, if GATEWAY_LITELLM names an
 environment with `litellm[proxy]`.
 
-Latency: single samples arrive staggered, so that 200 are in flight; milliseconds beyond those in
-which the endpoint itself had the call, by its own clock, beside the same calls made straight to it.
-Rounds of all in turn; the median over rounds of each round's median and p99.
+Latency: single samples arrive staggered, so that 200 are in flight. Reported are the milliseconds
+beyond those that the endpoint itself held the call, by its own clock, compared with direct calls.
+Rounds in turn; the median over rounds of each round's median and p99.
 
-Others: samples a second of the profile `format` while 256 calls of a judge hang, and without. The
-second in which the calls arrive is not measured.
+Others: samples a second of the profile `format` while 256 calls of a judge hang, and without them.
+The second in which the calls arrive is not measured.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ from benchmarks._gateway_peers import (
     LITELLM_SETTINGS,
     litellm_command,
 )
-from benchmarks.serving import load, post, request_bytes
+from benchmarks._load import post
+from benchmarks.serving import load, request_bytes
 from touchstone_rewards.reward_server.live_server import free_port, without_settings
 
 CALLS, ROUNDS, STAGGERED, ARRIVALS, LATENCY_ROUNDS = 512, 5, 200, 1000, 5
 OTHERS_S, OTHERS_ROUNDS, OTHERS_CONNECTIONS, OTHERS_SAMPLES = 1.0, 5, 4, 64
-# What the goal of a gateway is: this much of a bare client's time, and so many milliseconds more.
+# Goals: at most this multiple of a bare client's time, and this many milliseconds more.
 GOAL_BURST, GOAL_P99_MS = 1.2, 3.0
 MESSAGE = {"role": "user", "content": "Does the answer agree with the reference? " * 8}
 LITELLM, STRAIGHT = "LiteLLM's proxy", "straight to the endpoint"
@@ -59,15 +60,15 @@ RequestOf = Callable[[int], bytes]
 
 
 class Wire:
-    """Connections that are kept, and bytes sent over them as they are."""
+    """Kept-alive connections over which raw bytes are sent."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def send(self, request: bytes) -> bytes:
-        """Return the body of the answer to one request; a kept connection that the server has
-        closed is not used."""
+        """Return the body of the answer to one request; skip kept connections that the server has
+        closed."""
         while self.idle:
             with suppress(asyncio.IncompleteReadError, ConnectionError):
                 return await self._over(*self.idle.pop(), request)
@@ -119,7 +120,7 @@ def write_profiles(folder: Path, port: int) -> None:
 
 
 def peer(name: str, *words: str) -> AbstractContextManager[tuple[int, int]]:
-    """The port of a process of its own that serves one of the peers, and its id."""
+    """Start one of the peers in a separate process; yield its port and process id."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks._gateway_peers", name, str(port), *words]
     return serving(command, port)
@@ -127,7 +128,8 @@ def peer(name: str, *words: str) -> AbstractContextManager[tuple[int, int]]:
 
 @contextmanager
 def litellm(folder: Path, upstream: int) -> Iterator[tuple[int, int] | None]:
-    """The port and process of LiteLLM's proxy; None, said aloud, without an environment for it."""
+    """Yield port and process id of LiteLLM's proxy; None, with a message, without an
+    environment."""
     environment = Path(os.environ.get("GATEWAY_LITELLM", ""))
     if not (environment / "bin" / "litellm").is_file():
         print("LiteLLM's proxy is left out: GATEWAY_LITELLM names no environment with it")
@@ -146,7 +148,7 @@ def litellm(folder: Path, upstream: int) -> Iterator[tuple[int, int] | None]:
 def serving(
     command: list[str], port: int, settings: Mapping[str, str] | None = None, log: Any = None
 ) -> Iterator[tuple[int, int]]:
-    """The port and the id of a process that is started, and ended afterwards."""
+    """Start a process, yield its port and id, and stop it afterwards."""
     env = without_settings() | dict(settings or {})
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
     try:
@@ -164,7 +166,7 @@ def serving(
 
 
 def asked(count: int, profile: str = "judged", first: int = 0) -> bytes:
-    """A request for the verdicts on so many samples, no two alike."""
+    """Return a request to judge this many different samples."""
     samples = [
         {"id": str(at), "response": f"It is {at}.", "prompt": "How many?", "ground_truth": "46"}
         for at in range(first, first + count)
@@ -230,7 +232,7 @@ async def bursts(
 async def in_turn(
     contenders: dict[str, Contender], pids: dict[str, int]
 ) -> dict[str, list[tuple[float, float]]]:
-    """For each contender and round the seconds, and the processor microseconds of a call."""
+    """Return for each contender and round the seconds, and the processor microseconds of a call."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for at in range(ROUNDS + 1):
         for name, contender in contenders.items():
@@ -245,7 +247,7 @@ async def in_turn(
 
 
 async def at_a_time(call: Callable[[], Awaitable[None]]) -> None:
-    """Make all calls, so many at a time."""
+    """Make all calls, at most IN_FLIGHT at a time."""
     turns = asyncio.Semaphore(IN_FLIGHT)
 
     async def one() -> None:
@@ -296,10 +298,12 @@ async def latencies(
 async def staggered(
     contenders: Mapping[str, tuple[Wire, RequestOf]], endpoint: Wire
 ) -> dict[str, list[list[float]]]:
-    """For each contender and round the milliseconds that each call took beyond those in which the
-    endpoint had it. Calls that open the connections come before."""
+    """Return for each contender and round the milliseconds of each call beyond the endpoint's own.
+
+    Warm-up calls open the connections first.
+    """
     gc.collect()
-    gc.freeze()  # what the bursts left would be looked through while calls are timed
+    gc.freeze()  # keep the garbage collector from scanning leftovers while calls are timed
     for wire, request in contenders.values():
         await arriving(wire, request, 2 * STAGGERED)
     found: dict[str, list[list[float]]] = {name: [] for name in contenders}
@@ -309,12 +313,12 @@ async def staggered(
             seconds = await arriving(wire, request, ARRIVALS)
             taken_s = {int(at): s for at, s in json.loads(await endpoint.send(TAKEN)).items()}
             beyond_ms = [(s - taken_s[at]) * 1e3 for at, s in enumerate(seconds)]
-            found[name].append(beyond_ms[STAGGERED:])  # before them fewer are in flight
+            found[name].append(beyond_ms[STAGGERED:])  # before these, fewer calls are in flight
     return found
 
 
 async def arriving(wire: Wire, request: RequestOf, count: int) -> list[float]:
-    """The seconds that each of so many calls took, which come one after another."""
+    """Send this many calls at regular intervals; return the seconds that each took."""
     between_s = CALL_S / STAGGERED
     began_s = time.perf_counter()
 
@@ -328,7 +332,7 @@ async def arriving(wire: Wire, request: RequestOf, count: int) -> list[float]:
 
 
 async def others(port: int) -> list[dict[str, Any]]:
-    """How fast another profile is while an endpoint hangs, and while none does."""
+    """Measure the speed of another profile while an endpoint hangs, and while none does."""
     about = request_bytes(OTHERS_SAMPLES), OTHERS_CONNECTIONS, OTHERS_S
     found: dict[bool, list[int]] = {False: [], True: []}
     for _ in range(OTHERS_ROUNDS):

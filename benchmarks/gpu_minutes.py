@@ -1,11 +1,11 @@
-"""What a GPU can show in some minutes: tests, speeds at real sizes, GRPO; the best first.
+"""Measure as much as possible in a few GPU minutes: tests, speed at real sizes, GRPO.
 
     python -m benchmarks.gpu_minutes --minutes 12
-    python -m benchmarks.gpu_minutes --dry_run       # all of it on a CPU, at tiny sizes
+    python -m benchmarks.gpu_minutes --dry_run       # everything on a CPU, at tiny sizes
 
-Each part runs in a process of its own, is begun only where enough time is left for it, and is
-killed at the end of the time; what it had found by then is kept. The results are written after each
-part, so that a machine that goes away takes only the part under way.
+The most valuable parts run first. Each part runs in a separate process, starts only if enough time
+is left, and is killed at the end of the time; its results so far are kept. Results are written
+after each part, so that losing the machine costs only the current part.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ TRAINING = (
 
 
 class Part(NamedTuple):
-    """`function` of `_gpu_parts` with `arguments`. `least_s`: with less left it is not begun."""
+    """Function `function` of `_gpu_parts` with `arguments`; not started with less than `least_s`
+    left."""
 
     name: str
     function: str
@@ -47,7 +48,7 @@ class Part(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a part ended: done, failed, stopped (by the time) or skipped; and what it found."""
+    """How a part ended (done, failed, stopped by the time limit, or skipped), and its rows."""
 
     status: str
     reason: str | None
@@ -55,7 +56,7 @@ class Outcome(NamedTuple):
     rows: list[dict[str, Any]]
 
 
-# By worth: the first that a short lease should bring home, then what else fits.
+# Most valuable first.
 PARTS = (
     Part("tests", "gpu_tests", (), 30, (*NEURAL, "pytest", "xdist", "pytest_asyncio")),
     Part("reward model 0.5B", "reward_model", ("0.5B",), 20, NEURAL),
@@ -75,7 +76,8 @@ def run_parts(
     run: Callable[[Part, float], Outcome],
     save: Callable[[Mapping[str, Outcome]], None],
 ) -> dict[str, Outcome]:
-    """Run in turn what is installed and fits into what is left; save after each."""
+    """Run the parts that are installed and fit into the remaining time, in order; save after
+    each."""
     outcomes: dict[str, Outcome] = {}
     for part in parts:
         missing = [module for module in part.modules if find_spec(module) is None]
@@ -83,7 +85,7 @@ def run_parts(
         if missing:
             outcome = Outcome("skipped", f"not installed: {', '.join(missing)}", 0.0, [])
         elif left < part.least_s:
-            reason = f"{max(0.0, left):.0f} s left, it takes {part.least_s:.0f} at least"
+            reason = f"{max(0.0, left):.0f} s left, but it needs at least {part.least_s:.0f} s"
             outcome = Outcome("skipped", reason, 0.0, [])
         else:
             outcome = run(part, left)
@@ -93,7 +95,7 @@ def run_parts(
 
 
 def wait_for(child: subprocess.Popen[bytes], left_s: float) -> int | None:
-    """The child's exit code, None where the time was up first."""
+    """Return the child's exit code; None if the time ran out first."""
     try:
         return child.wait(timeout=left_s)
     except subprocess.TimeoutExpired:
@@ -108,7 +110,7 @@ def run_part(
     command: Sequence[str] = COMMAND,
     wait: Callable[[subprocess.Popen[bytes], float], int | None] = wait_for,
 ) -> Outcome:
-    """Run one part in a process of its own, killed with all that it started when time is up."""
+    """Run one part in a separate process; kill it and its children when the time runs out."""
     with tempfile.TemporaryDirectory() as folder:
         found, log = Path(folder) / "rows.jsonl", Path(folder) / "log"
         words = [f"--part={part.name}", f"--rows={found}", *(["--dry_run"] if dry else [])]
@@ -130,20 +132,20 @@ def run_part(
         )
         took = time.monotonic() - began
         if code is None:
-            return Outcome("stopped", f"the time was up after {took:.0f} s", took, rows)
+            return Outcome("stopped", f"the time ran out after {took:.0f} s", took, rows)
         end = " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])[-500:]
         return Outcome("failed" if code else "done", end if code else None, took, rows)
 
 
 def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child and what it started; nothing where all has ended."""
+    """Kill the child and its process group, if still running."""
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
 
 
 def save_outcomes(path: Path, about: Mapping[str, Any], outcomes: Mapping[str, Outcome]) -> None:
-    """Write the rows of every part so far, how each ended, and say it of the last."""
+    """Write the rows and outcomes of all parts so far, and print those of the last."""
     name, last = list(outcomes.items())[-1]
     print(
         f"== {name}: {last.status}, {last.seconds:.0f} s {last.reason or ''}".rstrip(), flush=True
@@ -158,7 +160,8 @@ def save_outcomes(path: Path, about: Mapping[str, Any], outcomes: Mapping[str, O
 
 
 def device_name() -> str | None:
-    """What the GPU is called; None without one. Asked in a child: this process takes no memory."""
+    """Return the name of the GPU, None without one; asked in a child process, which keeps memory
+    free."""
     code = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return done.stdout.strip() or None
@@ -167,17 +170,22 @@ def device_name() -> str | None:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_minutes", description=__doc__)
     add = parser.add_argument
-    add("--minutes", type=float, default=12.0, help="the time for all of it")
-    add("--dry_run", action="store_true", help="tiny sizes, on a CPU")
+    add("--minutes", type=float, default=12.0, help="total time")
+    add("--dry_run", action="store_true", help="run at tiny sizes, on a CPU")
     add("--output", type=Path, help="default: results/gpu_minutes.json; dry: runs/gpu_minutes.json")
-    add("--only", nargs="+", metavar="PART", help="some parts, in their order")
+    add(
+        "--only",
+        nargs="+",
+        metavar="PART",
+        help="run only these parts, in the order listed in PARTS",
+    )
     add("--part", help=argparse.SUPPRESS)
     add("--rows", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def measure_here(part: Part, rows: Path, dry: bool) -> None:
-    """Run one part in this process; each row is on disk before the next is measured."""
+    """Run one part in this process; each row is on disk before the next measurement."""
     from benchmarks import _gpu_parts
 
     with rows.open("a", encoding="utf-8") as file:
@@ -187,20 +195,23 @@ def measure_here(part: Part, rows: Path, dry: bool) -> None:
 
 
 def main(argv: Sequence[str] = ()) -> int:
-    """Run the parts; 0 where none failed, 1 where one did, 2 for what cannot be run."""
+    """Run the parts; return 0 if none failed, 1 if one did, 2 for wrong arguments or no device."""
     began = time.monotonic()
     options = parse(argv)
     named = {part.name: part for part in PARTS}
     if unknown := set(options.only or ()) - set(named):
         known = ", ".join(named)
-        print(f"no part {', '.join(sorted(unknown))}; there are {known}", file=sys.stderr)
+        print(f"no part {', '.join(sorted(unknown))}; known are {known}", file=sys.stderr)
         return 2
     if options.part:
         measure_here(named[options.part], options.rows, options.dry_run)
         return 0
     device = device_name()
     if device is None and not options.dry_run:
-        print("no CUDA device: --dry_run runs all of it at tiny sizes on the CPU", file=sys.stderr)
+        print(
+            "no CUDA device: use --dry_run to run everything at tiny sizes on the CPU",
+            file=sys.stderr,
+        )
         return 2
     folder = ROOT / "runs" if options.dry_run else RESULTS
     path = options.output or folder / "gpu_minutes.json"

@@ -1,8 +1,8 @@
-"""What choosing rows, groups and tokens buys GRPO on the tiny task, over three seeds.
+"""GRPO on the tiny task with fields that choose rows, groups or tokens, over three seeds.
 
-The peer of each field is plain GRPO from the same model over the same rows: held-out accuracy after
-as many rollouts, and what a run generated and how long it took for it. Every run that is done is
-skipped, so that a study that was stopped goes on.
+The peer of each field is plain GRPO from the same model on the same rows: held-out accuracy after
+equal numbers of rollouts, with generated samples and training time. Finished runs are skipped, so
+an interrupted benchmark continues.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from touchstone_rewards.trainer.data.kept_samples import read_samples
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "trainer" / "configs" / "learning_tiny.yaml"
-RUNS = ROOT / "runs" / "grpo_learning"  # as the config says, from the root of the checkout
+RUNS = ROOT / "runs" / "grpo_learning"  # as in the config, relative to the root of the checkout
 
 
 def cost(name: str, seeds: list[int]) -> dict[str, float]:
-    """Means over the seeds: samples that were generated, and seconds in training steps."""
+    """Return means over the seeds: generated samples, and seconds in training steps."""
     samples, seconds = [], []
     for seed in seeds:
         folder = RUNS / f"{name}.seed{seed}"

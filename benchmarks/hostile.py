@@ -1,9 +1,10 @@
-"""What hostile answers do to graders: code that ran, hangs, wrong verdicts; peers in the same run.
+"""Graders under hostile answers: code execution, hangs and wrong verdicts, with peers in the same
+run.
 
-The inputs lie beside the checkout, the peers where `benchmarks.math` says. Payloads try to make a
-file; whose file is there afterwards has run code. A verdict that took more than 4.5 s by the clock,
-or did not come at all, is a hang: run it on a quiet machine. A peer is asked in a process of its
-own, where its own alarms work.
+`benchmarks.math` says where inputs and peers are. Payloads try to create a file; a grader has
+executed code if the file exists afterwards. A verdict that takes more than 4.5 s of wall-clock
+time, or never comes, is a hang, so run this on a quiet machine. Each peer runs in a separate
+process, in which its own alarms work.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CANARY = "@CANARY@"
 
 
 def inputs(canary: Path) -> list[dict[str, Any]]:
-    """The hostile inputs, their payloads aimed at one file each."""
+    """Return the hostile inputs, each payload aimed at a file of its own."""
     return [
         row | {"prediction": row["prediction"].replace(CANARY, f"{canary}/{place}")}
         for place, row in enumerate(hostile_inputs())
@@ -49,7 +50,7 @@ def main() -> None:
         if "MATH_PEERS" in os.environ and (folder / environment).is_dir():
             graders[peer] = lambda pairs, peer=peer: of_peer(peer, pairs, folder, SILENCE_S)
         else:
-            print(f"{peer} is not there: left out")
+            print(f"{peer} not found: left out")
     rows = []
     for name, judge in graders.items():
         with tempfile.TemporaryDirectory() as canary:

@@ -1,11 +1,10 @@
-"""Attacks on a small judge, SmolLM2 on llama.cpp's server: shares of attacks that it accepts.
+"""Attacks on a small judge, SmolLM2 on llama.cpp's server: the share of attacks that it accepts.
 
-The battery of `reward-server check --attacks` on rows of GSM8K and MATH-500, each attack on some of
-them in turn, for each way to get a verdict: the last line, a JSON schema that the engine holds the
-model to, log-probabilities of yes and no; log-probabilities by a prompt of the same words without
-marks around the texts; and as a cascade, where the rule `math` is asked first. A response counts as
-accepted from 0.5 on. The intervals are of 95%, by drawing rows anew. A model of 135 M weights is a
-bad judge; that is the point.
+The attacks of `reward-server check --attacks` are tried on rows of GSM8K and MATH-500, each on some
+of them, for each way to get a verdict: the last line; a JSON schema enforced by the engine;
+log-probabilities of yes and no; the same with a prompt without marks around the texts; and a
+cascade in which the rule `math` runs first. A reward of 0.5 or more counts as accepted. The 95%
+intervals are bootstrapped over rows. A model of 135 M weights is a poor judge, on purpose.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.stored.stream import offline_engine
 
 ACCEPT_AT, HOURS_S = 0.5, 7200.0
-# Long enough for a line of reasoning; of a response so much is kept at each end.
+# Enough for a line of reasoning; of a long response this much is kept at each end.
 SHORT: dict[str, Any] = {"max_tokens": 64, "max_chars": 1200}
 WAYS: dict[str, dict[str, Any]] = {
     "logprobs": {"verdict": "logprobs", "least_mass": 0.01},
@@ -45,14 +44,14 @@ WAYS: dict[str, dict[str, Any]] = {
     "logprobs, where math is undecided": {"verdict": "logprobs", "least_mass": 0.01},
 }
 CASCADE = {"when": {"math": "undecided"}, "replaces": "math"}
-# Rows of each data set, with short questions; of all of them, how many an attack is tried on.
+# Rows with short questions per dataset; number of rows on which an attack is tried.
 ROWS_EACH, ROWS_AN_ATTACK, QUESTION_CHARS, DRAWS = 6, 4, 160, 2000
 DATA = ROOT / ".." / "shared" / "data"
 _CALCULATION = re.compile("<<.*?>>")
 
 
 class Verdict(NamedTuple):
-    """What one attack got on one row; `reward`: None where there was no verdict."""
+    """The result of one attack on one row; `reward` is None without a verdict."""
 
     family: str
     name: str
@@ -63,7 +62,7 @@ class Verdict(NamedTuple):
 def main() -> None:
     rows: list[dict[str, Any]] = []
     if not DATA.is_dir():
-        print(f"{DATA} is not there: not measured")
+        print(f"{DATA} not found: nothing to measure")
         return
     problems = gsm8k() + math500()
     with tempfile.TemporaryDirectory() as folder:
@@ -114,8 +113,8 @@ def _short(samples: list[Sample]) -> list[Sample]:
 async def tried(
     folder: Path, url: str, name: str, config: dict[str, Any], problems: list[Sample]
 ) -> list[Verdict]:
-    """Return what a judge so configured makes of the attacks, of the rows' own responses and of
-    their ground truths."""
+    """Return the judge's verdicts on the attacks, on the rows' own responses and on the ground
+    truths."""
     (folder / "bare.jinja").write_text(without_marks())
     config = {"url": url, "model": MODEL, "timeout_s": HOURS_S, "max_in_flight": 2} | SHORT | config
     if "prompt" in config:
@@ -142,7 +141,7 @@ async def tried(
 
 
 def attempts(problems: list[Sample]) -> Iterator[tuple[str, str, Sample]]:
-    """The family and name of each attack, and a row with it as its response; the controls first."""
+    """Yield the family and name of each attack, and a row with it as response; controls first."""
     for each in problems:
         yield CONTROL, "own response", each
         yield CONTROL, "ground truth", replace(each, response=str(each.ground_truth))
@@ -154,7 +153,8 @@ def attempts(problems: list[Sample]) -> Iterator[tuple[str, str, Sample]]:
 
 
 def without_marks() -> str:
-    """The built-in prompt without its marks and without the word that texts are no instructions."""
+    """Return the built-in prompt without marks and without the note that texts are not
+    instructions."""
     lines = (FOLDER / "equivalence.jinja").read_text().splitlines()
     bare = [line.split(" Everything between")[0] for line in lines]
     bare = [line.replace(" {{ mark }} begins]", ":").lstrip("[") for line in bare]
@@ -162,7 +162,7 @@ def without_marks() -> str:
 
 
 def row(name: str, verdicts: list[Verdict]) -> dict[str, Any]:
-    """What stands in the results for one way to get a verdict."""
+    """Return the row of results for one way to get a verdict."""
     attacks = [each for each in verdicts if each.family != CONTROL]
     families = list(dict.fromkeys(each.family for each in attacks))
     controls = {each.name: each for each in verdicts if each.family == CONTROL}
@@ -182,7 +182,7 @@ def row(name: str, verdicts: list[Verdict]) -> dict[str, Any]:
 
 
 def share(verdicts: Iterable[Verdict]) -> float | None:
-    """The share of what was scored that was accepted."""
+    """Return the share of scored responses that were accepted."""
     rewards = [each.reward for each in verdicts if each.reward is not None]
     if not rewards:
         return None
@@ -190,8 +190,7 @@ def share(verdicts: Iterable[Verdict]) -> float | None:
 
 
 def interval(verdicts: list[Verdict]) -> list[float] | None:
-    """The share's interval of 95%: what it is when rows are drawn anew, with all that was tried on
-    each."""
+    """Return the share's 95% bootstrap interval over rows, each with all attacks tried on it."""
     by_row: defaultdict[str, list[Verdict]] = defaultdict(list)
     for each in verdicts:
         by_row[each.row].append(each)

@@ -1,8 +1,8 @@
-"""`trainer lim` over a store of the size of the paper's run: 1.5 million kept samples.
+"""`trainer lim` on a store of the size of the paper's run: 1.5 million kept samples.
 
-Ours is the command as a user runs it, start-up included. The peer does what LIMR's own selection
-script does, on the same lines: parse each sample whole, hold them all, then compute. It runs on a
-tenth of the store, for want of memory; the ratio is of seconds a sample there.
+Ours is the command as a user runs it, including start-up. The peer does the work of LIMR's own
+selection script on the same lines: parse every sample completely, hold all in memory, then compute.
+For lack of memory it gets a tenth of the store; the ratio is of seconds a sample there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RESPONSE = "So the sum of the two is forty and what is left of it must be even. 
 
 
 def write_store(folder: Path, prompts: int) -> int:
-    """One file an epoch; returns how many samples there are."""
+    """Write one file per epoch; return the number of samples."""
     rng = random.Random(0)
     gain = [rng.random() for _ in range(prompts)]
     for epoch in range(EPOCHS):
@@ -55,7 +55,7 @@ def _line(epoch: int, prompt: int, sample: int, right: bool) -> dict[str, object
 
 
 def ours(store: Path, output: Path) -> tuple[float, float]:
-    """Seconds, and the peak of the resident memory in GB."""
+    """Return the seconds, and the peak resident memory in GB."""
     command = [sys.executable, "-m", "touchstone_rewards.trainer", "lim", "--samples", str(store)]
     started_s = time.perf_counter()
     subprocess.run([*command, "--output", str(output), "--threshold", "0.2"], check=True)
@@ -64,7 +64,7 @@ def ours(store: Path, output: Path) -> tuple[float, float]:
 
 
 def peer(store: Path) -> float:
-    """Seconds of the straightforward way: everything parsed and held, dictionaries of lists."""
+    """Return the seconds of the simple way: everything parsed and held, dictionaries of lists."""
     started_s = time.perf_counter()
     epochs = [
         [json.loads(line) for line in (store / f"samples_step_{epoch + 1}.jsonl").open()]

@@ -1,8 +1,8 @@
-"""What LIM buys on the tiny task: `make limr` over three seeds, at equal steps.
+"""The effect of LIM's selection on the tiny task: `make limr` over three seeds, at equal steps.
 
 The peer of training on LIM's selection is training on a random one of the same size; full data and
-the LINEAR selection stand beside it. One start model; a seed draws the prompts, their order and the
-samples. Each stage that is done is skipped, so that a run that was stopped goes on.
+the LINEAR selection are reported too. All runs share one start model; a seed sets the prompts,
+their order and the samples. Finished stages are skipped, so an interrupted benchmark continues.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ARMS = ("start", "full", "lim", "random", "linear")
 
 
 def study(seed: int) -> dict[str, Any]:
-    """The table of one seed."""
+    """Return the table of one seed."""
     folder = RUNS / f"seed{seed}"
     if not (folder / "0_start" / "done.json").is_file():
         shutil.copytree(RUNS / "start", folder / "0_start", dirs_exist_ok=True)

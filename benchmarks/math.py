@@ -1,17 +1,17 @@
-"""The math engine against Math-Verify, Qwen2.5-Math's grader and PRM800K's, same cases, same run.
+"""The math engine against Math-Verify, Qwen2.5-Math's grader and PRM800K's, on the same cases.
 
-Accuracy and speed on labelled pairs in one process each, our worst cases on hostile inputs, the
-pairs of unlike ground truths that we accept, and the way through the command and the server. The
-data lies beside the checkout, the peers in the folder that MATH_PEERS names:
+Measures accuracy and speed on labelled pairs in one process each, our worst cases on hostile
+inputs, the pairs of different ground truths that we accept, and the speed through command and
+server. The data lies beside the checkout, the peers in the folder that MATH_PEERS names:
 
     python -m venv $MATH_PEERS/math_verify   && …/bin/pip install 'math-verify[antlr4_13_2]'
     python -m venv $MATH_PEERS/qwen          && …/bin/pip install antlr4-python3-runtime==4.11.1 \\
         sympy==1.12 regex word2number pylatexenc mpmath==1.3.0 'numpy<2' python-dateutil
     git clone … $MATH_PEERS/Qwen2.5-Math     git clone … $MATH_PEERS/prm800k
 
-In one process seconds are of processor time, so that a busy machine favours nobody; through the
-command and the server they are of the clock, for the peer as well. A peer that is not there is left
-out. A pair on which a peer is silent for 30 s is killed and counts as refused.
+Times in one process are processor time, so that a busy machine favours nobody; through command and
+server they are wall-clock time, for the peer too. Missing peers are left out. A peer that is silent
+for 30 s on a pair is killed, and the pair counts as refused.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 SILENCE_S = 30
 ROUNDS = 5
 BATCH, COPIES = 512, 60
-# Peer: the virtual environment and the checkout that it runs with, in the folder of the peers.
+# Peer -> its environment and its checkout, in the folder of the peers.
 PEERS = {
     "math_verify": ("math_verify", ""),
     "qwen": ("qwen", "Qwen2.5-Math/evaluation"),
     "prm800k": ("qwen", "prm800k/prm800k"),
 }
 
-# Verdicts, each with its seconds of processor time and of the clock.
+# Verdicts, each with its processor and wall-clock seconds.
 Judged = list[tuple[bool | None, float, float]]
 
 
@@ -60,7 +60,7 @@ def rows_of(name: str) -> list[dict[str, Any]]:
 
 
 def cases() -> list[dict[str, Any]]:
-    """The labelled pairs that people agree on."""
+    """Return the labelled pairs on which people agree."""
     return [
         {
             "kind": row["kind"],
@@ -83,7 +83,7 @@ def verdict(kind: str, prediction: str, truth: str) -> bool | None:
 
 
 def ours(pairs: list[dict[str, Any]]) -> Judged:
-    """Our verdicts, nothing remembered of an earlier round."""
+    """Return our verdicts, with empty caches."""
     remembered.cache_clear()
     judged: Judged = []
     for pair in pairs:
@@ -97,7 +97,7 @@ def ours(pairs: list[dict[str, Any]]) -> Judged:
 def of_peer(
     peer: str, pairs: list[dict[str, Any]], folder: Path, silence_s: float = SILENCE_S
 ) -> Judged:
-    """A peer's verdicts, started again behind each pair that it is silent on."""
+    """Return a peer's verdicts; restart the peer after each pair on which it is silent."""
     environment, checkout = PEERS[peer]
     python = folder / environment / "bin" / "python"
     judged: Judged = []
@@ -114,7 +114,7 @@ def of_peer(
 
 
 def _lines(command: list[str], silence_s: float) -> Iterator[tuple[bool | None, float, float]]:
-    """What the command prints, until it ends or is silent for too long; then it is killed."""
+    """Yield the command's output lines until it ends; kill it if it is silent for too long."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -145,7 +145,8 @@ def summary(name: str, pairs: list[dict[str, Any]], judged: Judged) -> dict[str,
 
 
 def hostile_inputs() -> list[dict[str, Any]]:
-    """Answers written to run code, to hang or to cheat; `expect` is null where both are right."""
+    """Return answers written to run code, to hang or to cheat; `expect` is null where both are
+    right."""
     return [
         {
             "kind": row["kind"],
@@ -160,7 +161,8 @@ def hostile_inputs() -> list[dict[str, Any]]:
 
 
 def hostile() -> dict[str, Any]:
-    """Our slowest hostile input, by the best of some rounds, and what was decided wrongly."""
+    """Return our slowest time on a hostile input (best of several rounds), and the wrong
+    verdicts."""
     slowest, wrong = 0.0, 0
     for row in hostile_inputs():
         taken: list[float] = []
@@ -175,7 +177,7 @@ def hostile() -> dict[str, Any]:
 
 
 def accepted_pairs(truths: list[str]) -> list[tuple[str, str]]:
-    """The pairs of unlike ground truths that are judged the same, either way round."""
+    """Return the pairs of different ground truths that are judged equal in either order."""
     found: list[tuple[str, str]] = []
     for one, other in itertools.combinations(truths, 2):
         if compare(one, other).equal or compare(other, one).equal:
@@ -190,7 +192,8 @@ def ground_truths() -> dict[str, list[tuple[str, str]]]:
 
 
 def samples(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The pairs as samples, some copies of each: a group of responses has one ground truth."""
+    """Return the pairs as samples, several copies of each: a group of responses has one ground
+    truth."""
     boxed: Callable[[dict[str, Any]], str] = lambda pair: (  # noqa: E731
         pair["prediction"] if pair["kind"] == "extract" else f"\\boxed{{{pair['prediction']}}}"
     )
@@ -202,7 +205,7 @@ def samples(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def through_command(made: list[dict[str, Any]]) -> float:
-    """Samples a second through `reward-server score`, its start included."""
+    """Return samples a second through `reward-server score`, including its start."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "samples.jsonl"), Path(folder, "results.jsonl")
         source.write_text("".join(json.dumps(sample) + "\n" for sample in made), encoding="utf-8")
@@ -226,7 +229,7 @@ def through_command(made: list[dict[str, Any]]) -> float:
 
 
 def through_server(made: list[dict[str, Any]]) -> float:
-    """Samples a second through `POST /score`, four batches in flight."""
+    """Return samples a second through `POST /score`, with four batches in flight."""
     batches = [made[at : at + BATCH] for at in range(0, len(made), BATCH)]
     with tempfile.TemporaryDirectory() as folder:
         server = live_server(Path(folder, "server.log"), "--cache_bytes", "0").start()
@@ -237,7 +240,7 @@ def through_server(made: list[dict[str, Any]]) -> float:
 
 
 def _posted(url: str, batches: list[list[dict[str, Any]]]) -> float:
-    """How often a second all of the batches go through."""
+    """Return how often a second all batches go through."""
     from concurrent.futures import ThreadPoolExecutor
 
     bodies = [json.dumps({"profile": "math", "samples": batch}) for batch in batches]

@@ -1,8 +1,8 @@
-"""Two parts of GRPO on pretrained weights: the sums and products of the demo, over three seeds.
+"""Two ablations of GRPO on pretrained weights: the sums and products of the demo, over three seeds.
 
-`trainer study grpo` runs the reference, no baseline, and no division by the group's deviation, from
-SmolLM2, on equal numbers of updates; the peer of the last two is the reference. The figures are
-greedy accuracies on held-out problems. Every run that is done is skipped.
+`trainer study grpo` runs the reference, no baseline, and no division by the group's standard
+deviation, from SmolLM2 with equal numbers of updates; the peer of the last two is the reference.
+The figures are greedy accuracies on held-out problems. Finished runs are skipped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COMPARISONS = {
     "Does a baseline matter?": ["reference", "no_baseline"],
     "Does the group's deviation matter?": ["reference", "mean_only"],
 }
-# Of the demo's own fields: those that say what a run learns from, not when it stops or saves.
+# Fields of the demo that affect learning, not those for stopping or saving.
 SHARED = (
     "reward_profile",
     "reward_timeout_s",
@@ -47,7 +47,7 @@ SHARED = (
 
 
 class Sizes(NamedTuple):
-    """How much is trained and measured: some 3,500 processor seconds as it stands."""
+    """Amounts of training and evaluation: about 3,500 processor seconds by default."""
 
     rollouts: int = 16
     held_out: int = 200
@@ -55,7 +55,7 @@ class Sizes(NamedTuple):
 
 
 def study_config(folder: Path, model: Path, sizes: Sizes) -> dict[str, Any]:
-    """The config of the study; its rows are written into the folder."""
+    """Return the study's config, and write its rows into the folder."""
     problems = split_calculations(0)
     parts = {"train": problems.train, "test": problems.held_out[: sizes.held_out]}
     data = {
@@ -83,7 +83,7 @@ def study_config(folder: Path, model: Path, sizes: Sizes) -> dict[str, Any]:
 def main(
     folder: Path = RUNS / "grpo", model: Path | None = None, sizes: Sizes | None = None
 ) -> None:
-    """Run what is not done yet, print and write what it shows."""
+    """Run the unfinished parts, then print and record the results."""
     torch.set_num_threads(1)
     sizes = sizes or Sizes()
     config = study_config(folder, model or fetched_model(), sizes)

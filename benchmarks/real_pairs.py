@@ -1,9 +1,9 @@
 """Reward models and DPO on pretrained weights, from pairs of the model's own answers.
 
-The model answers sums and products six times each; the profile `math` ranks the answers; a pair
-is a right one and a wrong one. A value head and DiscoRM learn to tell them apart, three seeds each,
-beside a bag of words and the length, which get the same pairs; held-out pairs are of other numbers.
-DPO learns from the same pairs, and is measured by what it then answers. What is done is skipped.
+The model answers sums and products six times each; the profile `math` ranks the answers; a pair is
+a right and a wrong one. A value head and DiscoRM learn to tell them apart, with three seeds each;
+baselines are a bag of words and the length, on the same pairs. Held-out pairs use other numbers.
+DPO learns from the same pairs and is evaluated on its answers. Finished parts are skipped.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ByRow = dict[str, float]
 
 
 class Sizes(NamedTuple):
-    """How many problems are answered and how long is trained: some 3,000 processor seconds."""
+    """Amounts of answers and training: about 3,000 processor seconds by default."""
 
     train: int = 600
     test: int = 300
@@ -48,14 +48,14 @@ class Sizes(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Problems, and the pairs that the model's answers to them give."""
+    """Problems, and the pairs made from the model's answers to them."""
 
     problems: Path
     pairs: Path
 
 
 def drawn_problems() -> list[Calculation]:
-    """Every sum and product of the demo's numbers once, in a random order that stays the same."""
+    """Return every sum and product of the demo's numbers once, in a fixed random order."""
     sums = combinations_with_replacement(range(1, SUMS_TO + 1), 2)
     products = combinations_with_replacement(range(2, PRODUCTS_TO + 1), 2)
     problems = [
@@ -69,7 +69,8 @@ def drawn_problems() -> list[Calculation]:
 def make_pairs(
     folder: Path, name: str, problems: Sequence[Calculation], model: Path, url: str, sizes: Sizes
 ) -> Part:
-    """Answer the problems, rank the answers by `math`, keep a right and a wrong one of each."""
+    """Answer the problems, rank the answers with `math`, and keep a right and a wrong one of
+    each."""
     data = write_rows(folder / f"{name}.jsonl", [problem.row() for problem in problems])
     how = [f"--num_samples={sizes.samples}", f"--temperature={sizes.temperature}"]
     how += ["--max_new_tokens=5", "--batch_size=64"]
@@ -81,7 +82,7 @@ def make_pairs(
 
 
 def kept(line: Mapping[str, Any]) -> KeptSample:
-    """A line of an evaluation as a sample of a run."""
+    """Convert a line of an evaluation to a kept sample."""
     same = {key: line[key] for key in ("id", "prompt", "response", "reward", "scores", "group")}
     return KeptSample(**same, step=0, epoch=0.0, fingerprint=None)
 
@@ -91,14 +92,14 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def ranked(scores: Sequence[tuple[str, float, float]]) -> ByRow:
-    """1 a pair whose chosen side is above the other, 0.5 where both are equal."""
+    """Return 1 for each pair whose chosen side scores higher, 0.5 for equal scores, else 0."""
     return {
         name: (chosen > rejected) + 0.5 * (chosen == rejected) for name, chosen, rejected in scores
     }
 
 
 def predicted(path: Path) -> ByRow:
-    """Which pairs the scores in a run's predictions rank right."""
+    """Return which pairs a run's predictions rank right."""
     return ranked([(each["id"], each["chosen"], each["rejected"]) for each in read_rows(path)])
 
 
@@ -107,7 +108,7 @@ def words_of(text: str) -> Counter[str]:
 
 
 def by_words(train: Sequence[dict[str, Any]], test: Sequence[dict[str, Any]]) -> ByRow:
-    """A logistic regression on the difference of the word counts, ridge 0.01."""
+    """Rank by a logistic regression on the difference of word counts, with ridge 0.01."""
     sides = [[words_of(pair[side]) for pair in train] for side in ("chosen", "rejected")]
     known = {word: place for place, word in enumerate(sorted(set().union(*sides[0], *sides[1])))}
 
@@ -140,7 +141,7 @@ def by_words(train: Sequence[dict[str, Any]], test: Sequence[dict[str, Any]]) ->
 
 
 def by_length(train: Sequence[dict[str, Any]], test: Sequence[dict[str, Any]]) -> ByRow:
-    """The longer or the shorter text, whichever is chosen more often in training."""
+    """Rank by length: prefer the longer or the shorter text, as fits the training pairs."""
 
     def lengths(pairs: Sequence[dict[str, Any]], sign: int) -> list[tuple[str, float, float]]:
         return [
@@ -154,7 +155,7 @@ def by_length(train: Sequence[dict[str, Any]], test: Sequence[dict[str, Any]]) -
 def reward_models(
     folder: Path, model: Path, train: Path, test: Path, sizes: Sizes
 ) -> dict[str, list[ByRow]]:
-    """Which held-out pairs the reward models rank right, by loss and seed."""
+    """Return which held-out pairs the reward models rank right, by loss and seed."""
     found: dict[str, list[ByRow]] = {}
     for loss in LOSSES:
         for seed in sizes.seeds:
@@ -179,7 +180,8 @@ def reward_models(
 
 
 def preference(folder: Path, model: Path, parts: dict[str, Part], url: str, sizes: Sizes) -> Any:
-    """Held-out answers right, greedily, after DPO with each seed and before."""
+    """Return which held-out problems are answered right greedily, after DPO with each seed and
+    before."""
 
     def answered(name: str, of: Path) -> ByRow:
         how = ["--max_new_tokens=5", "--batch_size=60"]
@@ -206,7 +208,7 @@ def preference(folder: Path, model: Path, parts: dict[str, Part], url: str, size
 def rows_of(
     models: dict[str, list[ByRow]], peers: dict[str, ByRow], dpo: tuple[list[ByRow], list[ByRow]]
 ) -> list[dict[str, Any]]:
-    """Each reward model against each baseline, and DPO against the model before."""
+    """Compare each reward model with each baseline, and DPO with the model before it."""
     rows = []
     for loss, ours in models.items():
         for name, peer in peers.items():
@@ -224,7 +226,7 @@ def rows_of(
 def main(
     folder: Path = RUNS / "pairs", model: Path | None = None, sizes: Sizes | None = None
 ) -> None:
-    """Run what is not done yet, print and write what it shows."""
+    """Run the unfinished parts, then print and record the results."""
     torch.set_num_threads(1)
     sizes, model = sizes or Sizes(), model or fetched_model()
     drawn = drawn_problems()

@@ -1,8 +1,8 @@
-"""SFT, then GRPO over three seeds, with pretrained weights on the word problems of `quick_demo`.
+"""SFT, then GRPO with three seeds, on pretrained weights and the word problems of `quick_demo`.
 
-The peers: after SFT the model as it was fetched, after GRPO the model after SFT, on the same
-held-out problems, greedily. `r1_zero` asks for the answer in tags, `math` reads it in any form:
-what grows under the first alone is form. Everything that is done is skipped.
+Peers, on the same held-out problems, greedily: for SFT the original model, for GRPO the model after
+SFT. `r1_zero` requires the answer in tags, `math` reads it in any format: a gain under `r1_zero`
+only is a gain in format. Finished parts are skipped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from touchstone_rewards.trainer.workflow.stages import only_one
 
 
 class Sizes(NamedTuple):
-    """How much is trained and measured: some 3,300 processor seconds as it stands."""
+    """Amounts of training and evaluation: about 3,300 processor seconds by default."""
 
     sft_steps: int = 30
     grpo_steps: int = 16
@@ -35,7 +35,7 @@ FORMS = {"right, in tags": None, "right, in any form": "math"}
 
 
 def make_data(folder: Path, sizes: Sizes) -> Path:
-    """The problems of the small demo; its model is not used."""
+    """Make the problems of the small demo; its model is not used."""
     data = folder / "data"
     if not (data / "test.jsonl").is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def make_data(folder: Path, sizes: Sizes) -> Path:
 
 
 def train(folder: Path, model: Path, sizes: Sizes) -> dict[str, list[list[dict[str, Any]]]]:
-    """The lines of the evaluations: before, after SFT, and after GRPO with each seed."""
+    """Return the lines of the evaluations: before, after SFT, and after GRPO with each seed."""
     data = make_data(folder, sizes)
     sft = trained(
         folder,
@@ -90,7 +90,7 @@ def train(folder: Path, model: Path, sizes: Sizes) -> dict[str, list[list[dict[s
 
 
 def rows_of(found: dict[str, list[list[dict[str, Any]]]]) -> list[dict[str, Any]]:
-    """What SFT and what GRPO changed, in tags and in any form."""
+    """Return the changes by SFT and by GRPO, in tags and in any format."""
     rows = []
     for what, profile in FORMS.items():
         right = {
@@ -106,7 +106,7 @@ def rows_of(found: dict[str, list[list[dict[str, Any]]]]) -> list[dict[str, Any]
 def main(
     folder: Path = RUNS / "words", model: Path | None = None, sizes: Sizes | None = None
 ) -> None:
-    """Run what is not done yet, print and write what it shows."""
+    """Run the unfinished parts, then print and record the results."""
     torch.set_num_threads(1)
     sizes = sizes or Sizes()
     with only_one(folder):
@@ -122,7 +122,7 @@ def main(
 
 
 def shown(found: dict[str, list[list[dict[str, Any]]]]) -> dict[str, Sequence[str]]:
-    """The first answers of each stage, as they are."""
+    """Return the first answers of each stage unchanged."""
     return {name: [line["response"] for line in runs[0][:4]] for name, runs in found.items()}
 
 

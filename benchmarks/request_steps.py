@@ -1,9 +1,10 @@
-"""Where the time of a request of one sample goes: instructions of the interpreter, by layer.
+"""Where a request of one sample spends its time: interpreter instructions by layer.
 
-Counted, not timed, so that every machine finds the same: bytecode instructions from the bytes of a
-request to those of its answer, for our server and for the bare ASGI handler of `serving` under
-uvicorn. The socket is a stand-in, which leaves out the kernel and uvloop, the same for both. What
-watches the samples (dashboard, hacking watch) looks at some a second only, and is left out.
+Instructions are counted, not timed, so that every machine gives the same result. They are counted
+from the bytes of a request to the bytes of its answer, for our server and for the bare ASGI handler
+of `serving` under uvicorn. A stand-in replaces the socket, so kernel and uvloop are left out for
+both. Watchers of samples (dashboard, hacking watch) look at a few samples a second only and are
+left out.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from touchstone_rewards.reward_server.http.connections import Connection, Connec
 from touchstone_rewards.reward_server.settings import Settings
 
 WARM_UP, REQUESTS = 200, 200
-# The layer of a function is that of the first of these that its file's name has.
+# A function's layer is the first one with a part that its file's name contains.
 LAYERS = {
     "counting and logs": ("/telemetry/", "/watching/", "/dashboard/"),
     "gate: id, key, limits": ("/http/gate", "/http/browser", "/http/auth", "/limits", "/caller"),
@@ -42,7 +43,7 @@ LAYERS = {
 
 
 class Wire(asyncio.Transport):
-    """Takes what is written, and is never full."""
+    """A transport that accepts all writes and is never full."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +79,7 @@ def counting(steps: Counter[CodeType]) -> Iterator[None]:
 
 
 async def steps_of(app: Any, protocol: Any) -> dict[str, float]:
-    """Instructions a request, by layer."""
+    """Return instructions a request, by layer."""
     config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="off")
     config.load()
     wire = Wire()

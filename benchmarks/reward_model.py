@@ -1,8 +1,8 @@
 """A reward model on texts of 16 to 2,048 tokens: packed as served, against FIFO batches of 32.
 
-Sequences a second of CPU time on one thread (by the clock on a GPU), rounds in turn, medians. Both
-sides run the same weights and dtype, with the head in fp32; the peer is transformers' own forward
-over batches padded to their longest, in the order of arrival.
+Measures sequences a second of CPU time on one thread (wall-clock time on a GPU), rounds in turn,
+medians. Both sides use the same weights and dtype, with the head in fp32; the peer is transformers'
+own forward over batches in order of arrival, padded to their longest sequence.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SEQUENCES, ROUNDS, FIFO_BATCH = 64, 3, 32
 
 
 def fifo(model: RewardModel, prepared: list[Any]) -> list[float]:
-    """Batches of 32 in the order of arrival, padded to their longest."""
+    """Score batches of 32 in order of arrival, padded to their longest sequence."""
     scores: list[float] = []
     with torch.inference_mode():
         for start in range(0, len(prepared), FIFO_BATCH):

@@ -1,8 +1,8 @@
-"""Each rule with the obvious Python peer beside it, and IFEval's instructions kind by kind.
+"""Each rule against an obvious Python peer, and IFEval's instructions kind by kind.
 
-Microseconds of processor time a kilobyte of response, the best of some rounds, one sample at a
-time: ours through `score`, as the server calls it, the peer through its own function. Then the
-scorers of whole groups that ask no other one. Then our verdicts on instructions beside those of the
+Measures microseconds of processor time a kilobyte of response, best of several rounds, one sample
+at a time: ours through `score`, as the server calls it, the peer through its own function. Then the
+group scorers that need no other scorer. Then our verdicts on instructions against those of the
 published checkers, on IFBench's sample responses.
 
     git clone https://github.com/huggingface/open-r1 $RULES_PEERS/open-r1
@@ -35,7 +35,7 @@ from touchstone_rewards.reward_server.scorers.rules.ifeval import (
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 ROUNDS, LEAST_S = 7, 0.05
-INLINE_LIMIT_US = 20.0  # a kilobyte
+INLINE_LIMIT_US = 20.0  # per kilobyte
 GROUP_SIZE = 8
 GROUP_CONFIGS = {
     "distinct": {"by": "words"},
@@ -45,7 +45,7 @@ GROUP_CONFIGS = {
 }
 TEXTS_A_KIND, SHORT_A_KIND = 60, 30
 
-# Words of the length that English has, five letters and a space.
+# Words of typical English length: five letters and a space.
 PROSE = (
     "To find the total distance, we first work out how far the train travels before lunch. It "
     "leaves the northern station at eight in the morning and keeps a steady speed of sixty "
@@ -83,7 +83,7 @@ INSTRUCTIONS = {
 
 
 class Case(NamedTuple):
-    """A rule on one sample, and the peer: its name and what makes it."""
+    """A rule on one sample, and the peer: its name and a function that builds it."""
 
     rule: str
     config: dict[str, Any]
@@ -151,7 +151,7 @@ def if_verifiable() -> peers.Judge | None:
 
 
 def us_a_kilobyte(call: Callable[[], object], size: int) -> float:
-    """Return the best of some rounds, each long enough to be told from none."""
+    """Return the best of several rounds, each long enough to measure."""
     call()
     times = 1
     best = float("inf")
@@ -191,7 +191,7 @@ def speed() -> list[dict[str, Any]]:
 
 
 def group_speed() -> list[dict[str, Any]]:
-    """Return what a member of a group costs, all of a group at once as the server has it."""
+    """Return the cost per member of a group, scored all at once as in the server."""
     drawn = random.Random(0)
     words = PROSE.split()
     texts = [" ".join(drawn.sample(words, len(words))) for _ in range(GROUP_SIZE)]
@@ -212,7 +212,7 @@ def read(name: str) -> list[dict[str, Any]]:
 
 
 def agreement() -> list[dict[str, Any]]:
-    """Return, for each kind, how many verdicts are those of the published checker."""
+    """Return for each kind how many verdicts agree with those of the published checker."""
     checkers = peers.published_checkers()
     if checkers is None or not (DATA / "ifbench_prompts.jsonl").is_file():
         return []
@@ -232,8 +232,8 @@ def agreement() -> list[dict[str, Any]]:
 def of_kind(
     kind: str, asked: list[tuple[dict[str, Any], str | None]], checker: Any, texts: list[str]
 ) -> dict[str, int]:
-    """Hold the two against each other: on the responses to this kind's own prompts, on others drawn
-    at random, and on short beginnings of these, which follow more of the kinds."""
+    """Compare our verdicts with the checker's on responses to this kind's own prompts, on random
+    other responses, and on short beginnings of these, which satisfy more kinds."""
     drawn = random.Random(kind)
     pairs = [(kwargs, text) for kwargs, text in asked if text is not None]
     pairs += [(drawn.choice(asked)[0], text) for text in drawn.sample(texts, TEXTS_A_KIND)]
@@ -249,7 +249,7 @@ def of_kind(
         for looked_at in ([text], looser(text)):
             try:
                 theirs = any(one.strip() and made.check_following(one) for one in looked_at)
-            except Exception:  # noqa: BLE001 -- at a text that it does not foresee
+            except Exception:  # noqa: BLE001  raised on a text that it does not expect
                 counts["they_fail"] += 1
                 continue
             ours = followed_by(Instruction(kind, KINDS[kind], Given(kind, kwargs)), looked_at)

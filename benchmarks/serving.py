@@ -1,22 +1,22 @@
 """HTTP under load: our server against peers on one core, and thousands of calls in flight at once.
 
-Throughput: ours against idiomatic FastAPI (pydantic in, response_model out) and against bare ASGI
-that decodes and encodes the same JSON, nothing else; all three with the rule of the profile
-`format`, the cheapest scorer, because it is HTTP that is compared. Each is pinned to the first core
-and given bodies of 2 KB a sample over raw connections from another process; rounds interleaved,
-medians, and the processor time of the server beside the clock, which other work disturbs less.
-`SERVING_BEFORE`, an older checkout, is one more peer: how its server did beside this one.
+Throughput: ours against idiomatic FastAPI (pydantic in, response_model out), and against bare ASGI
+that only decodes and encodes the same JSON. All three use the rule of the profile `format`, the
+cheapest scorer, since HTTP is compared. Each server is pinned to the first core and gets bodies of
+2 KB a sample over raw connections from another process; rounds interleaved, medians. The server's
+processor time is reported too, since other load affects it less. `SERVING_BEFORE`, an older
+checkout, adds its server as a peer.
 
-Processes: one server of two processes beside two servers of one, each of these with half of the
-load: what being one server costs. The load of a process must be the same for that, since a request
-costs less the more of them are found together. By the clock only where cores are spare.
+Processes: one server with two processes, against two servers with one process and half of the load
+each; this shows the cost of being one server. The load per process must be equal, since a request
+costs less the more requests are read together. Wall-clock figures need spare cores.
 
-Math: real solutions for the worker scorer `math`, alone in their requests and among 64, many
-requests in flight: what a sample costs the server and its worker together.
+Math: real solutions for the worker scorer `math`, alone in their requests and among 64, with many
+requests in flight: the cost of a sample in the server and its worker together.
 
-Flood: 2,000 and 4,000 calls of one math sample as OpenRLHF sends them, all at once, against a
-server that takes some of them and sheds the rest; each caller comes again when Retry-After says.
-Meanwhile a process of its own asks `/health`.
+Flood: 2,000 and 4,000 calls of one math sample, as OpenRLHF sends them, all at once, against a
+server that accepts some and rejects the rest with 429; each caller retries after Retry-After.
+Meanwhile a separate process polls `/health`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import psutil
 
-from benchmarks import ROOT, live_server, older_server, record
+from benchmarks import ROOT, live_server, older_server, processor_s, record
+from benchmarks._load import AHEAD, ahead_of_others, load_of, post
 from benchmarks.capacity import SOLUTIONS, samples
 from touchstone_rewards.reward_server.live_server import (
     LiveServer,
@@ -48,16 +49,17 @@ from touchstone_rewards.reward_server.live_server import (
     without_settings,
 )
 
-# Short rounds: what else the machine does comes and goes in seconds, and is to hit all alike.
+# Short rounds: other load on the machine lasts seconds and then affects all contenders alike.
 ROUNDS, ROUND_S = 25, 0.4
-SHAPES = {1: 16, 64: 8, 512: 4}  # samples in a request: connections
+SHAPES = {1: 16, 64: 8, 512: 4}  # samples per request -> connections
 RESPONSE_BYTES, PROMPT_BYTES = 2048, 300
 RESPONSE, PROMPT = f"\\boxed{{7}} {'x' * RESPONSE_BYTES}", "p" * PROMPT_BYTES
 GOALS = {1: 2.2, 64: 2.0, 512: 2.4}
 # Math: samples in a request -> connections, requests of a round; a sample alone may cost so many
-# times what it costs among 64.
-MATH_SHAPES, MATH_ROUNDS, MATH_GOAL = {1: (64, 2048), 64: (4, 64)}, 9, 2.0
-# Processes: samples in a request -> connections, requests of a round.
+# Math: samples per request -> connections, requests per round; the largest cost of a sample alone,
+# relative to one among 64.
+MATH_SHAPES, MATH_ROUNDS, MATH_GOAL = {1: (64, 2048), 64: (4, 64)}, 15, 2.0
+# Processes: samples per request -> connections, requests per round.
 PROCESS_SHAPES, PROCESS_ROUNDS, PROCESS_GOAL = {1: (64, 12_000), 64: (8, 800)}, 9, 1.1
 FLOODS = (2000, 4000)
 OPTIONS = ("--log_level", "warning", "--workers", "1")
@@ -72,10 +74,17 @@ class Peer:
 
 @dataclass
 class Rate:
-    """Samples a second by the clock, and processor microseconds of the server a sample."""
+    """Wall-clock samples a second, and the server's processor microseconds a sample."""
 
     samples_per_s: float
     cpu_us: float
+
+
+class Cost(NamedTuple):
+    """Processor microseconds a sample, of the server's process and of its workers."""
+
+    server_us: float
+    worker_us: float
 
 
 @contextmanager
@@ -114,7 +123,7 @@ def peer(name: str) -> Iterator[Peer]:
 
 
 def pin(pid: int) -> None:
-    """The server on the first core; this process, which makes the load, on the others."""
+    """Pin the server to the first core, and this process, which makes the load, to the others."""
     os.sched_setaffinity(pid, {0})
     if others := set(range(os.cpu_count() or 1)) - {0}:
         os.sched_setaffinity(0, others)
@@ -127,19 +136,15 @@ def request_bytes(count: int, profile: str = "format") -> bytes:
 
 
 def openrlhf_bytes() -> bytes:
-    """One call of its `remote_rm_url`: one sample, the prompt once more before the response."""
+    """Return one call of OpenRLHF's `remote_rm_url`: one sample, with the prompt repeated in the
+    query."""
     asked = {"query": [PROMPT + RESPONSE], "prompts": [PROMPT], "labels": ["7"]}
     return post("/compat/openrlhf/get_reward?profile=math", asked)
 
 
-def post(path: str, content: dict[str, Any]) -> bytes:
-    body = json.dumps(content).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
-
-
 async def load(port: int, request: bytes, connections: int, seconds: float) -> int:
-    """Requests answered in so many seconds, each connection sending one after the other."""
+    """Send the request for this many seconds, one at a time per connection; return how many were
+    answered."""
     until = time.perf_counter() + seconds
 
     def requests() -> Iterator[bytes]:
@@ -149,31 +154,12 @@ async def load(port: int, request: bytes, connections: int, seconds: float) -> i
     return await load_of(port, requests(), connections)
 
 
-async def load_of(port: int, requests: Iterator[bytes], connections: int) -> int:
-    """Send these requests over so many connections; return how many were answered."""
-
-    async def talk() -> int:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
-        count = 0
-        for request in requests:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200"), head
-            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            count += 1
-        writer.close()
-        return count
-
-    return sum(await asyncio.gather(*(talk() for _ in range(connections))))
-
-
 def rate(server: Peer, count: int) -> Rate:
-    process = psutil.Process(server.pid)
-    before, began = process.cpu_times(), time.perf_counter()
-    answered = asyncio.run(load(server.port, request_bytes(count), SHAPES[count], ROUND_S))
-    seconds, after = time.perf_counter() - began, process.cpu_times()
-    cpu_s = after.user + after.system - before.user - before.system
+    with ahead_of_others(server.pid):
+        before, began = processor_s(server.pid), time.perf_counter()
+        answered = asyncio.run(load(server.port, request_bytes(count), SHAPES[count], ROUND_S))
+        ended = time.perf_counter()
+    seconds, cpu_s = ended - began, processor_s(server.pid) - before
     return Rate(answered * count / seconds, cpu_s / (answered * count) * 1e6)
 
 
@@ -221,54 +207,60 @@ def _goal(name: str, count: int) -> float | None:
 
 
 def spread_of_ratios(peers: Sequence[Rate], ours: Sequence[Rate]) -> list[float]:
-    """The quartiles of the ratio of processor times, round by round."""
+    """Return the quartiles of the ratio of processor times, round by round."""
     ratios = [one.cpu_us / two.cpu_us for one, two in zip(peers, ours, strict=True)]
     lower, _, upper = statistics.quantiles(ratios, n=4)
     return [round(lower, 2), round(upper, 2)]
 
 
-def math_cpu_us(server: Peer, count: int, source: Iterator[Any]) -> float:
-    """Processor microseconds of a sample, those of the worker included."""
+def math_cost(server: Peer, count: int, source: Iterator[Any]) -> Cost:
+    """Return what a math sample costs in requests of `count`."""
     connections, requests = MATH_SHAPES[count]
-    process = psutil.Process(server.pid)
-    every = [process, *process.children(recursive=True)]
+    workers = [each.pid for each in psutil.Process(server.pid).children(recursive=True)]
     bodies = [
         post("/score", {"profile": "math", "samples": list(islice(source, count))})
         for _ in range(requests)
     ]
 
-    def used() -> float:
-        return sum(each.cpu_times().user + each.cpu_times().system for each in every)
+    def used() -> tuple[float, float]:
+        return processor_s(server.pid), sum(map(processor_s, workers))
 
-    before = used()
-    asyncio.run(load_of(server.port, iter(bodies), connections))
-    return (used() - before) / (requests * count) * 1e6
+    with ahead_of_others(server.pid, *workers):
+        before = used()
+        asyncio.run(load_of(server.port, iter(bodies), connections))
+        spent = zip(before, used(), strict=True)
+    return Cost(*((late - early) / (requests * count) * 1e6 for early, late in spent))
 
 
 def one_and_many(folder: Path) -> Iterator[dict[str, Any]]:
-    """What a sample of math costs alone in its request, and what it costs among 64."""
+    """Measure a math sample alone in its request, and among 64."""
     if not SOLUTIONS.is_file():
-        print(f"{SOLUTIONS.name} is not there: nothing to measure math with")
+        print(f"{SOLUTIONS.name} not found: math is not measured")
         return
-    found: dict[int, list[float]] = {count: [] for count in MATH_SHAPES}
+    found: dict[int, list[Cost]] = {count: [] for count in MATH_SHAPES}
     source = samples()
-    with ours(folder, "--cache_bytes", "0") as server:  # the solutions come round again
+    with ours(folder, "--cache_bytes", "0") as server:  # the solutions repeat
         for _ in range(MATH_ROUNDS + 1):
             for count in MATH_SHAPES:
-                found[count].append(math_cpu_us(server, count, source))
-    alone, among = (statistics.median(found[count][1:]) for count in MATH_SHAPES)
+                found[count].append(math_cost(server, count, source))
+    alone, among = (found[count][1:] for count in MATH_SHAPES)
+    ratios = [sum(one) / sum(other) for one, other in zip(alone, among, strict=True)]
+    lower, middle, upper = statistics.quantiles(ratios, n=4)
     yield {
         "what": "math: µs of processor a sample, alone in its request",
-        "ours": round(alone, 1),
-        "peer": round(among, 1),
+        "ours": round(statistics.median(map(sum, alone)), 1),
+        "peer": round(statistics.median(map(sum, among)), 1),
         "peer_name": "ours, 64 a request",
-        "ratio": round(alone / among, 2),
+        "ratio": round(middle, 2),
+        "ratio_spread": [round(lower, 2), round(upper, 2)],
         "goal": MATH_GOAL,
+        "ours_server_us": round(statistics.median(each.server_us for each in alone), 1),
+        "peer_server_us": round(statistics.median(each.server_us for each in among), 1),
     }
 
 
 def two_processes(folder: Path) -> Iterator[dict[str, Any]]:
-    """What a sample costs two processes of one server, and two servers of one process."""
+    """Measure the cost of a sample for two processes of one server, and for two servers."""
     options = "--log_level", "warning"
     one = live_server(folder / "one", *options, "--processes", "2", "--workers", "2").start()
     others = [live_server(folder / f"apart{n}", *options, "--workers", "1") for n in range(2)]
@@ -295,13 +287,13 @@ def two_processes(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def split_cpu_us(servers: Sequence[LiveServer], count: int, connections: int, each: int) -> float:
-    """Processor microseconds of a sample, with the load split evenly over these servers."""
+    """Return processor microseconds a sample, with the load split evenly over these servers."""
     roots = [psutil.Process(server.process.pid) for server in servers if server.process]
-    serving = [process for root in roots for process in [root, *root.children()]]
+    serving = [each.pid for root in roots for each in [root, *root.children()]]
     share = len(servers)
 
     def used() -> float:
-        return sum(each.cpu_times().user + each.cpu_times().system for each in serving)
+        return sum(map(processor_s, serving))
 
     async def all_of_them() -> None:
         body = request_bytes(count)
@@ -311,13 +303,15 @@ def split_cpu_us(servers: Sequence[LiveServer], count: int, connections: int, ea
         ]
         await asyncio.gather(*loads)
 
-    before = used()
-    asyncio.run(all_of_them())
-    return (used() - before) / (each * count) * 1e6
+    with ahead_of_others(*serving):
+        before = used()
+        asyncio.run(all_of_them())
+        spent = used() - before
+    return spent / (each * count) * 1e6
 
 
 async def flood(port: int, calls: int) -> dict[str, Any]:
-    """All calls at once; those shed come again."""
+    """Make all calls at once; rejected ones retry."""
     request, shed = openrlhf_bytes(), 0
     began = time.perf_counter()
 
@@ -374,7 +368,7 @@ def main() -> None:
             rows += [asyncio.run(flood(server.port, calls)) for calls in FLOODS]
     for row in rows:
         print("  ".join(f"{name}={value}" for name, value in row.items()))
-    record("serving", rows, response_bytes=RESPONSE_BYTES, rounds=ROUNDS)
+    record("serving", rows, response_bytes=RESPONSE_BYTES, rounds=ROUNDS, real_time=AHEAD)
 
 
 if __name__ == "__main__":

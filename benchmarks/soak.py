@@ -1,14 +1,14 @@
-"""A long run at full load, hostile answers, hang-ups and kills among it: nothing lost or gained.
+"""A long run at full load with hostile answers, hang-ups and kills: nothing may be lost or leak.
 
 `python -m benchmarks.soak --minutes 30 [--hostile FILE.jsonl]`. Callers score good and hostile
-answers all the while. Others hang up in the middle of a request or of its answer, send bodies that
-are refused, and once a second a worker is killed. One line a minute: samples scored, errors by
-code, lost samples, the resident memory of server, fork server and workers, open files, processes.
-Workers are replaced all the time, and a fresh one is small: what is held to be flat is the server's
-and the fork server's memory, the largest worker of each minute, and the counts. After a warm-up of
-a third of the time, in which caches, windows and ten minutes of history fill, memory must stay
-within 5% of what it had then and the counts below what the load explains; if they do not, or a
-sample is lost, exit status 1.
+answers. Others hang up in the middle of a request or an answer, or send bodies that are rejected,
+and once a second a worker is killed. Every minute prints one line: samples scored, errors by code,
+lost samples, resident memory of server, fork server and workers, open files, processes. Workers are
+replaced all the time, and a new one is small, so the check covers the memory of server and fork
+server, the largest worker of each minute, and the counts. After a warm-up of a third of the time,
+in which caches, windows and ten minutes of history fill, memory must stay within 5% of its level
+and the counts below the number that the load explains. Otherwise, or if a sample is lost, the exit
+status is 1.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ HOSTILE = ROOT.parent / "shared" / "data" / "math_hostile.jsonl"
 HOSTILE_SHARE = 0.01
 CALLERS, BATCH = 4, 64
 KILL_EVERY_S, RUDE_EVERY_S = 1.0, 0.05
-# What a killed worker leaves open until it is replaced, and connections that come and go.
+# Files that a killed worker leaves open until it is replaced, and changing connections.
 MORE_FILES, MORE_PROCESSES = 16, 4
 COUNTS = {"open files": MORE_FILES, "processes": MORE_PROCESSES}
 WARM_UP, FLAT = 1 / 3, 0.05  # the dashboard's history alone takes ten minutes to fill
@@ -71,7 +71,7 @@ def hostile_samples(path: Path) -> list[dict[str, Any]]:
 
 
 def repeated(parts: Sequence[tuple[str, int]]) -> str:
-    """Long answers are kept as pieces and how often each comes."""
+    """Join the pieces of a long answer, which is stored as pieces and counts."""
     return "".join(piece * count for piece, count in parts)
 
 
@@ -102,7 +102,7 @@ async def caller(
 
 
 async def rude(port: int, until: float) -> None:
-    """Connections that nobody should make: cut off in a request, in an answer, or refused."""
+    """Make bad connections: cut off in a request or an answer, or rejected."""
     chance = random.Random(0)
     body = json.dumps({"samples": [good(chance, at) for at in range(BATCH)]}).encode()
     head = b"POST /score HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n"
@@ -120,7 +120,7 @@ async def rude(port: int, until: float) -> None:
 
 
 async def killer(server_pid: int, until: float) -> int:
-    """Kill a worker now and then; returns how many."""
+    """Kill a worker regularly; return how many were killed."""
     chance, killed = random.Random(0), 0
     while time.monotonic() < until:
         await asyncio.sleep(KILL_EVERY_S)
@@ -132,7 +132,8 @@ async def killer(server_pid: int, until: float) -> int:
 
 
 def seen_of(server_pid: int) -> dict[str, float]:
-    """Resident MiB of the server, its fork server and the largest worker; files and processes."""
+    """Return resident MiB of server, fork server and largest worker, and numbers of files and
+    processes."""
     server = psutil.Process(server_pid)
     found = {"server": server.memory_info().rss / 2**20, "open files": float(server.num_fds())}
     for fork_server in server.children():
@@ -147,7 +148,7 @@ def seen_of(server_pid: int) -> dict[str, float]:
 
 
 async def watch(pid: int, seconds: float, tally: Tally) -> list[dict[str, float]]:
-    """A line a minute, or ten in all if the run is short; what was seen at each."""
+    """Print a line a minute, or ten in a short run; return the values."""
     step_s = min(60.0, seconds / 10)
     seen: list[dict[str, float]] = []
     began = time.monotonic()
@@ -184,10 +185,10 @@ async def soak(live: LiveServer, minutes: float, hostile: Sequence[dict[str, Any
 
 
 def growth(seen: Sequence[dict[str, float]]) -> dict[str, float]:
-    """How much more there was of each than at the most until the end of the warm-up.
+    """Return how much each value grew beyond its maximum during the warm-up.
 
-    Memory as a share, files and processes as a number; less than zero: there was less. Workers are
-    killed all the time, and how large the largest is depends on how old it happens to be.
+    Memory is a share; files and processes are numbers; negative values mean a decrease. Workers are
+    killed all the time, so the largest worker's size depends on its age.
     """
     warm = max(1, round(len(seen) * WARM_UP))
     begun, later = _most(seen[:warm]), _most(seen[warm:] or seen)
@@ -209,7 +210,7 @@ def main(argv: Sequence[str] = ()) -> int:
     hostile = hostile_samples(given.hostile) if given.hostile.is_file() else []
     print(f"{given.minutes:g} minutes, {len(hostile)} kinds of hostile answers", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        # A cache that is full by the end of the warm-up: filling it is no leak.
+        # A cache that fills up during the warm-up, which is not a leak.
         options = ("--log_level", "warning", "--worker_max_samples", "20000")
         options += ("--cache_bytes", str(2**23))
         live = live_server(Path(folder) / "log", *options).start()

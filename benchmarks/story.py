@@ -1,9 +1,10 @@
-"""What the reward of a story teaches: GRPO on small stories with a hidden fact, over three seeds.
+"""Learning from the story reward: GRPO on small stories with a hidden fact, over three seeds.
 
-The reward sees how much likelier the history made the response, its length and its repetitions, and
-no ground truth. Beside it stands a measure that it never sees: does the response name the stone
-that the history told of? Peer: the same model before. Out: the figures of fresh stories, and
-`results/story.png` with both curves. One start model; a seed draws prompts, order and samples.
+The reward sees how much more likely the history made the response, its length and its repetitions,
+but no ground truth. A separate measure, which the reward never sees, is whether the response names
+the stone that the history mentioned. The peer is the model before training. Results are the figures
+on fresh stories, and `results/story.png` with both curves. All runs share one start model; a seed
+sets prompts, order and samples.
 """
 
 from __future__ import annotations
@@ -38,13 +39,14 @@ LESSONS, PROMPTS, FRESH = 4000, 400, 400
 
 
 def make_start(folder: Path) -> Path:
-    """The model that learnt to tell, and to use the history now and then; made once."""
+    """Return the start model, which can tell stories and sometimes uses the history; make it
+    once."""
     if (folder / "sft" / "model.safetensors").is_file():
         return folder / "sft"
     shutil.rmtree(folder, ignore_errors=True)
     rng = random.Random(0)
     rows = converted(folder, [tiny.lesson(rng)[1] for _ in range(LESSONS)])
-    # The search is the last turn of a lesson; what is told first is no lesson of its own.
+    # The search is the last turn of a lesson; earlier turns are not lessons of their own.
     lessons = [
         {"prompt": row["prompt"], "response": row["target_response"]}
         for row in rows
@@ -58,7 +60,7 @@ def make_start(folder: Path) -> Path:
 
 
 def study(start: Path, seed: int) -> dict[str, Any]:
-    """GRPO on prompts of this seed: both curves, and how many fresh answers are right after."""
+    """Run GRPO on this seed's prompts; return both curves, and the share of right fresh answers."""
     folder = RUNS / f"seed{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     rng = random.Random(seed)
@@ -73,7 +75,7 @@ def study(start: Path, seed: int) -> dict[str, Any]:
 
 
 def converted(folder: Path, told: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of these conversations, by `trainer data story`."""
+    """Convert these conversations to rows with `trainer data story`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "form.jinja").write_text(tiny.FORMAT, encoding="utf-8")
     (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
@@ -94,7 +96,7 @@ def train(stage: str, model: Path, rows: Path, output: Path, seed: int, *more: s
 
 
 def curves_of(samples: Path, colours: dict[str, str]) -> dict[str, list[float]]:
-    """By update: the mean reward, and the share of the samples that use the hidden fact."""
+    """Return by update the mean reward, and the share of samples that use the hidden fact."""
     rewards: dict[int, list[float]] = defaultdict(list)
     right: dict[int, list[float]] = defaultdict(list)
     for sample in read_samples(samples):
@@ -109,7 +111,7 @@ def curves_of(samples: Path, colours: dict[str, str]) -> dict[str, list[float]]:
 
 
 def measure(model: Path) -> dict[str, Any]:
-    """Fresh stories, sampled as in training and greedily: the share of answers that is right."""
+    """Return the share of right answers on fresh stories, sampled as in training and greedy."""
     rng = random.Random(10_000)
     stories = [tiny.draw_story(rng) for _ in range(FRESH)]
     found: dict[str, Any] = {}
@@ -121,7 +123,7 @@ def measure(model: Path) -> dict[str, Any]:
 
 
 def answers_of(model: Path, stories: Sequence[tiny.TinyStory], temperature: float) -> list[str]:
-    """One answer to the search of each story."""
+    """Return one answer to the search in each story."""
     settings = Generation(max_new_tokens=24, batch_size=200, temperature=temperature)
     prompts = tiny.second_prompts(stories)
     batches, answers = plan_batches(prompts, settings), [""] * len(prompts)
@@ -132,7 +134,7 @@ def answers_of(model: Path, stories: Sequence[tiny.TinyStory], temperature: floa
 
 
 def draw(found: dict[int, dict[str, Any]], path: Path) -> None:
-    """Both curves of every seed: the reward, and beside it what it never saw."""
+    """Draw both curves of every seed: the reward, and the measure that it never saw."""
     figure = Figure(figsize=(7.2, 3.6), facecolor=LIGHT.background, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -1,10 +1,10 @@
-"""What a story's score costs, in forwards of the embedding model: multilingual-e5-small.
+"""The cost of a story's score, in forward passes of the embedding model, multilingual-e5-small.
 
-Groups of eight responses, each in its history's language, all new to the server: the whole score of
-`story_multilingual`, out of the engine, against one packed forward of what the same responses tell,
-in one process on one thread, by processor time, in turn. Out: the ratio over the groups with its
-quartiles, for the first eight responses of a history (which is embedded then) and for the next
-eight.
+Groups of eight new responses, each in the language of its history. The complete score of
+`story_multilingual`, from the engine, is compared with one packed forward pass over the text of the
+same responses, in one process on one thread, by processor time, in turn. The result is the ratio
+over the groups with its quartiles, for the first eight responses to a history (when the history is
+embedded) and for the next eight.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def groups() -> Iterator[tuple[list[Sample], list[Sample]]]:
-    """For each history of a language two groups of responses that nobody has seen yet."""
+    """Yield for each history of a language two groups of new responses."""
     for language in ("English", "Chinese"):
         stories = [one for one in told_stories() if one.language == language]
         for start in range(0, len(stories) - 2 * GROUP + 1, 2 * GROUP):
@@ -61,7 +61,7 @@ def groups() -> Iterator[tuple[list[Sample], list[Sample]]]:
 
 
 async def measured() -> list[dict[str, Any]]:
-    """The times of the first and of the next group of each history, as two rows."""
+    """Return the times of the first and the second group of each history, as two rows."""
     profile = load_profile(PROFILE)
     scorer = profile.scorers["coherence"]
     assert isinstance(scorer, EmbeddedPart)
@@ -90,7 +90,8 @@ async def measured() -> list[dict[str, Any]]:
 
 
 def warmed(given: list[tuple[list[Sample], list[Sample]]]) -> list[tuple[list[Sample], ...]]:
-    """The same, after one whose texts have a word more, whose times do not count."""
+    """Prepend a variant of the first history with one more word, to warm up; its times do not
+    count."""
     first = tuple(
         [
             replace(one, response=one.response.replace('narrative": "', 'narrative": "So '))
@@ -102,7 +103,8 @@ def warmed(given: list[tuple[list[Sample], list[Sample]]]) -> list[tuple[list[Sa
 
 
 def forwarded(model: Embedder, samples: Sequence[Sample]) -> float:
-    """Processor seconds of a forward of what the responses tell, tokenizing included."""
+    """Return processor seconds of a forward pass over the responses' text, including
+    tokenization."""
     began_s = time.process_time()
     read = model.reader.read([Text(None, model.prefix + told(one.response)) for one in samples])
     with torch.inference_mode():
@@ -111,7 +113,7 @@ def forwarded(model: Embedder, samples: Sequence[Sample]) -> float:
 
 
 def row_of(name: str, pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """The medians, and the quartiles of the ratio."""
+    """Return the medians, and the quartiles of the ratio."""
     ours, peer = np.array(pairs).T
     low, middle, high = np.quantile(ours / peer, [0.25, 0.5, 0.75])
     return {

@@ -1,12 +1,12 @@
-"""What the story profiles pay for good turns and for ways to cheat, in English and Chinese.
+"""The rewards of the story profiles for good turns and for hacks, in English and Chinese.
 
-Peer: the profile as it was on 2026-11-30, whose rewards of the same responses are kept beside the
-tests. Good turns have the signals of a model that is not sure; hacks the same ones (`equal`) or the
-best there are. Out: of our own stories, the tuning and the test half, and of hacks that were found
-by others (`shared/data/story_hacks.jsonl`, where it is there): how many hacks are above the good
-turn of their story, by kind, how good turns fared, and the least good turn of any story beside the
-best hack of a kind that is `CLAIMED` caught. All of it comes out of the engine. Profiles whose
-model is not here are left out.
+The peer is the profile of 2026-11-30, whose rewards for the same responses are stored beside the
+tests. Good turns get the signals of an unsure model; hacks get the same ones (`equal`) or the best
+possible ones. The sets are our own stories, tuning and test half, and hacks found by others
+(`shared/data/story_hacks.jsonl`, if it exists). Reported are the share of hacks that score above
+the good turn of their story, by kind; the rewards of good turns; and the lowest good turn beside
+the best hack of the kinds in `CLAIMED`. All rewards come from the engine. Profiles whose model is
+missing are left out.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ BEFORE = ROOT / "tests" / "reward_server" / "scorers" / "story" / "before.json"
 VISIBLE = ROOT.parent / "shared" / "data" / "story_hacks.jsonl"
 LANGUAGES = {"story": ["English"], "story_multilingual": ["English", "Chinese"]}
 SPLITS: tuple[StoryHalf, ...] = ("tuning", "test")
-# What equal signals took from a reward of 2026-11-30 that no gate closed.
+# Reward of 2026-11-30 that equal signals cost, if no gate closed.
 BEFORE_BY_SIGNALS = 0.07
-# The docs say that these are caught without exception.
+# Hacks that the docs claim to catch without exception.
 CLAIMED = (
     "copied",
     "copied, glued",
@@ -48,7 +48,6 @@ CLAIMED = (
     "words joined",
     "random letters",
     "in English",
-    "another story's turn",
     "flood of signs",
     "flood of emoji",
     "flood of one word",
@@ -68,7 +67,8 @@ class HackTrial(NamedTuple):
 
 
 class TrialSet(NamedTuple):
-    """Hacks and good turns of one language; `good`: by story, and `before` what they had."""
+    """Hacks and good turns of one language; `good` is by story, `before` has their earlier
+    rewards."""
 
     what: str
     good: dict[str, Sample]
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def trial_sets(languages: list[str]) -> Iterator[TrialSet]:
-    """Our own, by language and half, and the visible ones."""
+    """Yield our own sets, by language and half, and the visible ones."""
     before = json.loads(BEFORE.read_text(encoding="utf-8"))
     was = {(story, kind): (equal, best) for story, kind, _, equal, best in before["hacks"]}
     for language in languages:
@@ -106,7 +106,7 @@ def trial_sets(languages: list[str]) -> Iterator[TrialSet]:
 
 
 def visible(path: Path, language: str) -> TrialSet:
-    """Those of a file: `teahouse` is the Chinese story."""
+    """Read the set of a file; its story `teahouse` is Chinese."""
     good: dict[str, Sample] = {}
     paid: dict[str, float] = {}
     hacks: list[HackTrial] = []
@@ -125,7 +125,7 @@ def visible(path: Path, language: str) -> TrialSet:
 
 
 def row_of(path: Path, trials: TrialSet) -> dict[str, Any]:
-    """The figures of one profile over one set."""
+    """Return the figures of one profile on one set."""
     hacks = trials.hacks
     asked = {
         "good": trials.good,
@@ -185,7 +185,7 @@ def mean(paid: dict[str, float]) -> float:
 
 
 def by_kind(hacks: list[HackTrial], above: list[bool]) -> dict[str, str]:
-    """By kind: of how many hacks how many are above, those with none left out."""
+    """Return for each kind the hacks above and all hacks, without kinds that have none above."""
     found: dict[str, list[bool]] = defaultdict(list)
     for hack, one in zip(hacks, above, strict=True):
         found[hack.kind].append(one)

@@ -1,7 +1,7 @@
-"""What each part of GRPO does on the tiny task: `trainer study grpo` over three seeds.
+"""Ablations of GRPO on the tiny task: `trainer study grpo` over three seeds.
 
 The peer of each setting is the one that it is compared with; the figures are held-out accuracies.
-Every run that is done is skipped, so that a study that was stopped goes on.
+Finished runs are skipped, so an interrupted study continues.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from touchstone_rewards.trainer.__main__ import main as trainer
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "trainer" / "configs" / "study_tiny.yaml"
-RUNS = ROOT / "runs" / "study"  # as the config says, from the root of the checkout
+RUNS = ROOT / "runs" / "study"  # as in the config, relative to the root of the checkout
 
 
 def read_study(folder: Path) -> dict[str, Any]:
-    """The figures that `trainer study grpo` left in its folder."""
+    """Return the figures that `trainer study grpo` left in its folder."""
     return json.loads((folder / "study.json").read_text(encoding="utf-8"))
 
 
 def compared_settings(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row of the results a comparison and measure: two settings and how far they are apart."""
+    """Return a row per comparison and measure: two settings and their difference."""
     rows = []
     for each in found["comparisons"]:
         ours, peer = (

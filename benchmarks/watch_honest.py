@@ -1,6 +1,6 @@
-"""How often the watch cries wolf: honest runs of seeds by which nothing was chosen.
+"""The false alarms of the watch on honest runs with new seeds, not used for choosing thresholds.
 
-The signals and the thresholds are those that the server ships. The figures stand in docs/watch.md.
+Signals and thresholds are those that the server ships. docs/watch.md has the figures.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from benchmarks._watch_runs import HONEST, TASKS, UPDATES, simulated
 from benchmarks.watch import alarms_of, points_of
 from touchstone_rewards.reward_server.watching.change_points import DetectorConfig
 
-# Each run has a seed of its own: it draws the policy too, so runs that share one are alike.
+# Each run has a unique seed: the seed also sets the policy, so runs that share one are alike.
 FIRST_SEED, RUNS_OF_EACH = 60_000, 4
 
 
 def poisson_at_most(count: int, mean: float) -> float:
-    """The probability of `count` events or fewer where `mean` are expected."""
+    """Return the probability of at most `count` events if `mean` are expected."""
     return math.exp(-mean) * sum(mean**each / math.factorial(each) for each in range(count + 1))
 
 
 def poisson_interval(count: int) -> tuple[float, float]:
-    """The exact 95% interval of the events to expect where `count` were seen.
+    """Return the exact 95% interval of the expected number of events, given the observed count.
 
     Source: F. Garwood, "Fiducial Limits for the Poisson Distribution", Biometrika 28 (1936).
     """
@@ -34,7 +34,7 @@ def poisson_interval(count: int) -> tuple[float, float]:
 
 
 def _mean_of(count: int, probability: float) -> float:
-    """The mean of which `count` or fewer have this probability, by bisection."""
+    """Return the mean for which at most `count` events have this probability, by bisection."""
     low, high = 0.0, 10.0 + 3 * count
     for _ in range(60):
         middle = (low + high) / 2
@@ -46,7 +46,7 @@ def _mean_of(count: int, probability: float) -> float:
 
 
 def row_of(name: str, task: str, seed: int) -> dict[str, Any]:
-    """The alarms of one run under the defaults, each with its update and signal."""
+    """Return the alarms of one run with the defaults, each with its update and signal."""
     kind = HONEST[name]
     updates = simulated(task, kind, seed, hacked=False)
     alarms = alarms_of(points_of(updates, kind), DetectorConfig())

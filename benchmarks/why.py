@@ -1,9 +1,9 @@
 """Why the grader matters: the same GRPO with three graders, over three seeds, in one picture.
 
-One verifier fails for one sample in ten. This server says null for it; a grader of the common kind
-says 0; a third grader takes any answer that contains the ground truth. All are servers on loopback,
-asked by the same trainer. What a response is truly worth is measured afterwards by the profile
-`r1_zero`, which no run was trained on. Runs that are done are skipped: a killed bench goes on.
+One verifier fails for one sample in ten. This server reports null for it; a common kind of grader
+answers 0; a third grader accepts any answer that contains the ground truth. All run as servers on
+loopback, used by the same trainer. Afterwards the profile `r1_zero`, which no run was trained on,
+checks the responses. Finished runs are skipped, so an interrupted benchmark continues.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from touchstone_rewards.trainer.toy import demo
 from touchstone_rewards.trainer.workflow.stages import only_one, run_stage
 
 CONFIG = ROOT / "trainer" / "configs" / "why_tiny.yaml"
-HOSTED = "null_for_failed"  # by this server; the others by the server of `_graders`
+HOSTED = "null_for_failed"  # hosted by this server; the others by the server of `_graders`
 TRUTH = "r1_zero"
 SFT_STEPS = 400
-# Of the lessons in tags: how many name a second number, as texts that models are pretrained on do.
+# Share of tagged lessons with a second number, as pretraining texts may have.
 HEDGED = 0.3
 PROFILE = {
     "description": "1 for the right number in its tags; one call in ten fails.",
@@ -59,7 +59,7 @@ PANELS = {
 
 
 class Judged(NamedTuple):
-    """One kept sample: the reward that was trained on, whether it is right, whether it hedges."""
+    """One kept sample: its training reward, whether it is right, whether it hedges."""
 
     step: int
     group: str
@@ -69,7 +69,7 @@ class Judged(NamedTuple):
 
 
 def make_start(folder: Path) -> None:
-    """Data, and a model that knows few sums, hardly the form, and to hedge now and then."""
+    """Make data, and a model that knows few sums, hardly the format, and sometimes hedges."""
     if (folder / "sft" / "model.safetensors").is_file():
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -85,7 +85,7 @@ def make_start(folder: Path) -> None:
 
 
 def hedged(response: str, rng: random.Random) -> str:
-    """The response, or now and then one with a second number beside the right one in its tags."""
+    """Return the response, sometimes with a second number beside the right one in its tags."""
     found = re.search(r"<answer> (\d+) </answer>", response)
     if found is None or rng.random() >= HEDGED:
         return response
@@ -97,7 +97,7 @@ def hedged(response: str, rng: random.Random) -> str:
 
 @contextmanager
 def graders(folder: Path) -> Iterator[tuple[str, str]]:
-    """This server with the verifier as a profile, and the server of the other graders."""
+    """Start this server with the verifier as a profile, and the server of the other graders."""
     profiles = folder / "profiles"
     profiles.mkdir(exist_ok=True)
     (profiles / "verify.yaml").write_text(yaml.safe_dump(PROFILE), encoding="utf-8")
@@ -115,7 +115,7 @@ def graders(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def judged(samples: Sequence[KeptSample], client: RemoteRewardClient) -> list[Judged]:
-    """The samples of a run, each held against the ground truth by this server."""
+    """Check the samples of a run against their ground truths, with this server."""
     asked = [
         Sample(str(place), each.response, ground_truth=each.ground_truth)
         for place, each in enumerate(samples)
@@ -136,8 +136,8 @@ def by_step(samples: Sequence[Judged]) -> list[list[Judged]]:
 
 
 def curves_of(samples: Sequence[Judged]) -> dict[str, list[float]]:
-    """By update: the mean reward that was seen, and the shares of what is right, of what got the
-    reward of 1 without being right, and of what names a second number."""
+    """Return by update the mean training reward, and the shares of right samples, of wrong samples
+    with a reward of 1, and of samples with a second number."""
     steps = by_step(samples)
     rewards = [[each.reward for each in step if each.reward is not None] for step in steps]
     return {
@@ -151,8 +151,9 @@ def curves_of(samples: Sequence[Judged]) -> dict[str, list[float]]:
 
 
 def counts_of(samples: Sequence[Judged]) -> dict[str, float]:
-    """Over a run: samples, those without a reward, right ones that got 0, groups of different
-    rewards, and those of them whose responses are all right or all wrong: they teach noise."""
+    """Return counts over a run: samples, those without a reward, right ones with reward 0, groups
+    with different rewards, and those of them that teach noise: all their responses are right, or
+    all wrong."""
     groups: dict[tuple[int, str], list[Judged]] = defaultdict(list)
     for each in samples:
         groups[each.step, each.group].append(each)
@@ -174,7 +175,7 @@ def counts_of(samples: Sequence[Judged]) -> dict[str, float]:
 
 
 def held_out(samples: Sequence[Judged]) -> Run:
-    """Accuracy on the held-out rows, greedy, as a study reads it: by the true check."""
+    """Return greedy accuracy on the held-out rows by the true check, in a study's form."""
     steps = by_step(samples)
     right = [{each.group: float(each.right) for each in step} for step in steps]
     accuracy = [fmean(rows.values()) for rows in right]
@@ -183,7 +184,7 @@ def held_out(samples: Sequence[Judged]) -> Run:
 
 
 def draw(found: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """The three panels: means over the seeds, bands from the lowest seed to the highest."""
+    """Draw the three panels: means over the seeds, bands from the lowest to the highest seed."""
     top = max(max(run[key]) for runs in found.values() for run in runs.values() for key in PANELS)
     figure = Figure(figsize=(12.5, 3.8), facecolor=LIGHT.background, layout="constrained")
     for place, (key, title) in enumerate(PANELS.items(), 1):
@@ -207,7 +208,7 @@ def _draw_lines(axes: Axes, runs: Sequence[Sequence[float]], label: str, colour:
 
 
 def rows_of(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each comparison and measure."""
+    """Return a row for each comparison and measure."""
     rows = []
     for each in found["comparisons"]:
         ours, peer = (
@@ -228,7 +229,8 @@ def rows_of(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    torch.set_num_threads(1)  # two gain little at this size, and lose on a busy machine
+    # a second thread gains little at this size, and costs time on a busy machine
+    torch.set_num_threads(1)
     parsed = parse_config(StudyConfigs, ["--config", str(CONFIG)], "benchmarks why")
     plan = make_plan(*parsed)
     runs: dict[str, dict[int, Run]] = defaultdict(dict)
@@ -239,7 +241,7 @@ def main() -> None:
             for seed in plan.arguments.seeds:
                 for name in plan.settings:
                     stage = run_of(plan, name, seed, [ours if name == HOSTED else others])
-                    # In this process: to start another takes as long as a third of a run.
+                    # In this process: starting another one takes a third of a run's time.
                     kept = run_stage(plan.output, replace(stage, trains=False)) / "samples"
                     samples = judged(list(read_samples(kept)), client)
                     curves[name][str(seed)] = {**curves_of(samples), **counts_of(samples)}

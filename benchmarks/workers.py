@@ -1,12 +1,12 @@
 """The worker pool against concurrent.futures.ProcessPoolExecutor and pebble's ProcessPool.
 
 Overhead: microseconds a sample of 2 KB with a trivial scorer, 2 workers, rounds of all contenders
-in turn, medians; by the clock and in CPU time, which other load on the machine moves less.
-Deadlines: milliseconds after a deadline of 300 ms until the failure is reported and until the next
-sample is done; the executor has no deadlines. Kills: 60 random `kill -9` over 1,500 samples of
-4 ms. All pools fork from a server; ours runs on asyncio's own loop.
+in turn, medians; wall-clock time, and CPU time, which other load affects less. Deadlines:
+milliseconds after a deadline of 300 ms until the failure is reported and until the next sample is
+done; the executor has no deadlines. Kills: 60 random `kill -9` during 1,500 samples of 4 ms. All
+pools use a fork server; ours runs on asyncio's own loop.
 
-The floor of a sample sent alone: one round trip of 2 KB as msgpack over a socket pair.
+The floor of a sample sent alone is one round trip of 2 KB as msgpack over a socket pair.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Rows = list[dict[str, Any]]
 
 
 def act(text: str) -> float:
-    """What a worker does with a text: hangs if it names how, sleeps, or takes its length."""
+    """Process a text in a worker: hang if it names a way to hang, sleep, or return its length."""
     if text == "loop":
         while True:
             pass
@@ -86,7 +86,7 @@ def samples_of(texts: Sequence[str]) -> list[Sample]:
 
 
 def peers(workers: int) -> dict[str, Any]:
-    """The peers' pools by name; pebble is left out, with a word, where it is not installed."""
+    """Return the peers' pools by name; leave out pebble, with a message, if it is not installed."""
     context = multiprocessing.get_context("forkserver")
     found: dict[str, Any] = {"ProcessPoolExecutor": ProcessPoolExecutor(workers, context)}
     try:
@@ -132,7 +132,7 @@ def overhead() -> Rows:
 async def overhead_rounds(
     chunk: int, texts: list[str], others: dict[str, Any]
 ) -> dict[str, list[tuple[float, float]]]:
-    """For each contender and round the microseconds a sample, by the clock and of CPU time."""
+    """Return for each contender and round the wall-clock and CPU microseconds a sample."""
     samples = samples_of(texts)
     pool = our_pool(workers=2, chunk=chunk, recycle_after=SAMPLES * (ROUNDS * REPEATS + 2))
     await pool.start()
@@ -153,7 +153,7 @@ async def overhead_rounds(
 
 
 def clocks() -> tuple[float, float]:
-    """The time, and the CPU seconds that this process and all below it have used."""
+    """Return the time, and the CPU seconds used by this process and its child processes."""
     family = [psutil.Process(), *psutil.Process().children(recursive=True)]
     return time.perf_counter(), sum(sum(each.cpu_times()[:2]) for each in family)
 
@@ -179,7 +179,7 @@ def close(pool: Any) -> None:
 
 
 def round_trip_us(trips: int = 5000) -> float:
-    """Median microseconds of a sample to another process and its score back, nothing else."""
+    """Return the median microseconds to send a sample to another process and its score back."""
     near, far = socket.socketpair()
     if os.fork() == 0:
         near.close()
@@ -214,7 +214,8 @@ def deadlines() -> Rows:
 
 
 async def our_overshoots(hang: str, trials: int) -> list[tuple[float, float]]:
-    """For each trial the ms after the deadline until the failure, and until the next score."""
+    """Return for each trial the ms after the deadline until the failure, and until the next
+    score."""
     pool = our_pool(workers=1, spares=1, sample_deadline_s=DEADLINE_S)
     await pool.start()
     found = []
@@ -257,7 +258,7 @@ def after_deadline_ms(failed_s: float, next_s: float) -> tuple[float, float]:
 
 
 def kills() -> Rows:
-    """Each pool in a process of its own: a peer that never comes back is left behind there."""
+    """Run each pool in a separate process, since a peer may never return."""
     outcomes = {name: storm_in_subprocess(name) for name in ("ours", *peers(1))}
     rows: Rows = []
     for name, outcome in outcomes.items():
@@ -273,7 +274,7 @@ def storm_in_subprocess(name: str) -> dict[str, int]:
 
 
 def storm(name: str) -> None:
-    """Prints how many samples were scored, failed, or had no verdict when we stopped waiting."""
+    """Print how many samples were scored, failed, or were still unanswered at the end."""
     outcome = asyncio.run(our_storm()) if name == "ours" else peer_storm(peers(2)[name])
     print(json.dumps(outcome), flush=True)
     for child in psutil.Process().children(recursive=True):
@@ -325,7 +326,7 @@ def peer_storm(pool: Any) -> dict[str, int]:
 
 
 def kill_one(dice: random.Random) -> int:
-    """Kills one of the workers, that is: of the fork server's children."""
+    """Kill one of the workers, which are children of the fork server."""
     here = psutil.Process()
     workers = [child for child in here.children(recursive=True) if child.ppid() != here.pid]
     if workers:

@@ -1,5 +1,5 @@
-"""Scores what a language model wrote, over HTTP, for whoever trains it.
+"""Score the responses of a language model over HTTP, for any trainer.
 
-In: samples (`schemas.Sample`). Out: rewards with the scores behind them (`schemas.SampleResult`).
-Knows nothing of training.
+Input: samples (`schemas.Sample`). Output: rewards and the scores behind them
+(`schemas.SampleResult`). This package knows nothing of training.
 """

@@ -1,6 +1,6 @@
-"""The `reward-server` command: reads its arguments, then imports what the command needs.
+"""The `reward-server` command: parse the arguments, then import only the chosen subcommand.
 
-Exit status: 0 done, 1 a failed run, 2 bad input (one line on standard error says what to do).
+Exit status: 0 success, 1 a failed run, 2 bad input (one line on standard error says how to fix it).
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from importlib import import_module
 from touchstone_rewards import __version__
 from touchstone_rewards.extras import advice
 
-# name -> what it does, and where `add_arguments(parser)` and `run(arguments) -> int` stand
+# name -> summary, and the module that has `add_arguments(parser)` and `run(arguments) -> int`
 COMMANDS = {
     "serve": ("start the server", "touchstone_rewards.reward_server.commands.serve"),
     "init": (
-        "write a profile, a reward function, rows and a test to begin with",
+        "create a folder with a profile, a reward function, rows and a test",
         "touchstone_rewards.reward_server.commands.init",
     ),
     "replay": (
-        "score a log again, print what changed",
+        "score a log again, print the differences",
         "touchstone_rewards.reward_server.commands.replay",
     ),
     "check": (
-        "load all, score known samples, exit 0 or 1",
+        "load all profiles, score known samples, exit 0 or 1",
         "touchstone_rewards.reward_server.commands.check",
     ),
     "score": (
-        "score files, here or on Ray, no server needed",
+        "score files without a server, on this machine or on Ray",
         "touchstone_rewards.reward_server.commands.score",
     ),
     "lint-truths": (
@@ -37,11 +37,11 @@ COMMANDS = {
         "touchstone_rewards.reward_server.commands.lint_truths",
     ),
     "audit": (
-        "find out what a profile accepts, refuses and can be tricked into",
+        "report what a profile accepts, refuses and can be tricked into",
         "touchstone_rewards.reward_server.commands.audit",
     ),
     "card": (
-        "print what a paper or a run can cite of a reward",
+        "print a reward's fingerprint, versions and audit, for a paper or run to cite",
         "touchstone_rewards.reward_server.commands.card",
     ),
     "env": (
@@ -49,19 +49,19 @@ COMMANDS = {
         "touchstone_rewards.reward_server.commands.env",
     ),
     "plan": (
-        "say how many cores and GPUs a run's rewards need",
+        "estimate the cores and GPUs that a run's rewards need",
         "touchstone_rewards.reward_server.commands.plan",
     ),
     "fetch": (
-        "fetch a pretrained model, convert and verify it, say where it lies",
+        "fetch, convert and verify a pretrained model, print its folder",
         "touchstone_rewards.reward_server.commands.fetch",
     ),
     "calibrate": (
-        "measure where an embedding model's story scores begin and end, from labelled stories",
+        "fit the score ramps of an embedding model to labelled stories",
         "touchstone_rewards.reward_server.commands.calibrate",
     ),
     "completion": (
-        "print the script with which a shell completes this command",
+        "print a shell completion script",
         "touchstone_rewards.reward_server.commands.completion",
     ),
 }
@@ -93,21 +93,23 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def command_parser(chosen: Container[str]) -> argparse.ArgumentParser:
-    """Return the parser of all commands; only the `chosen` ones are imported and have options."""
+    """Return the parser of all commands; only the `chosen` ones are imported and get options."""
     parser = argparse.ArgumentParser(
-        prog="reward-server", description="Scores what a language model wrote."
+        prog="reward-server", description="Score the responses of language models."
     )
     parser.add_argument("--version", action="version", version=f"touchstone {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (summary, module) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        command = commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
         if name in chosen:
             import_module(module).add_arguments(command)
     return parser
 
 
 def _underscored(word: str) -> str:
-    """Spell an option as the settings do: `--max-samples 10` means `--max_samples 10`."""
+    """Return an option spelled as in the settings: `--max_samples=10` for `--max-samples=10`."""
     if not word.startswith("--"):
         return word
     name, equals, value = word[2:].partition("=")

@@ -1,5 +1,7 @@
-"""The address of an endpoint, and the name of the variable that holds its key, as a config says
-them. No message here repeats what may be a key."""
+"""Check the endpoint addresses and key variables of a config.
+
+No message here repeats a value that may be a key.
+"""
 
 from __future__ import annotations
 
@@ -10,48 +12,50 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# How long a variable's name may be: a key that is written in its place is not to be shown.
+# The longest variable name that is accepted: a longer one may be the key itself.
 VARIABLE_CHARS = 64
 
 
 def check_url(url: str | list[str]) -> str | list[str]:
-    """Return the address, or the addresses of replicas, if each is one and bears no key.
+    """Return `url`, one address or a list of replica addresses, if all are valid and hold no key.
 
     Raises:
-        ValueError: one is not, or there is none.
+        ValueError: an address is invalid or holds a key, or the list is empty.
     """
     for one in [url] if isinstance(url, str) else url:
         try:
             parts = urlsplit(one)
             host = (parts.hostname or "").encode("idna")
-            port_is_real = parts.port != 0  # one that is no number raises
+            port_is_real = parts.port != 0  # raises ValueError if the port is not a number
         except ValueError:
-            raise ValueError("one is no address: its host or its port is none") from None
+            raise ValueError("an address has an invalid host or port") from None
         if parts.username or parts.password or parts.query:
-            raise ValueError("a key does not belong in it; name key_env or key_file")
+            raise ValueError("an address holds a key; set key_env or key_file instead")
         if parts.scheme not in ("http", "https") or not host or not port_is_real:
-            raise ValueError("one is no http:// or https:// address")
+            raise ValueError(
+                "an address does not begin with http:// or https://, or has no host or port"
+            )
         if not one.isprintable() or any(letter in one for letter in " ?#@"):
-            raise ValueError("one has a space, a control character or one of ?#@ in it")
+            raise ValueError("an address contains a space, a control character or one of ?#@")
     if not url:
-        raise ValueError("it is empty")
+        raise ValueError("the list of addresses is empty")
     return url
 
 
 def check_variable(name: object) -> object:
-    """Return the name of an environment variable, if it is one.
+    """Return `name` if it is the name of an environment variable, or None.
 
     Raises:
-        ValueError: it is not; it may be the key itself.
+        ValueError: it is not a name; it may be the key itself.
     """
     plain = isinstance(name, str) and len(name) <= VARIABLE_CHARS
     if name is not None and not (plain and _VARIABLE.fullmatch(str(name))):
-        raise ValueError("say the name of an environment variable, not the key itself")
+        raise ValueError("expected the name of an environment variable, not the key itself")
     return name
 
 
 def urls_of(url: str | list[str], path: str) -> list[str]:
-    """Return the whole address of each replica."""
+    """Return the full address of `path` on each replica."""
     return [f"{one.rstrip('/')}{path}" for one in ([url] if isinstance(url, str) else url)]
 
 

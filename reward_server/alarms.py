@@ -1,6 +1,6 @@
-"""What the watch over a run raises, as it travels: in answers, at `/alarms`, to a webhook.
+"""Alarms of the run watch, as sent in answers, at `/alarms` and to a webhook.
 
-Importing this module is light: msgspec only.
+Importing this module is light: it needs msgspec only.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class AlarmSample(Struct, frozen=True):
-    """One of the samples that raised an alarm; long texts by their beginning and end."""
+    """One of the samples that raised an alarm; long texts keep their beginning and end."""
 
     id: str
     prompt: str
@@ -18,14 +18,14 @@ class AlarmSample(Struct, frozen=True):
 
 
 class Alarm(Struct, frozen=True, omit_defaults=True):
-    """That a signal of a run left what the run's own first part had led to expect.
+    """A signal of a run that left the range expected from the first part of the run.
 
-    `id`: unique over restarts of the server. `time`: seconds since 1970. `run`, `profile`: whose.
-    `key`: the name of the key that the run's requests came with, "" without keys. `step`: the last
-    one looked at; `since`: the step from which on the signal was off. `expected`: the median of the
-    first part; `tolerance`: how far from it nothing is said; `value`: the mean since `since`.
-    `sample_ids`: those of the last step that show it most. `samples`: the same with their texts,
-    at `/alarms` only.
+    `id`: unique across restarts of the server. `time`: seconds since 1970. `run`, `profile`: where
+    the signal was measured. `key`: the name of the API key that the run used, "" without keys.
+    `step`: the last step looked at; `since`: the first step with the signal out of range.
+    `expected`: the median of the first part; `tolerance`: the largest deviation from it that raises
+    no alarm; `value`: the mean since `since`. `sample_ids`: the clearest cases of the last step.
+    `samples`: those samples with their texts, at `/alarms` only.
     """
 
     id: str
@@ -46,6 +46,6 @@ class Alarm(Struct, frozen=True, omit_defaults=True):
 
 
 class AlarmList(Struct):
-    """The answer to `GET /alarms`, the oldest first."""
+    """The answer to `GET /alarms`, oldest alarm first."""
 
     alarms: list[Alarm]

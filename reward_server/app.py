@@ -1,11 +1,13 @@
-"""The HTTP service: routes over an engine. `create_app(settings)` is all that others need.
+"""The HTTP service: routes over an engine. `create_app(settings)` is its only entry point.
 
-In: settings. Out: an ASGI app that speaks the wire of `schemas`. It decides nothing about scores.
+It takes the settings and returns an ASGI app that serves the types of `schemas`. Scoring is left to
+the engine.
 """
 
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -72,20 +74,21 @@ from touchstone_rewards.reward_server.telemetry.tracer import Tracer
 from touchstone_rewards.reward_server.watching.background import Background, attach, running
 from touchstone_rewards.reward_server.watching.run_watch import RunWatch
 
+MAX_COMPARED_CHARACTERS = 100  # of a path that may be misspelt: the comparison is not linear
 _decode_envelope = msgspec.json.Decoder(ReceivedEnvelope).decode
 _decode_request = msgspec.json.Decoder(ReceivedRequest).decode
-# FastAPI's own would trace every request a second time, exceptions with their text.
+# FastAPI's own telemetry would trace every request a second time, with the text of exceptions.
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False}
-# What `GET /alarms` may be asked to keep to.
+# The query parameters by which `GET /alarms` can be filtered.
 ALARM_FILTERS = frozenset({"run", "profile", "signal"})
 EXPECTED = '{"samples": [{"id": "…", "response": "…", …}], "profile": "…"}'
 
 
 class GatedApp(FastAPI):
-    """FastAPI with the gate before all that it lays around an app of its own accord.
+    """FastAPI with the gate in front of the middleware that FastAPI puts around every app.
 
-    That costs a request of one sample a tenth of its time, and the gate answers for every error.
-    `gate`: for requests that come whole, without ASGI; None where each is to be traced.
+    That middleware costs a request of one sample a tenth of its time, and the gate already handles
+    every error. `gate`: takes complete requests without ASGI; None if each request is traced.
     """
 
     entrance: ASGIApp
@@ -95,7 +98,7 @@ class GatedApp(FastAPI):
         await self.entrance(scope, receive, send)
 
     async def behind_the_gate(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve what is none of our routes: a 404, a 405, the lifespan."""
+        """Serve requests that match no route of ours (404, 405) and the lifespan."""
         await super().__call__(scope, receive, send)
 
 
@@ -107,14 +110,17 @@ def create_app(
     make_batcher: BatcherMaker = batcher,
     member: ProcessMember | None = None,
 ) -> GatedApp:
-    """The app that `settings` describe. Its workers start with its lifespan.
+    """Return the app that `settings` describe. Its workers start with its lifespan.
 
     With `load_in_background` it answers while it loads: `/health` with 200, `/ready` and `/score`
-    with 503. What comes of the loading is then in the task `app.state.loading`. `member`: which of
-    several processes of one server it is; what it asks the others is then in `app.state.family`.
+    with 503; the task `app.state.loading` then holds the outcome. `member`: the place of this
+    process if several serve one port; `app.state.family` then links it to the others.
+
+    Example:
+        >>> app = create_app(Settings(workers=2))  # doctest: +SKIP
 
     Raises:
-        ConfigError: a profile that cannot be loaded.
+        ConfigError: a profile cannot be loaded.
     """
     metrics = Metrics()
     profiles = load_profiles(settings.profile_dirs, plugins=settings.plugins)
@@ -141,10 +147,10 @@ def create_app(
         version=__version__,
         lifespan=lifespan,
         telemetry=_NO_TELEMETRY,
-        openapi_url=None,  # with it go pages that load from other hosts; ours are `wire_routes`
+        openapi_url=None,  # also turns off FastAPI's pages, which load from other hosts
         redirect_slashes=False,  # a redirect would repeat the caller's Host
     )
-    app.state.url = None  # whoever listens knows
+    app.state.url = None  # set by the listener
     app.state.engine, app.state.watch = engine, background.watch
     app.state.shadows, app.state.reloader = background.shadows, background.reloader
     keys = _keys(settings, engine, member)
@@ -171,7 +177,7 @@ def create_app(
 
 
 def _keys(settings: Settings, engine: Engine, member: ProcessMember | None) -> KeyRing:
-    """The keys, their limits and the samples in work shared with the other processes, if any."""
+    """Return the keys; with several processes, their limits and sample counts are shared."""
     if member is None:
         return KeyRing(settings.keys)
     board, place = member.board, member.place
@@ -229,7 +235,7 @@ def _routes(
             for name, profile in engine.profiles.items()
             for key, scorer in profile.scorers.items()
         ]
-        # The built-in ones that no profile uses are imported for this, once.
+        # This imports the built-in scorers that no profile uses, once.
         return json_response(ScorerList(await asyncio.to_thread(scorer_infos, used)))
 
     async def reload(_: Request) -> Response:
@@ -257,7 +263,7 @@ def _routes(
 
 
 def alarms_endpoint(runs: RunWatch) -> Callable[[Request], Awaitable[Response]]:
-    """`GET /alarms`: the last alarms, of a run, a profile or a signal where the query says so."""
+    """Return the endpoint of `GET /alarms`: the last alarms, filtered by run, profile or signal."""
 
     async def alarms(request: Request) -> Response:
         wanted = request.query_params
@@ -267,7 +273,7 @@ def alarms_endpoint(runs: RunWatch) -> Callable[[Request], Awaitable[Response]]:
             for each in runs.alarms
             if all(getattr(each, name) == wanted[name] for name in names)
         ]
-        # Stored nowhere on its way: there are samples in it.
+        # Alarms contain samples, so no cache on the way may store them.
         return json_response(AlarmList(found), headers={"cache-control": "no-store"})
 
     return alarms
@@ -281,7 +287,7 @@ class ScoreEndpoint:
         self.max_elements = max_elements
 
     def begin(self, query: bytes, body: Body) -> bytes | Coroutine[Any, Any, bytes]:
-        """Answer a small body, at once where nothing has to be waited for."""
+        """Answer a small body; return bytes at once if no scorer has to be waited for."""
         request = decode(body, _decode_request, EXPECTED)
         check_received(request.samples, self.max_elements)
         answer = self.engine.at_once(request)
@@ -289,14 +295,15 @@ class ScoreEndpoint:
 
     async def _later(self, request: ReceivedRequest) -> bytes:
         answer = await self.engine.score(request)
-        # What has no explanations is about as large as what came.
+        # Without explanations the answer is about as large as the request.
         return b"".join(await encoded(answer)) if request.explain else encode(answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send_json(send, *await self._answer(receive))
 
     async def _answer(self, receive: Receive) -> list[bytes]:
-        """The answer as bytes. Apart, so that no sample is held while the client reads it."""
+        """Return the answer as bytes. A separate function, so that no sample stays in memory while
+        the client reads the answer."""
         body = await read_body(receive)
         if len(body) <= SMALL_BYTES:
             answer = self.begin(b"", body)
@@ -314,10 +321,14 @@ class ScoreEndpoint:
         return await encoded(await scoring)
 
 
-async def _as_ours(_: Request, error: Exception) -> Response:
-    """No such route, or not with this method: the same error body as everything else."""
+async def _as_ours(request: Request, error: Exception) -> Response:
+    """Return a 404 or 405 of the router with the same error body as all other errors."""
     assert isinstance(error, HTTPException)
-    ours = RequestError(f"{error.detail}: the routes are described at /docs")
+    paths = [route.path for route in request.app.routes if isinstance(route, Route)]
+    path = request.url.path[:MAX_COMPARED_CHARACTERS]
+    near = difflib.get_close_matches(path, paths, 1) if error.status_code == 404 else []
+    meant = f"; did you mean {near[0]}?" if near else ""
+    ours = RequestError(f"{error.detail}: the routes are described at /docs{meant}")
     ours.code = error.detail.lower().replace(" ", "_")
     body = error_body(ours, current().request_id)
     return Response(body, error.status_code, error.headers, media_type="application/json")

@@ -1,7 +1,7 @@
 """Per-request context (caller, profile, counts): the engine writes it, the gate logs it.
 
 The engine knows nothing of HTTP or keys. It writes to `current()`, the context of the request being
-served, and asks it for room before it begins.
+served, and reserves room for the samples there before it scores them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from touchstone_rewards.reward_server.limits import Share
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 
@@ -19,7 +21,7 @@ from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 @dataclass
 class Caller:
     """The owner of a key. `admin`: may load and unload models and reload profiles. `weight`: its
-    claim on the workers beside other callers'."""
+    share of the workers relative to other callers."""
 
     name: str
     share: Share
@@ -27,9 +29,8 @@ class Caller:
     weight: float = 1.0
 
 
-@dataclass(slots=True)
-class Served:
-    """One request: whose it is, and what was done; `scored` only where it `keeps_samples`."""
+class Served(Struct):
+    """One request: its caller, counts and errors; `scored` is filled only if `keeps_samples`."""
 
     caller: Caller | None = None
     request_id: str = ""
@@ -40,9 +41,20 @@ class Served:
     errors: Sequence[str] = ()
 
     def room(self, count: int) -> AbstractContextManager[None]:
-        """Count the samples and hold room for them in the key's share, where there is a key."""
+        """Count the samples and reserve room for them in the share of the caller's key, if any."""
         self.samples += count
         return self.caller.share.room(count) if self.caller else _NO_SHARE
+
+    def take(self, count: int) -> None:
+        """Do as `room`, for a caller who gives it back: a context manager costs 1 µs more."""
+        self.samples += count
+        if self.caller is not None:
+            self.caller.share.take(count)
+
+    def give_back(self, count: int) -> None:
+        """Give back what was taken."""
+        if self.caller is not None:
+            self.caller.share.give_back(count)
 
     def note(
         self,
@@ -51,19 +63,19 @@ class Served:
         results: Sequence[SampleResult],
         errors: Sequence[str],
     ) -> None:
-        """What came of the samples; `errors`: the codes of those that failed."""
+        """Record the results of the samples; `errors`: the codes of those that failed."""
         self.profile = profile
         if self.keeps_samples:
             self.scored = samples, results
         self.errors = errors
 
     def forget(self) -> None:
-        """Let go of samples and results."""
+        """Drop the references to samples and results."""
         self.scored = (), ()
 
     @property
     def failures(self) -> Counter[str]:
-        """How many of the samples failed, by the error's code."""
+        """Return the number of failed samples by error code."""
         return Counter(self.errors)
 
 
@@ -72,12 +84,12 @@ _served: ContextVar[Served] = ContextVar("served")
 
 
 def begin(caller: Caller | None, request_id: str = "", *, keeps_samples: bool = False) -> Served:
-    """A new request: from now on `current()` in this task and in those that it starts."""
+    """Start a new request: `current()` returns it in this task and in the tasks it starts."""
     served = Served(caller, request_id, keeps_samples=keeps_samples)
     _served.set(served)
     return served
 
 
 def current() -> Served:
-    """The request that is being served; a nameless one where none is, as in `score`."""
+    """Return the request being served; an anonymous one outside of requests, as in `score`."""
     return _served.get(None) or begin(None)

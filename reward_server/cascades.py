@@ -1,7 +1,7 @@
-"""Scorers that run only where another one said so, and may stand in for it: `when` and `replaces`.
+"""Scorers that run only on some verdicts of others, and may replace them: `when`, `replaces`.
 
-In: the entries of a profile and its scorers, checked when it is loaded. Out: which samples such a
-scorer is asked for, and whose verdict stands. It runs nothing; `scoring/cascades.py` does.
+Checks the entries of a profile when it is loaded, and decides which samples such a scorer is asked
+for and whose verdict stands. `scoring/cascades.py` runs the scorers.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from touchstone_rewards.reward_server.scorers.base import Score, Scorer
 if TYPE_CHECKING:
     from touchstone_rewards.reward_server.profile_config import ScorerEntry
 
-# What another scorer may have said: that it cannot tell; that it cannot for what the ground truth
-# is, which no response can bring about; or a score.
+# A verdict of another scorer: it cannot tell; it cannot tell because of the ground truth, which no
+# response can cause; or a score.
 ConditionWord = Literal["undecided", "unread_truth"]
 Condition = ConditionWord | float
 WORDS = get_args(ConditionWord)
 Conditions = Mapping[str, tuple[Condition, ...]]
-# In the column of a scorer that runs for some samples only: it was not asked for this one.
+# The entry of a column for a sample that its scorer did not run for.
 NOT_ASKED = Score()
 ABSENT = Score(0.0)
 EXPECTED = "{math: undecided}, {math: unread_truth}, {math: 0} or a list of these"
 
 
 def conditions(given: object) -> dict[str, tuple[Condition, ...]]:
-    """Return what a profile's `when` says, checked: by a scorer's key what it must have said.
+    """Return a profile's `when`, checked: scorer key to the verdicts on which the scorer runs.
 
     Raises:
-        ValueError: it is of another form.
+        ValueError: `given` has another form.
     """
     if not is_object(given) or not given:
         raise ValueError(f"got {given!r:.80}; expected {EXPECTED}")
@@ -54,16 +54,17 @@ def _is_condition(value: Any) -> bool:
 
 
 class Standing(NamedTuple):
-    """For each sample the score that stands, and the key of the scorer that gave it: null where
-    nobody could tell."""
+    """For each sample, the score that stands and the key of the scorer that gave it, or None if
+    no scorer could tell."""
 
     scores: list[Score]
     by: list[str | None]
 
 
 class Counted(NamedTuple):
-    """What a reward is made of, a column for each scorer: `gates` are the values that gates look
-    at, `columns` have the errors, `decided_by` whose verdict stands for one that may be replaced.
+    """The inputs of a reward, one column per scorer: `values` are weighted and summed, `gates` are
+    compared with `gate_below`, `columns` hold the errors, `decided_by` names the scorer whose
+    verdict stands for each replaceable one.
     """
 
     values: Mapping[str, Sequence[float | None]]
@@ -73,8 +74,8 @@ class Counted(NamedTuple):
 
 
 class Cascades:
-    """The cascades of one profile. `when`: the conditions of each scorer that has some.
-    `replaces`: the scorer that it stands in for, by its own key. `order`: all keys, each behind
+    """The cascades of one profile. `when`: the conditions of each scorer that has any.
+    `replaces`: key of a scorer to the key of the one it replaces. `order`: all keys, each after
     those that it waits for.
     """
 
@@ -86,7 +87,7 @@ class Cascades:
         self._least = {key: scorer.range[0] or 0.0 for key, scorer in scorers.items()}
         self.order = _in_order(scorers, self._waits_for)
         _check_groups(self.when, scorers)
-        # The scorers that stand in for each key, the later ones with the last word.
+        # The scorers that may replace each key; later ones take precedence.
         self.replacing: dict[str, list[str]] = {}
         for key in self.order:
             if key in self.replaces:
@@ -94,14 +95,14 @@ class Cascades:
 
     @property
     def infos(self) -> dict[str, CascadeInfo]:
-        """What `GET /profiles` says of them."""
+        """Return the cascades as `GET /profiles` shows them."""
         return {
             key: CascadeInfo({k: list(v) for k, v in when.items()}, self.replaces.get(key))
             for key, when in self.when.items()
         }
 
     def reached_from(self, keys: Sequence[str]) -> list[str]:
-        """Return these keys and those of all scorers on which what they come to depends."""
+        """Return `keys` and the keys of all scorers that their verdicts depend on."""
         found = dict.fromkeys(keys)
         left = list(keys)
         while left:
@@ -112,25 +113,25 @@ class Cascades:
         return list(found)
 
     def asked(self, key: str, columns: Mapping[str, Sequence[Score]]) -> list[Score | None]:
-        """Return for each sample what the column of `key` has where its scorer is not asked, and
-        None where it is to be asked. `columns`: of those that it waits for."""
+        """Return for each sample None if the scorer `key` is to run, else its entry in the column.
+        `columns`: those of the scorers that it waits for."""
         when = self.when[key]
         rows = zip(*(columns[each] for each in when), strict=True)
         wanted = list(when.values())
         return [_not_asked(row, wanted) for row in rows]
 
     def because(self, key: str, columns: Mapping[str, Sequence[Score]], at: int) -> dict[str, Any]:
-        """Return for an explanation whether the scorer was asked for a sample, and why."""
+        """Return for an explanation whether the scorer ran for the sample at `at`, and why."""
         said = {each: _said(columns[each][at]) for each in self.when[key]}
         return {"asked": columns[key][at] is not NOT_ASKED, "because": said}
 
     def standing(self, key: str, columns: Mapping[str, Sequence[Score]]) -> Standing:
-        """Return whose verdict stands for a scorer, sample by sample.
+        """Return for each sample the verdict that stands for the scorer `key`.
 
-        That of one which replaces it and could tell. If that one cannot tell, the first verdict
-        stands where it pays nothing: the least score, or null. What pays more was sent to be looked
-        at again, and who confuses the second look does not keep it. If the second one failed, there
-        is no verdict: a failure is none.
+        The verdict of a replacing scorer stands if it could tell. If it could not, the first
+        verdict stands only if it pays nothing (the least score, or null): a higher score was sent
+        for a second look, and a response that confuses the second scorer must not keep it. If the
+        second scorer failed, there is no verdict.
         """
         scores = list(columns[key])
         by = [key if score.value is not None and not score.undecided else None for score in scores]
@@ -145,9 +146,9 @@ class Cascades:
         return Standing(scores, by)
 
     def counted(self, keys: Sequence[str], columns: Mapping[str, Sequence[Score]]) -> Counted:
-        """Return what the reward is made of, for the scorers with these keys.
+        """Return the inputs of the reward for the scorers `keys`.
 
-        One that was not asked for a sample adds nothing there, and its gate is open.
+        A scorer that did not run for a sample adds nothing to its reward, and its gate is open.
         """
         found = self.replaced(columns)
         standing = {key: found[key].scores if key in found else columns[key] for key in keys}
@@ -164,7 +165,7 @@ class Cascades:
         return Counted(values, gates, present, {key: each.by for key, each in found.items()})
 
     def replaced(self, columns: Mapping[str, Sequence[Score]]) -> dict[str, Standing]:
-        """Return whose verdicts stand for each scorer that another may replace."""
+        """Return the verdicts that stand, for each scorer that another may replace."""
         return {key: self.standing(key, columns) for key in self.replacing}
 
     def _waits_for(self, key: str) -> list[str]:
@@ -172,22 +173,22 @@ class Cascades:
         return [*self.when.get(key, ()), *own]
 
     def _check(self, key: str, scorers: Mapping[str, Scorer]) -> None:
-        """See that a scorer waits for scorers of the profile, for what these can say, and is fit to
-        stand in for the one that it replaces.
+        """Check that a scorer waits for scorers of the profile and for verdicts that these can
+        give, and that its range fits the scorer that it replaces.
 
         Raises:
-            ConfigError: it does not, or is not.
+            ConfigError: one of these does not hold.
         """
         for other, wanted in self.when[key].items():
             if other not in scorers:
                 raise ConfigError(
-                    f"scorers.{key}.when names {other!r}, which is none of the scorers: "
+                    f"scorers.{key}.when names {other!r}, which is not one of the scorers: "
                     f"{', '.join(scorers)}"
                 )
             numbers = [one for one in wanted if isinstance(one, float)]
             if outside := [one for one in numbers if not _within((one, one), scorers[other].range)]:
                 raise ConfigError(
-                    f"scorers.{key}.when: {other} never says {outside[0]:g}: its scores lie in "
+                    f"scorers.{key}.when: {other} never scores {outside[0]:g}: its range is "
                     f"{list(scorers[other].range)}"
                 )
         target = self.replaces.get(key)
@@ -195,26 +196,26 @@ class Cascades:
             return
         if target not in scorers:
             raise ConfigError(
-                f"scorers.{key}.replaces names {target!r}, which is none of the scorers: "
+                f"scorers.{key}.replaces names {target!r}, which is not one of the scorers: "
                 f"{', '.join(scorers)}"
             )
         if not _within(scorers[key].range, scorers[target].range):
             raise ConfigError(
-                f"scorers.{key} says {list(scorers[key].range)} and cannot replace {target}, which "
-                f"says {list(scorers[target].range)}: its scores must lie within"
+                f"scorers.{key} has the range {list(scorers[key].range)} and cannot replace "
+                f"{target}: it must lie within {list(scorers[target].range)}"
             )
 
 
 def cascades_of(
     entries: Mapping[str, ScorerEntry], scorers: Mapping[str, Scorer], counting: Sequence[str]
 ) -> Cascades | None:
-    """Return the cascades of a profile; None where every scorer runs for every sample.
+    """Return the cascades of a profile; None if every scorer runs for every sample.
 
     `counting`: the scorers that the reward depends on.
 
     Raises:
-        ConfigError: a scorer waits for what there is not, or is not fit to stand in for another; or
-            all that counts runs for some samples only, and the others had no reward.
+        ConfigError: a scorer waits for a verdict that cannot come or cannot replace another; or
+            all counting scorers run for some samples only, so the others would have no reward.
     """
     if not any(entry.when for entry in entries.values()):
         return None
@@ -222,15 +223,15 @@ def cascades_of(
     if counting and all(entries[key].when for key in counting):
         key = counting[0]
         raise ConfigError(
-            f"scorers.{key} counts where {', '.join(cascades.when[key])} says so and nothing else "
-            "counts: other samples would have no reward; say what it replaces, or give another "
-            "scorer a weight"
+            f"scorers.{key} runs only on some verdicts of {', '.join(cascades.when[key])}, and no "
+            "other scorer counts, so other samples would have no reward; set replaces, or give "
+            "another scorer a weight"
         )
     return cascades
 
 
 def _check_groups(when: Mapping[str, Conditions], scorers: Mapping[str, Scorer]) -> None:
-    """See that no scorer of whole groups is part of a cascade.
+    """Check that no scorer of whole groups is part of a cascade.
 
     Raises:
         ConfigError: one is.
@@ -240,26 +241,26 @@ def _check_groups(when: Mapping[str, Conditions], scorers: Mapping[str, Scorer])
             continue
         if key in when or any(key in each for each in when.values()):
             raise ConfigError(
-                f"scorers.{key} sees whole groups, and can neither have `when` nor stand in one"
+                f"scorers.{key} sees whole groups, and can neither have `when` nor appear in one"
             )
         if partly := [each for each in scorer.of if each in when]:
             raise ConfigError(
-                f"scorers.{key} is of {partly[0]!r}, which has `when` and no score of every sample"
+                f"scorers.{key} uses {partly[0]!r}, which has `when` and scores only some samples"
             )
 
 
 def _in_order(keys: Mapping[str, object], waits_for: Any) -> list[str]:
-    """The keys, each behind those that it waits for.
+    """Return the keys, each after those that it waits for.
 
     Raises:
-        ConfigError: some wait for each other.
+        ConfigError: there is a cycle.
     """
     found: dict[str, None] = {}
 
     def visit(key: str, path: Sequence[str]) -> None:
         if key in path:
             circle = " -> ".join([*path[path.index(key) :], key])
-            raise ConfigError(f"scorers.{key}: `when` and `replaces` in a circle: {circle}")
+            raise ConfigError(f"scorers.{key}: `when` and `replaces` form a cycle: {circle}")
         if key not in found:
             for other in waits_for(key):
                 visit(other, [*path, key])
@@ -276,8 +277,8 @@ def _within(inner: tuple[float | None, float | None], outer: tuple[Any, Any]) ->
 
 
 def _not_asked(row: Sequence[Score], wanted: Sequence[tuple[Condition, ...]]) -> Score | None:
-    """None where a scorer with these conditions is to be asked; where one of those that it waits
-    for failed, nobody knows whether it is, and that is its error."""
+    """Return None if a scorer with these conditions is to run. If a scorer that it waits for
+    failed, the decision is unknown: return that error."""
     failed: Score | None = None
     for score, each in zip(row, wanted, strict=True):
         if any(_holds(one, score) for one in each):
@@ -298,7 +299,7 @@ def _holds(condition: Condition, score: Score) -> bool:
 
 
 def _said(score: Score) -> object:
-    """What a scorer said of a sample, in a word or a number."""
+    """Return a scorer's verdict on a sample as a word or a number."""
     if score.undecided is not None:
         return "unread_truth" if score.undecided == "truth" else "undecided"
     return score.error.code if score.error is not None else score.value

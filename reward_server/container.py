@@ -1,7 +1,7 @@
-"""Memory that the container allows, and settings that keep within it.
+"""Fit the memory settings into the container's limit.
 
-The kernel ends a container that takes more than its limit, the server with it. So what the server
-and its workers may take together is held against the limit before anything starts.
+The kernel kills a container that exceeds its memory limit, and the server with it. So the memory
+that the server and its workers may use together is compared with the limit before anything starts.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profile_config import read_config
 from touchstone_rewards.reward_server.settings import LEAST_WORKER_BYTES, Settings
 
-# The server itself under full load, without models: bodies in work, samples, caches.
+# The server itself under full load, without models: pending bodies, samples, caches.
 SERVER_BYTES = 768 * 2**20
-# Workers beside `workers` that are kept ready.
+# Spare workers that are kept ready beside `workers`.
 SPARE_WORKERS = 1
 LIMIT_FILES = ("memory.max", "memory/memory.limit_in_bytes")
 
@@ -24,24 +24,24 @@ logger = logging.getLogger(__name__)
 
 
 def container_limit_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """The memory limit of this container; None: there is none."""
+    """Return the memory limit of this container in bytes; None if there is none."""
     for name in LIMIT_FILES:
         try:
             said = (cgroup / name).read_text().strip()
         except OSError:
             continue
-        # Version 1 of cgroups says "no limit" by a number beyond all memory.
+        # cgroups v1 writes "no limit" as a number larger than any memory.
         return int(said) if said.isdigit() and int(said) < 2**60 else None
     return None
 
 
 def fit_memory(settings: Settings, limit_bytes: int | None, own_workers: int = 0) -> Settings:
-    """The settings, with `worker_memory_bytes` lowered to what fits where nobody chose it.
+    """Return the settings, with `worker_memory_bytes` lowered to fit unless the operator chose it.
 
-    `own_workers`: those that profiles give to single scorers, their spare ones included.
+    `own_workers`: workers that profiles reserve for single scorers, spare ones included.
 
     Raises:
-        ConfigError: what was chosen does not fit, or nothing does.
+        ConfigError: the chosen value does not fit, or no value does.
     """
     processes = settings.processes
     spare = SPARE_WORKERS * processes
@@ -64,12 +64,12 @@ def fit_memory(settings: Settings, limit_bytes: int | None, own_workers: int = 0
         raise ConfigError(f"{said}; lower workers or raise the limit")
     if "worker_memory_bytes" in settings.model_fields_set:
         raise ConfigError(f"{said}; worker_memory_bytes may be {fits} at most")
-    logger.info("%s: worker_memory_bytes is %d", said, fits)
+    logger.info("%s: worker_memory_bytes is lowered to %d", said, fits)
     return settings.model_copy(update={"worker_memory_bytes": fits})
 
 
 def own_workers(directories: Iterable[Path]) -> int:
-    """Return how many workers the profiles ask for beside the server's, a spare one each included.
+    """Return how many workers the profiles reserve for single scorers, one spare each included.
 
     Raises:
         ConfigError: a profile cannot be read.

@@ -1,4 +1,4 @@
-"""Every way to fail, and the one table that says what the caller sees.
+"""All errors of the server, and the table that decides which sample errors are retryable.
 
     TouchstoneError
     ├── ConfigError            the operator's input: a setting, a profile, a command's file
@@ -16,10 +16,10 @@
         ├── HeadersTooLarge    431
         ├── InternalError      500
         ├── NotReady           503  carries Retry-After
-        ├── NoRewardNow        503  as NoReward, of a sample that may succeed if sent again
+        ├── NoRewardNow        503  like NoReward, but retryable
         └── RequestDeadline    504
 
-What happens to one sample is data, not an exception: see `sample_error`.
+The failure of one sample is data, not an exception: see `sample_error`.
 """
 
 from __future__ import annotations
@@ -29,25 +29,34 @@ from types import MappingProxyType
 
 from touchstone_rewards.reward_server.schemas import SampleError, SampleErrorCode
 
-# The status under which a request is counted and logged whose caller hung up; nothing is sent.
+# The status under which a request is counted and logged if its caller hung up; nothing is sent.
 CLIENT_GONE = 499
 
 
 class TouchstoneError(Exception):
-    """The root: `except TouchstoneError` catches what this package raises on purpose."""
+    """The base class: `except TouchstoneError` catches everything this package raises on purpose.
+
+    Example:
+        >>> try:
+        ...     raise ConfigError("port is 99999; expected at most 65535")
+        ... except TouchstoneError as error:
+        ...     print(error)
+        port is 99999; expected at most 65535
+    """
 
 
 class ConfigError(TouchstoneError):
-    """What the operator gave cannot work. The message says what came and what to do."""
+    """The operator's input is invalid. The message says what came and what to do."""
 
 
 class RunFailed(TouchstoneError):
-    """A command cannot go on, for want of disk for one. The message says what is kept."""
+    """A command cannot go on, for example because the disk is full. The message says what is
+    kept."""
 
 
 class RequestError(TouchstoneError):
     """A request that gets no results. `retry_after_s` becomes the `Retry-After` header; `headers`
-    are sent beside it."""
+    are sent as well."""
 
     status = 500
     code = "internal_error"
@@ -61,7 +70,7 @@ class RequestError(TouchstoneError):
 
 
 class Unauthorized(RequestError):
-    """No key came, or a wrong one, where one is needed."""
+    """The request has no key, or a wrong one, and the server needs one."""
 
     status, code = 401, "unauthorized"
     # Basic is accepted but not asked for: a browser would keep the password and send it for others.
@@ -69,7 +78,7 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """The caller may not do this: its key only scores, or a foreign page asks."""
+    """The caller may not do this: its key may only score, or the page is of another origin."""
 
     status, code = 403, "forbidden"
 
@@ -87,67 +96,67 @@ class UnknownModel(RequestError):
 
 
 class RequestTooLarge(RequestError):
-    """More bytes or samples came than one request may have; fewer would be taken."""
+    """The request has more bytes or samples than allowed; a smaller one would be accepted."""
 
     status, code = 413, "request_too_large"
 
 
 class UnsupportedEncoding(RequestError):
-    """The body is compressed in a way that this server does not read."""
+    """The body is compressed with a method that this server does not read."""
 
     status, code = 415, "unsupported_encoding"
 
 
 class InvalidRequest(RequestError):
-    """The body does not fit the wire; the message names the place."""
+    """The body does not match the schema; the message names the place."""
 
     status, code = 422, "invalid_request"
 
 
 class NoReward(RequestError):
-    """A sample has no reward, and the caller's format cannot say so of one sample."""
+    """A sample has no reward, and the caller's format has no null for a single sample."""
 
     status, code = 422, "no_reward"
 
 
 class NoRewardNow(RequestError):
-    """As `NoReward`, of a sample that may succeed if it is sent again."""
+    """Like `NoReward`, but retryable."""
 
     status, code, retry_after_s = 503, "no_reward", 1.0
 
 
 class QueueFull(RequestError):
-    """There is no room now; the request may be sent again after `retry_after_s`."""
+    """The queue is full; the request may be sent again after `retry_after_s`."""
 
     status, code, retry_after_s = 429, "queue_full", 1.0
 
 
 class HeadersTooLarge(RequestError):
-    """What came before the body, or around its parts, is longer than is read."""
+    """The headers of the request, or of a part of its body, are too long."""
 
     status, code = 431, "headers_too_large"
 
 
 class InternalError(RequestError):
-    """The server is at fault; the request may be good."""
+    """The server failed; the request may be valid."""
 
     status, code = 500, "internal_error"
 
 
 class NotReady(RequestError):
-    """The server starts, ends or has no connection left; it may be asked again or elsewhere."""
+    """The server is starting, stopping or out of connections; retry later or elsewhere."""
 
     status, code, retry_after_s = 503, "not_ready", 1.0
 
 
 class RequestDeadline(RequestError):
-    """The time for the whole request ran out before all samples had an answer."""
+    """The deadline of the whole request passed before all samples had an answer."""
 
     status, code = 504, "request_deadline"
 
 
-# May the same sample succeed if it is sent again? A sample that ran into its deadline or killed a
-# worker would do so again; one that never got its turn before the request's deadline would not.
+# Is the error retryable? A sample that ran into its deadline or killed a worker would do so again;
+# one that never got its turn before the request's deadline may succeed.
 SAMPLE_ERRORS: dict[SampleErrorCode, bool] = {
     "deadline_exceeded": False,
     "scorer_failed": False,
@@ -163,5 +172,5 @@ SAMPLE_ERRORS: dict[SampleErrorCode, bool] = {
 def sample_error(
     code: SampleErrorCode, message: str, *, retryable: bool | None = None
 ) -> SampleError:
-    """A sample's failure as data; `retryable` is the table's unless the caller knows better."""
+    """Return a sample's failure as data; `retryable` defaults to the table's value for the code."""
     return SampleError(code, message, SAMPLE_ERRORS[code] if retryable is None else retryable)

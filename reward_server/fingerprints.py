@@ -1,7 +1,7 @@
-"""Fingerprints of profiles: the same fingerprint, the same rewards.
+"""Fingerprints of profiles: the same fingerprint means the same rewards.
 
-In: a profile's configuration and its scorers, or the fingerprints of those that it leads to. Out: a
-short hash.
+A fingerprint is a short hash of a profile's configuration and its scorers' versions, or of the
+fingerprints of the profiles that it routes to.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ def fingerprint_of(
     scorers: Mapping[str, Scorer],
     asked: Mapping[str, Scorer],
 ) -> str:
-    """Return a hash of what decides rewards: the same fingerprint, the same rewards.
+    """Return a hash of everything that decides rewards.
 
-    `asked`: what scorers of whole groups ask; of those that run in workers their own version tells.
+    `asked`: the scorers that scorers of whole groups ask. Those that run in workers are covered by
+    the version of the group scorer.
     """
-    # What is left at its default is left out: profiles without it keep their fingerprints.
-    # How many at a time, for how long and where changes no score.
+    # Settings left at their default are left out, so that profiles without them keep their
+    # fingerprint. Batch sizes, deadlines and placement change no score.
     without = {"scorers": {"__all__": {"deadline_s", "max_in_flight", "memory_bytes", "pool"}}}
     whole = config.model_dump(include={"scorers"}, exclude=without) | config.model_dump(
         include={"clip", "normalization", "on_response_timeout"}, exclude_defaults=True
@@ -55,14 +56,14 @@ def fingerprint_of(
 
 
 def reported_names(scorers: Mapping[str, Scorer], asked: Mapping[str, Scorer]) -> list[str]:
-    """Return the names under which the endpoints of scorers say that their models answer, "" where
-    one has not answered yet."""
+    """Return the model names that the endpoints of scorers report, "" for one that has not answered
+    yet."""
     found = (getattr(scorer, "reported", None) for scorer in [*scorers.values(), *asked.values()])
     return [name for name in found if isinstance(name, str)]
 
 
 def joined_fingerprint(own: str, route: RouteInfo | None, targets: Mapping[str, str]) -> str:
-    """Return the fingerprint of a profile that routes: `own`, and those of its targets by name."""
+    """Return the fingerprint of a profile that routes: of its own one and those of its targets."""
     content = [own, msgspec.to_builtins(route), dict(targets)]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     suffixes = {each.partition("-")[2] for each in [own, *targets.values()]} - {""}

@@ -1,7 +1,7 @@
-"""How the samples of a group are brought together: what a profile's `groups` says, checked.
+"""A profile's `groups`: how the samples of a group are brought together, checked at load time.
 
-In: the `groups` of a profile file, the profile's scorers. Out: its scorers of whole groups. It
-gathers nothing; `scoring/gather.py` does.
+Takes the `groups` of a profile file and the profile's scorers; returns its scorers of whole groups.
+`scoring/gather.py` does the gathering.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from touchstone_rewards.reward_server.scorers.base import Scorer
 
 
 class GroupConfig(BaseModel):
-    """How the samples of a group are brought together, and what becomes of a group in parts.
+    """How the samples of a group are brought together, and how an incomplete group is scored.
 
-    `size`: its members are waited for, over all requests, up to `deadline_s` from the first one on;
-    without it a group is what one request holds. `incomplete`: whether those that came are scored
-    among themselves, or get no score.
+    `size`: number of members to wait for, over all requests, up to `deadline_s` from the first one
+    on; without it, a group is the members within one request. `incomplete`: score the members that
+    came (`score`), or none of them (`no_score`).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -35,8 +35,8 @@ def group_keys(config: GroupConfig | None, scorers: Mapping[str, Scorer]) -> lis
     """Return the keys of the scorers of whole groups.
 
     Raises:
-        ConfigError: one needs the scores of a scorer that there is not, or of another such scorer,
-            or takes no groups of the profile's size; or the profile has `groups` and none of them.
+        ConfigError: one needs the scores of a scorer that is missing or sees groups itself, or
+            takes no groups of the profile's size; or `groups` is set and no scorer sees groups.
     """
     found = {key: scorer for key, scorer in scorers.items() if scorer.runs_in == "group"}
     others = [key for key in scorers if key not in found]
@@ -46,7 +46,7 @@ def group_keys(config: GroupConfig | None, scorers: Mapping[str, Scorer]) -> lis
             continue
         if unknown := [each for each in scorer.of if each not in others]:
             raise ConfigError(
-                f"scorer {key} is of {unknown[0]!r}, which is none of the profile's scorers of "
+                f"scorer {key} uses {unknown[0]!r}, which is not one of the profile's scorers of "
                 f"single samples: {', '.join(others) or 'there are none'}"
             )
         if size is not None and size > scorer.max_members:
@@ -55,13 +55,13 @@ def group_keys(config: GroupConfig | None, scorers: Mapping[str, Scorer]) -> lis
                 "members"
             )
     if config is not None and not found:
-        raise ConfigError("groups came, and none of the scorers sees whole groups")
+        raise ConfigError("groups is set, but none of the scorers sees whole groups")
     return list(found)
 
 
 def fields_of(scorers: Iterable[Scorer]) -> list[tuple[str, ...]]:
-    """Return the fields of a sample that each of these scorers reads; those of groups need the
-    group."""
+    """Return the fields of a sample that each of these scorers reads; scorers of whole groups also
+    read `group_id`."""
     return [
         (*scorer.reads, "group_id") if scorer.runs_in == "group" else scorer.reads
         for scorer in scorers
@@ -69,8 +69,7 @@ def fields_of(scorers: Iterable[Scorer]) -> list[tuple[str, ...]]:
 
 
 def asked_scorers(scorers: Mapping[str, Scorer], built: Mapping[str, Scorer]) -> dict[str, Scorer]:
-    """Return the scorers that those of whole groups ask, by their spec's key; `built`: those that
-    are there.
+    """Return the scorers that scorers of whole groups ask, by spec key; reuse those in `built`.
 
     Raises:
         ConfigError: one cannot be built, or sees whole groups itself.
@@ -86,7 +85,7 @@ def asked_scorers(scorers: Mapping[str, Scorer], built: Mapping[str, Scorer]) ->
 
 
 def turn_keys(folds: Mapping[str, str | None], scorers: Mapping[str, Scorer]) -> list[str]:
-    """Return the keys of the scorers that judge turns: by their entry, or by themselves.
+    """Return the keys of the scorers that judge turns, because of their entry or by nature.
 
     Raises:
         ConfigError: one of them sees whole groups.

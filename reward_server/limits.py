@@ -1,6 +1,6 @@
-"""How much a request may ask for: bytes, samples, time, and its key's share of the server.
+"""Limits of a request: bytes, samples, time, and the share of its key.
 
-Every refusal for size or load is raised here. The values come from `settings.py`.
+Every refusal because of size or load is raised here. The values come from `settings.py`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from touchstone_rewards.reward_server.errors import QueueFull, RequestTooLarge
 from touchstone_rewards.reward_server.structure import MAX_DEPTH, Structure
 
-# A request, its list of samples and a sample lie around the metadata.
+# Metadata lies inside the request, its list of samples and a sample.
 BODY_DEPTH = MAX_DEPTH + 3
 
 
 @dataclass
 class BodyLimits:
-    """Limits of one request's body, and of all bodies that are being read, scored or answered.
+    """Limits of one request's body, and of all bodies being read, scored or answered.
 
-    `pending_bytes` is the size of the latter now: requests unpacked, and answers until the client
-    has taken them. While it is at most `unchecked_bytes`, no limit of bytes is passed.
-    `max_elements`: members, items and containers of one body's JSON.
+    `pending_bytes`: the current size of all bodies, uncompressed, and of answers that clients have
+    not yet read. While it is at most `unchecked_bytes`, no byte limit can be exceeded.
+    `max_elements`: members, items and containers in the JSON of one body.
     """
 
     max_body_bytes: int
@@ -40,7 +40,7 @@ class BodyLimits:
         """Raise RequestTooLarge if a body of this size may not be read."""
         if body_bytes > self.max_body_bytes:
             raise RequestTooLarge(
-                f"{what} came, at most {self.max_body_bytes} bytes a request; send fewer samples"
+                f"{what} came, at most {self.max_body_bytes} bytes per request; send fewer samples"
             )
 
     def check_structure(self, counted: Structure) -> None:
@@ -54,21 +54,21 @@ class BodyLimits:
             raise RequestTooLarge(f"the body is nested more than {BODY_DEPTH} deep")
 
     def check_all(self, body_bytes: int) -> None:
-        """Raise QueueFull if all bodies together, this one of `body_bytes` included, are too many.
+        """Raise QueueFull if all bodies together, this one of `body_bytes` included, are too large.
 
-        A body that is alone may be as large as a body may be.
+        A single body is limited by `max_body_bytes` only.
         """
         others = self.pending_bytes - body_bytes
         if others and self.pending_bytes > self.max_pending_bytes:
             raise QueueFull(
-                f"requests of {others} bytes are in work, at most {self.max_pending_bytes} at "
+                f"requests of {others} bytes are pending, at most {self.max_pending_bytes} at "
                 "once; try again after Retry-After seconds"
             )
 
 
 @dataclass(frozen=True)
 class SampleLimits:
-    """Limits of one request's samples, of all samples in work, and of the time an answer takes."""
+    """Limits on the samples of one request, on all pending samples, and on answer time."""
 
     max_samples: int
     max_response_bytes: int
@@ -77,19 +77,19 @@ class SampleLimits:
     eval_wait_s: float
 
     def nearly_full(self, pending_samples: int) -> bool:
-        """Are nine tenths of the samples in work that may be?"""
+        """Return whether more than nine tenths of the allowed samples are pending."""
         return 10 * pending_samples > 9 * self.max_pending_samples
 
     def admit(self, count: int, pending_samples: int) -> None:
         """Raise if `count` samples may not join the `pending_samples` that are being scored.
 
         Raises:
-            RequestTooLarge: more samples than any request may have.
-            QueueFull: too many are in work now.
+            RequestTooLarge: `count` exceeds the limit of any request.
+            QueueFull: too many samples are pending now.
         """
         if count > self.max_samples:
             raise RequestTooLarge(
-                f"{count} samples came, at most {self.max_samples} a request; send fewer"
+                f"{count} samples came, at most {self.max_samples} per request; send fewer"
             )
         if count > self.max_pending_samples:
             raise RequestTooLarge(
@@ -98,17 +98,17 @@ class SampleLimits:
             )
         if pending_samples + count > self.max_pending_samples:
             raise QueueFull(
-                f"{pending_samples} samples are in work and {count} came, at most "
+                f"{pending_samples} samples are pending and {count} came, at most "
                 f"{self.max_pending_samples} at once; try again after Retry-After seconds"
             )
 
 
 class SharedCounts:
-    """Numbers that the processes of one server share; of a server of one process, its own.
+    """Counters shared by the processes of one server; local if there is only one process.
 
-    `pending`: samples in work, a place for each process, of which this one writes `mine`. `debt`:
-    samples that were scored beyond the rate, and the moment of that. `lock`: for whoever reads
-    numbers and then writes what follows from them.
+    `pending`: pending samples, one slot per process; this process writes slot `mine`. `debt`: the
+    samples scored beyond the rate, and when that was computed. `lock`: hold it to read counters and
+    then update them.
     """
 
     def __init__(
@@ -125,20 +125,20 @@ class SharedCounts:
 
     @property
     def pending_samples(self) -> int:
-        """Samples in work now, in all processes."""
+        """Return the number of pending samples in all processes."""
         return int(sum(self.pending))
 
     def add(self, count: int) -> None:
-        """Count so many samples as in work; a negative number: as done."""
+        """Add `count` pending samples; a negative number removes them."""
         self.pending[self.mine] += count
 
 
 @dataclass
 class Share:
-    """One key's share of the server; None: no limit.
+    """One key's share of the server; a limit of None means no limit.
 
-    `samples_per_s` is a rate over time: one second's worth may be used in advance, and a request
-    larger than what is left is served and paid for by waiting afterwards.
+    `samples_per_s` is a rate over time: one second's worth may be used in advance. A request larger
+    than the remaining budget is served, and later requests wait until it is paid off.
     """
 
     key_name: str
@@ -148,37 +148,45 @@ class Share:
 
     @property
     def pending_samples(self) -> int:
-        """Samples of the key in work now."""
+        """Return the number of pending samples of this key."""
         return self.counted.pending_samples
 
-    @contextmanager
-    def room(self, count: int) -> Generator[None]:
-        """Hold room for `count` samples while they are scored.
+    def take(self, count: int) -> None:
+        """Reserve room for `count` samples, until it is given back.
 
         Raises:
-            RequestTooLarge: there never is so much.
-            QueueFull: there is none now; `retry_after_s` says when there may be.
+            RequestTooLarge: `count` exceeds the share of the key.
+            QueueFull: there is no room now; `retry_after_s` says when to try again.
         """
         if self.max_pending_samples is None and self.samples_per_s is None:
             self.counted.add(count)
         else:
             with self.counted.lock:
                 self._enter(count)
+
+    def give_back(self, count: int) -> None:
+        """Give back the room of `count` samples that were scored."""
+        self.counted.add(-count)
+
+    @contextmanager
+    def room(self, count: int) -> Generator[None]:
+        """Reserve room for `count` samples while they are scored; raises as `take`."""
+        self.take(count)
         try:
             yield
         finally:
-            self.counted.add(-count)
+            self.give_back(count)
 
     def _enter(self, count: int) -> None:
         most = self.max_pending_samples
         if most is not None and count > most:
             raise RequestTooLarge(
-                f"{count} samples came, and key {self.key_name} may have {most} in work at once; "
+                f"{count} samples came, and key {self.key_name} may have {most} pending at once; "
                 "send fewer"
             )
         if most is not None and self.pending_samples + count > most:
             raise QueueFull(
-                f"{self.pending_samples} samples of key {self.key_name} are in work and {count} "
+                f"{self.pending_samples} samples of key {self.key_name} are pending and {count} "
                 f"came, at most {most} at once; try again after Retry-After seconds"
             )
         self._spend(count)
@@ -193,7 +201,7 @@ class Share:
         owed = max(0.0, owed - (now_s - owed_at_s) * rate)
         if owed > rate:
             raise QueueFull(
-                f"key {self.key_name} may score {rate:g} samples a second and had more than these; "
+                f"key {self.key_name} may score {rate:g} samples per second and has used them up; "
                 "try again after Retry-After seconds",
                 retry_after_s=owed / rate - 1,
             )

@@ -1,12 +1,13 @@
-"""A reward server as a child process on loopback, for tests, benchmarks and workflows.
+"""Run a reward server as a child process on loopback, for tests, benchmarks and workflows.
 
-It knows the server by its command only, and needs nothing beyond the standard library.
+It uses only the server's command line and the standard library.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,25 +16,26 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-START_TIMEOUT_S = 600.0  # a busy machine takes its time; a process that ends is seen at once
+START_TIMEOUT_S = 600.0  # generous, for a busy machine; a process that has exited fails at once
 STOP_TIMEOUT_S = 60.0
 _PARENT_DIED_SIGNAL = 1  # prctl(2): PR_SET_PDEATHSIG
 
 
 class ServerFailed(Exception):
-    """The server ended, or was not ready in time. The message names its log."""
+    """The server exited, or was not ready in time. The message names its log."""
 
 
 class LiveServer:
-    """`reward-server serve` in a process of its own.
+    """`reward-server serve` in a child process.
 
-    `log` receives its output, `options` are flags of `serve`. `environment` and `cwd`: instead of
-    this process's own. `module`: the server as `python -m` starts it. `dies_with_parent`: it is
-    killed when the thread that started it ends, as when this process is killed. `restart` keeps the
-    port.
+    `log` receives its output, `options` are flags of `serve`. `environment` and `cwd` default to
+    those of this process. `module` is the module that `python -m` runs. `dies_with_parent` kills
+    the server when the thread that started it ends, also when this process is killed. `restart`
+    keeps the port.
 
     Example:
         >>> with LiveServer(Path("server.log"), "--workers", "2") as server:  # doctest: +SKIP
@@ -62,16 +64,16 @@ class LiveServer:
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """Return a handle on a server that runs already and that someone else ends."""
+        """Return a handle on a server that someone else started and stops."""
         live = cls(Path(os.devnull))
         live.url = url
         return live
 
     def start(self, *, wait: bool = True) -> Self:
-        """Start the process and, unless told otherwise, wait until it can score.
+        """Start the process and, unless `wait` is False, wait until it is ready to score.
 
         Raises:
-            ServerFailed: it ended or was not ready in time.
+            ServerFailed: it exited or was not ready in time.
         """
         command = [sys.executable, "-m", self.module, "serve"]
         with self.log.open("ab") as log:
@@ -88,10 +90,10 @@ class LiveServer:
         return self
 
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Return once `/ready` says 200; give up at once when the process has ended.
+        """Wait until `/ready` answers 200; give up at once if the process has exited.
 
         Raises:
-            ServerFailed: it ended or was not ready in time.
+            ServerFailed: it exited or was not ready in time.
         """
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         gives_up_at_s = time.monotonic() + timeout_s
@@ -107,13 +109,14 @@ class LiveServer:
         raise ServerFailed(f"the reward server was not ready in {timeout_s:.0f} s: {self._tail()}")
 
     def kill(self) -> None:
-        """End the process with SIGKILL, as a crash would."""
+        """Kill the process with SIGKILL, as a crash would."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(timeout=STOP_TIMEOUT_S)
 
     def stop(self) -> int:
-        """End the process with SIGTERM and return its exit status; kill it if it does not end."""
+        """Stop the process with SIGTERM and return its exit status; kill it if that takes too
+        long."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -124,7 +127,7 @@ class LiveServer:
             return self.process.wait()
 
     def restart(self) -> Self:
-        """Start it again on the same port."""
+        """Start the server again on the same port."""
         return self.start()
 
     def __enter__(self) -> Self:
@@ -134,16 +137,22 @@ class LiveServer:
         self.stop()
 
     def _tail(self) -> str:
-        """The log's name and its last lines."""
+        """Return the log's path and its last lines."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
         return f"see {self.log}\n" + "\n".join(lines)
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """Return a free port of 127.0.0.1 that no outgoing connection is given.
+
+    The kernel gives those ports from 32768 up: one of them could be taken while a server restarts.
+    """
+    choose = random.SystemRandom()  # a trainer seeds the shared generator, alike on each rank
+    while True:
+        port = choose.randrange(20_000, 32_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def without_settings() -> dict[str, str]:
@@ -152,9 +161,9 @@ def without_settings() -> dict[str, str]:
 
 
 def die_with_parent() -> Callable[[], None]:
-    """Return a `preexec_fn` that has Linux kill the child when the thread that starts it ends.
+    """Return a `preexec_fn` with which Linux kills the child when the thread that started it ends.
 
-    It is for programs started anew, to which nothing of this process matters.
+    It is meant for children that exec another program and share no state with this process.
     """
     libc = ctypes.CDLL(None)
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the wire's types; run as a module, it is printed."""
+"""Build the OpenAPI document from the wire types; `python -m` on this module prints it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ EXAMPLE = {
 
 
 def openapi_document(title: str, version: str) -> dict[str, Any]:
-    """OpenAPI 3.1 for every route of the wire."""
+    """Return the OpenAPI 3.1 document of every route."""
     _, components = msgspec.json.schema_components(
         TYPES, ref_template="#/components/schemas/{name}"
     )
@@ -99,16 +99,20 @@ def openapi_document(title: str, version: str) -> dict[str, Any]:
             "/score": {"post": _score()},
             "/health": {"get": _get("The server is alive", HealthStatus)},
             "/ready": {
-                "get": _get("Every scorer is loaded and its workers live", HealthStatus, 503)
+                "get": _get("Every scorer is loaded and its workers are alive", HealthStatus, 503)
             },
             "/alarms": {"get": _guarded(_alarms())},
-            "/profiles": {"get": _guarded(_get("What can be asked for", ProfileList))},
+            "/profiles": {"get": _guarded(_get("The profiles that are served", ProfileList))},
             "/scorers": {"get": _guarded(_get("The scorers that a profile may name", ScorerList))},
             "/profiles/reload": {"post": _reload()},
             "/embed": {"post": _embed()},
-            "/models": {"get": _guarded(_get("The models held, and how they do", ModelList))},
-            "/models/load": {"post": _change("load_model", "Load a model, perhaps another one")},
-            "/models/unload": {"post": _change("unload_model", "Give a model's memory back")},
+            "/models": {"get": _guarded(_get("The models held and their state", ModelList))},
+            "/models/load": {
+                "post": _change("load_model", "Load a model, or change its checkpoint")
+            },
+            "/models/unload": {
+                "post": _change("unload_model", "Unload a model and free its memory")
+            },
             "/metrics": {"get": _guarded(_get("Prometheus metrics", None))},
             **{each.route: {"post": _compat(each)} for each in FORMATS},
             **{each.path: {each.method.lower(): _fixed(each)} for each in FIXED_ANSWERS},
@@ -139,7 +143,7 @@ def _compat(spoken: Format[Any]) -> dict[str, Any]:
     profile = {
         "name": "profile",
         "in": "query",
-        "description": "the profile; without it, the server's choice for this format",
+        "description": "the profile; default: the one set for this format",
         "schema": {"type": "string"},
     }
     return {"summary": spoken.summary, "parameters": [profile], **operation}
@@ -148,7 +152,7 @@ def _compat(spoken: Format[Any]) -> dict[str, Any]:
 def _fixed(about: FixedAnswer) -> dict[str, Any]:
     example = msgspec.to_builtins(about.answer)
     content: dict[str, Any] = {"application/json": {"schema": {}, "example": example}}
-    said = "Always the same" if about.answer_to is None else "What the body alone decides"
+    said = "Always the same" if about.answer_to is None else "Decided by the body alone"
     answers: dict[str, Any] = {"200": {"description": said, "content": content}}
     return {
         "summary": about.summary,
@@ -158,7 +162,11 @@ def _fixed(about: FixedAnswer) -> dict[str, Any]:
 
 
 def _alarms() -> dict[str, Any]:
-    names = {"run": "of this run", "profile": "of this profile", "signal": "of this signal"}
+    names = {
+        "run": "alarms of this run only",
+        "profile": "alarms of this profile only",
+        "signal": "alarms of this signal only",
+    }
     parameters = [
         {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
         for name, text in names.items()
@@ -185,7 +193,7 @@ def _reload() -> dict[str, Any]:
         **dict(_failure(error) for error in errors),
     }
     operation = {"operationId": "reload_profiles", "responses": answers}
-    return {"summary": "Serve what the profiles' files say now", **_guarded(operation)}
+    return {"summary": "Reload the profiles from their files", **_guarded(operation)}
 
 
 def _post(
@@ -201,7 +209,7 @@ def _post(
             "operationId": operation_id,
             "requestBody": {"required": True, "content": {JSON: body}},
             "responses": {
-                "200": _answer("Done; in the order of what was sent", answer),
+                "200": _answer("Done; in the order of the request", answer),
                 **dict(_failure(error) for error in errors),
             },
         }
@@ -211,12 +219,14 @@ def _post(
 def _get(summary: str, answer: type | None, failure_status: int | None = None) -> dict[str, Any]:
     responses = {"200": _answer(summary, answer)}
     if failure_status is not None:
-        responses[str(failure_status)] = _answer("Not now; the reason is given", answer)
+        responses[str(failure_status)] = _answer(
+            "Not at the moment; the body gives the reason", answer
+        )
     return {"summary": summary, "responses": responses}
 
 
 def _guarded(operation: dict[str, Any]) -> dict[str, Any]:
-    """The operation needs a key where the server has one."""
+    """Return the operation with the key it needs on a server that has keys."""
     responses = operation["responses"] | dict([_failure(Unauthorized)])
     security: list[dict[str, list[str]]] = [{}, {"bearer": []}, {"key": []}]
     return {**operation, "responses": dict(sorted(responses.items())), "security": security}

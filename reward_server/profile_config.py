@@ -1,6 +1,6 @@
-"""What a profile's YAML file holds: its scorers, their weights, and how they are combined.
+"""The content of a profile's YAML file: scorers, their weights, and how they are combined.
 
-In: a YAML file. Out: its content, typed and checked. Nothing is built; `profiles.py` does.
+Reads and checks the file. `profiles.py` builds the scorers.
 """
 
 from __future__ import annotations
@@ -19,25 +19,28 @@ from touchstone_rewards.reward_server.routes import RouteConfig
 from touchstone_rewards.reward_server.schedules import ScheduleConfig
 from touchstone_rewards.reward_server.scorers.base import ScorerSpec
 
-# With less, Python itself cannot work.
+# Python itself needs at least this much.
 LEAST_MEMORY_BYTES = 2**24
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class ScorerEntry(BaseModel):
-    """One scorer of a profile. With `gate_below`, a score below it makes the reward 0.
-    `deadline_s`: of one sample in a worker or at a remote scorer, where it is not to be the
-    server's. `turns`: judge each message that the assistant wrote, and take their mean, say.
-    `schedule`: a weight that changes, in place of `weight`. `max_in_flight`: samples of a remote
-    scorer in hand at a time, in place of its own. `memory_bytes`: what one sample may allocate in
-    a worker, where that is less than the server's. `pool`: workers of its own,
-    so that it waits for no other scorer and none for it. `when`: run it only where other scorers
-    said so; `replaces`: the one that it then stands in for, with the weight and gate of that one.
+    """One scorer of a profile. With `gate_below`, a lower score makes the reward 0.
+
+    `deadline_s`: of one sample in a worker or at a remote scorer; default: the server's.
+    `turns`: score each assistant message, and combine the scores, for example by their mean.
+    `schedule`: a weight that changes over time, instead of `weight`. `max_in_flight`: concurrent
+    samples of a remote scorer. `memory_bytes`: memory that one sample may allocate in a worker, if
+    less than the server's limit. `pool`: workers reserved for this scorer. `when`: run only on
+    these verdicts of other scorers; `replaces`: the scorer whose verdict, weight and gate it takes
+    over then.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    scorer: str | None = Field(default=None, description="which scorer; default: the entry's key")
+    scorer: str | None = Field(
+        default=None, description="name of the scorer; default: the entry's key"
+    )
     weight: Finite = 1.0
     gate_below: Finite | None = None
     deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -51,19 +54,19 @@ class ScorerEntry(BaseModel):
     config: dict[str, Any] = Field(default_factory=dict)
 
     def spec(self, key: str) -> ScorerSpec:
-        """How to build the scorer of the entry with this key."""
+        """Return the spec that builds the scorer of this entry; `key` is the entry's key."""
         return ScorerSpec(self.scorer or key, self.config, self.pool.get("workers", 0))
 
     @property
     def counts(self) -> bool:
-        """Does the reward depend on this scorer?"""
+        """Return whether the reward depends on this scorer."""
         gated = self.gate_below is not None
         return self.weight != 0 or gated or self.schedule is not None
 
     @model_validator(mode="after")
     def _one_weight(self) -> ScorerEntry:
         if self.schedule is not None and "weight" in self.model_fields_set:
-            raise ValueError("weight came beside a schedule, which is the weight; give one of them")
+            raise ValueError("weight and schedule came together; give one of them")
         return self
 
     @field_validator("when", mode="before")
@@ -76,21 +79,19 @@ class ScorerEntry(BaseModel):
         if self.replaces is None:
             return self
         if self.when is None:
-            raise ValueError(
-                f"replaces {self.replaces!r} came without when; say where it does: {EXPECTED}"
-            )
+            raise ValueError(f"replaces {self.replaces!r} came without when; add when: {EXPECTED}")
         if "weight" not in self.model_fields_set:
             self.weight = 0.0
         if self.counts:
             raise ValueError(
-                f"it replaces {self.replaces!r} and has the weight and the gate of that one; leave "
+                f"it replaces {self.replaces!r} and takes over its weight and gate; leave "
                 "out weight, gate_below and schedule"
             )
         return self
 
 
 class WatchConfig(BaseModel):
-    """What the reward-hacking watch looks at: `compare` names two scorers that should agree."""
+    """Settings of the reward-hacking watch: `compare` names two scorers that should agree."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -98,13 +99,13 @@ class WatchConfig(BaseModel):
 
 
 class ProfileConfig(BaseModel):
-    """What a profile's YAML file holds; the profile's name is the file's.
+    """The content of a profile's YAML file; the profile is named after the file.
 
-    `clip`: the least and the greatest reward. `on_response_timeout`: the reward, before it is
-    normalised and clipped, of a sample that ran to the end of its own deadline. `normalization`:
-    see `normalization.py`. `shadow`: another profile that scores the same samples for comparison.
-    `route`: in place of scorers, which other profile scores a row. `sample_profiles`: those that a
-    sample may name itself.
+    `clip`: the least and the greatest reward. `on_response_timeout`: the reward, before
+    normalization and clipping, of a sample whose own deadline passed. `normalization`: see
+    `normalization.py`. `shadow`: another profile that scores the same samples for comparison.
+    `route`: choose another profile for each row, instead of scorers. `sample_profiles`: the
+    profiles that a sample may name.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -129,7 +130,7 @@ class ProfileConfig(BaseModel):
         own = ("scorers", "clip", "on_response_timeout", "normalization", "watch", "groups")
         if taken := [name for name in own if getattr(self, name) not in ({}, None, "none")]:
             raise ValueError(
-                f"{taken[0]} came beside a route; it belongs to the profiles that this leads to"
+                f"{taken[0]} came beside a route; set it in the profiles that the route leads to"
             )
         return self
 
@@ -138,7 +139,7 @@ class ProfileConfig(BaseModel):
         compared = self.watch.compare if self.watch else ()
         missing = [key for key in compared if key not in self.scorers]
         if missing:
-            raise ValueError(f"watch.compare names {missing[0]!r}, which is none of the scorers")
+            raise ValueError(f"watch.compare names {missing[0]!r}, which is not one of the scorers")
         return self
 
     @model_validator(mode="after")
@@ -149,7 +150,7 @@ class ProfileConfig(BaseModel):
 
 
 def read_config(path: Path) -> ProfileConfig:
-    """Return what the YAML file of a profile holds, nothing of it built.
+    """Return the content of a profile's YAML file; build nothing.
 
     Raises:
         ConfigError: it cannot be read.

@@ -1,7 +1,7 @@
-"""Profiles: named combinations of scorers, read from YAML, and the reward they make of scores.
+"""Profiles: named combinations of scorers, read from YAML, and the rewards they compute.
 
-In: YAML files, the built-in ones beside this package's code and the operator's own. Out: profiles
-with their scorers built and their fingerprint. It scores nothing itself.
+Reads YAML files, built-in ones and the operator's own; returns profiles with their scorers built
+and their fingerprints. It combines scores into rewards but scores nothing itself.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ from touchstone_rewards.reward_server.scorers.base import Score, Scorer
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
 
 BUILTIN_DIR = Path(__file__).parent / "profiles"
-# Apart, so that a server that is not asked for them needs no model and no torch.
+# In a separate directory, so that a server that does not use them needs no model and no torch.
 NEURAL_DIR = BUILTIN_DIR / "neural"
-# By the fetched model that they need: there once it is.
+# One directory per fetchable model; its profiles are served once the model is fetched.
 FETCHED_DIR = BUILTIN_DIR / "fetched"
 OVERFLOW = sample_error("scorer_failed", "the weighted sum of the scores is too large a number")
 
 
 def fetched_dirs() -> list[Path]:
-    """Where the profiles lie whose models `reward-server fetch` has brought onto this machine."""
+    """Return the directories of profiles whose models `reward-server fetch` has already fetched."""
     return [
         FETCHED_DIR / name
         for name in FETCHABLE
@@ -62,16 +62,17 @@ def fetched_dirs() -> list[Path]:
 
 
 class Profile:
-    """A profile with its scorers built; those that `built` has by their spec's key are shared.
+    """A profile with its scorers built; scorers in `built` (by spec key) are reused.
 
     `fingerprint` is a hash of the configuration and of the scorers' versions: the same fingerprint,
-    the same rewards. With running normalization it ends in `-running`: then only the scores are.
+    the same rewards. With running normalization it ends in `-running`, and only the scores are the
+    same.
 
-    `plugins`: whose Python it may name. `counting`: the scorers that the reward depends on.
-    `waits`: does any of them run elsewhere than in the event loop, so that a caller may hang up
-    meanwhile? `spec_keys`: of `specs`, made once. `asked`: what scorers of whole groups ask, by
-    their spec's key. `unnamed`: has an endpoint yet to say under which name its model answers?
-    `cascades`: None where every scorer runs for every sample.
+    `plugins`: the Python modules it may use. `counting`: the scorers that the reward depends on.
+    `waits`: does any scorer run outside the event loop, so that a caller may hang up meanwhile?
+    `spec_keys`: the keys of `specs`, computed once. `asked`: the scorers that scorers of whole
+    groups ask, by spec key. `unnamed`: is the model name of an endpoint still unknown?
+    `cascades`: None if every scorer runs for every sample.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Profile:
         self.turn_keys = turn_keys(folds, self.scorers)
         for key, scorer in self.scorers.items():
             if scorer.runs_in in ("model", "remote") and self.entries[key].pool:
-                why = f"scorers.{key} has a pool, but has no worker: it is {scorer.runs_in}"
+                why = f"scorers.{key} has a pool, but {scorer.runs_in} scorers use no workers"
                 raise ConfigError(why)
         self.counting = [key for key, entry in self.entries.items() if entry.counts]
         self.cascades = cascades_of(self.entries, self.scorers, self.counting)
@@ -118,7 +119,7 @@ class Profile:
         self.info = self._own_info = self._described()
 
     def _described(self) -> ProfileInfo:
-        """What `GET /profiles` says of it, as long as it leads to no other."""
+        """Return the entry of `GET /profiles`, without the profiles that it routes to."""
         groups = self.config.groups
         by_step = ["metadata"] if any(one.by != TIME for one in self.schedules.values()) else []
         needed = self.cascades.reached_from(self.counting) if self.cascades else self.counting
@@ -141,20 +142,23 @@ class Profile:
 
     @cached_property
     def single_keys(self) -> list[str]:
-        """The scorers that need no group."""
+        """Return the keys of the scorers that need no group."""
         return [key for key in self.scorers if key not in self.group_keys]
 
     @cached_property
+    def plain(self) -> bool:
+        """Return whether each scorer scores each text independently, without a route."""
+        return not (self.group_keys or self.turn_keys or self.cascades or self.route)
+
+    @cached_property
     def at_once(self) -> bool:
-        """Do all scorers score texts in the event loop, each for itself and by no route?"""
-        apart = self.group_keys or self.turn_keys or self.cascades or self.route
-        inline = all(scorer.runs_in == "inline" for scorer in self.scorers.values())
-        return inline and not apart
+        """Return whether the profile is plain and all its scorers run in the event loop."""
+        return self.plain and all(one.runs_in == "inline" for one in self.scorers.values())
 
     @cached_property
     def kept_once(self) -> bool:
-        """Does scoring need what one process of a server keeps: the numbers of a running
-        normalization, a group that comes in several requests, a model, an endpoint?"""
+        """Return whether scoring needs state that only one process of a server holds: statistics
+        of a running normalization, groups gathered over requests, a model or an endpoint."""
         groups = self.config.groups
         gathered = groups is not None and groups.size is not None
         used = [*self.scorers.values(), *self.asked.values()]
@@ -166,7 +170,7 @@ class Profile:
         return here or any(target.kept_once for target in self.targets.values())
 
     def _only_score(self) -> str | None:
-        """The key of the scorer whose score is the reward; None where more goes into it."""
+        """Return the key of the scorer whose score is the whole reward; None if there is more."""
         if len(self.counting) != 1:
             return None
         (key,) = self.counting
@@ -175,9 +179,10 @@ class Profile:
         return key if entry.weight == 1 and plain else None
 
     def with_scorers(self, scorers: Mapping[str, Scorer]) -> Profile:
-        """Return the same profile with these in place of its own, and the fingerprint that follows.
+        """Return a copy with these scorers replaced, and the fingerprint that follows from them.
 
-        This one stays as it is: requests that began with it end with its fingerprint.
+        This profile stays as it is, so that running requests finish with the fingerprint they
+        began with.
         """
         other = copy.copy(self)
         other.scorers = {**self.scorers, **scorers}
@@ -188,21 +193,21 @@ class Profile:
         return other
 
     def built(self) -> dict[str, Scorer]:
-        """Return its scorers and those that they ask, by their spec's key."""
+        """Return its scorers and the scorers that these ask, by spec key."""
         return {self.spec_keys[key]: one for key, one in self.scorers.items()} | self.asked
 
     def reached(self) -> list[Profile]:
-        """Return every profile that may score a sample of this one, this one first if it scores."""
+        """Return every profile that may score a sample of this one, itself first if it scores."""
         found: dict[str, Profile] = {} if self.route else {self.name: self}
         for target in self.targets.values():
             found |= {each.name: each for each in target.reached()}
         return list(found.values())
 
     def with_targets(self, targets: Mapping[str, Profile]) -> Profile:
-        """Return the same profile with those that it leads to; its scorer keys are the union.
+        """Return a copy linked to the profiles that it leads to; its scorer keys are the union.
 
         Raises:
-            ConfigError: a scorer there has the key under which routes are explained.
+            ConfigError: a scorer there has the key that explanations use for the route.
         """
         other = copy.copy(self)
         other.targets = targets
@@ -216,7 +221,7 @@ class Profile:
     def reward(
         self, scores: Mapping[str, Score], weights: Mapping[str, float] | None = None
     ) -> tuple[float | None, SampleError | None]:
-        """The reward of one sample, or the error why there is none; see `rewards`."""
+        """Return the reward of one sample, or the error that prevents it; see `rewards`."""
         weight_columns = {key: [weight] for key, weight in (weights or {}).items()}
         counted = self.counted({key: [score] for key, score in scores.items()})
         (reward,) = self.rewards(counted.values, 1, weight_columns, counted.gates)
@@ -226,7 +231,7 @@ class Profile:
         return None, error
 
     def counted(self, columns: Mapping[str, Sequence[Score]]) -> Counted:
-        """Return what the reward is made of: of a cascade, the verdicts that stand."""
+        """Return the inputs of the reward; in a cascade, only the verdicts that stand."""
         if self.cascades is not None:
             return self.cascades.counted(self.counting, columns)
         values = {key: [score.value for score in column] for key, column in columns.items()}
@@ -239,12 +244,12 @@ class Profile:
         weights: Mapping[str, Sequence[float | None]] | None = None,
         gates: Mapping[str, Sequence[float | None]] | None = None,
     ) -> Sequence[float | None]:
-        """For each of `count` samples the weighted sum of its scores, 0 behind a closed gate; null
-        where a scorer that counts could not score. Not yet normalised, not yet clipped.
+        """Return for each of `count` samples the weighted sum of its scores: 0 behind a closed
+        gate, None if a counting scorer could not score. Not yet normalized or clipped.
 
-        A column for each scorer: all samples at once cost a third of one by one. `weights`: those
-        of scorers with a schedule, null where one is not known. `gates`: the values that gates
-        look at, where they are others.
+        `values`: one column per scorer; whole columns cost a third of single samples. `weights`:
+        those of scorers with a schedule, None where unknown. `gates`: the values that gates look
+        at, if they differ from `values`.
         """
         if self._alone is not None:
             return values[self._alone]
@@ -268,13 +273,13 @@ class Profile:
         return [None if reward is None or not isfinite(reward) else reward for reward in rewards]
 
     def errors(self, columns: Mapping[str, Sequence[Score]]) -> list[SampleError | None]:
-        """For each sample the error of the first scorer that counts and could not score it; for one
-        that all of them scored, what is wrong if its reward is null all the same."""
+        """Return for each sample the error of the first counting scorer that could not score it;
+        if all of them could, the error that explains a null reward."""
         rows = zip(*(columns[key] for key in self.counting), strict=True)
         return [next((one.error for one in row if one.value is None), OVERFLOW) for row in rows]
 
     def timeouts(self, columns: Mapping[str, Sequence[Score]]) -> list[bool]:
-        """For each sample: did it run out of time, and fail for no other reason?"""
+        """Return for each sample whether it failed only because its own deadline passed."""
         failed = (
             [one for one in row if one.value is None]
             for row in zip(*(columns[key] for key in self.counting), strict=True)
@@ -282,7 +287,7 @@ class Profile:
         return [bool(row) and all(one.timed_out for one in row) for row in failed]
 
     def clipped(self, reward: float) -> float:
-        """The reward within the profile's `clip`."""
+        """Return the reward limited to the profile's `clip`."""
         if self.config.clip is None:
             return reward
         least, greatest = self.config.clip
@@ -294,10 +299,13 @@ def load_profiles(
     built: Mapping[str, Scorer] | None = None,
     plugins: Plugins = NO_PLUGINS,
 ) -> dict[str, Profile]:
-    """The built-in profiles and those of `directories`; a later file of the same name wins.
+    """Return the built-in profiles and those of `directories`; later files of one name win.
 
-    `built`: scorers by their spec's key that need not be built again. `plugins`: whose Python the
-    files may name.
+    `built`: scorers to reuse, by spec key. `plugins`: the Python modules that the files may name.
+
+    Example:
+        >>> sorted(load_profiles())[:2]  # doctest: +SKIP
+        ['accuracy', 'code']
 
     Raises:
         ConfigError: a directory without profiles, or a file that does not hold a profile.
@@ -315,36 +323,36 @@ def load_profiles(
         made = profile.built().items()
         shared |= {key: scorer for key, scorer in made if scorer.runs_in == "remote"}
     if any(ERROR in profile.target_names for profile in profiles.values()) or ERROR in profiles:
-        raise ConfigError(f"a profile cannot be called {ERROR!r}: that is what routes say for none")
+        raise ConfigError(f"a profile cannot be called {ERROR!r}: routes use it for no profile")
     profiles |= link(profiles)
     for name, profile in profiles.items():
         shadow = profile.config.shadow
         if shadow is not None and (shadow == name or shadow not in profiles):
             others = ", ".join(sorted(profiles.keys() - {name}))
-            raise ConfigError(f"profile {name}: shadow {shadow!r} is none of {others}")
+            raise ConfigError(f"profile {name}: shadow {shadow!r} is not one of {others}")
     return profiles
 
 
 def load_profile(
     path: Path, built: Mapping[str, Scorer] | None = None, plugins: Plugins = NO_PLUGINS
 ) -> Profile:
-    """The profile in one YAML file.
+    """Return the profile in one YAML file.
 
     Raises:
-        ConfigError: it is not YAML, has an unknown key, or a scorer that is not allowed or cannot
-            be built.
+        ConfigError: it is not YAML, has an unknown key, or has a scorer that is not allowed or
+            cannot be built.
     """
     config = read_config(path)
     try:
         return Profile(path.stem, config, built, plugins)
-    except ValidationError as error:  # of a scorer's own config
+    except ValidationError as error:  # from a scorer's own config
         raise ConfigError(f"profile {path}: {describe(error)}") from error
     except ConfigError as error:
         raise ConfigError(f"profile {path}: {error}") from error
 
 
 def _languages(scorers: Iterable[Scorer]) -> list[str] | None:
-    """The languages that all scorers read which say so, None where none does."""
+    """Return the languages common to all scorers that declare some; None if none does."""
     said: list[list[str]] = [
         one for scorer in scorers if (one := getattr(scorer, "languages", None)) is not None
     ]

@@ -1,7 +1,7 @@
 """Samples as they arrive: `metadata` stays JSON text until a scorer reads it.
 
-In: what a request's decoder made. Out: the same, checked, and fields decoded for the scorers that
-read them. Most scorers read no metadata, and what is not read costs its bytes and no more.
+Checks decoded requests and decodes the fields that scorers read. Most scorers read no metadata, and
+unread metadata costs no more memory than its bytes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from touchstone_rewards.reward_server.structure import MAX_DEPTH, Structure
 
 T = TypeVar("T")
 
-# Of text, decoded at a stretch.
+# Bytes of JSON decoded before other tasks get a turn.
 SLICE_BYTES = 2**20
-# A field that is not there.
+# The value of a field that is missing.
 NOTHING = Raw(b"null")
 
 _decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode
@@ -30,9 +30,9 @@ _decode_signals = msgspec.json.Decoder(dict[str, Number | list[Number] | None]).
 
 
 class ReceivedSample(Sample, gc=False):
-    """A sample whose `metadata` and `signals` are still JSON text, until they are opened."""
+    """A sample whose `metadata` and `signals` are JSON text until they are decoded."""
 
-    # Absent ones are empty dicts, as everywhere.
+    # Missing fields are empty dicts, as in `Sample`.
     signals: Raw = field(default_factory=dict)  # pyright: ignore
     metadata: Raw = field(default_factory=dict)  # pyright: ignore
 
@@ -55,10 +55,10 @@ _decode_list = msgspec.json.Decoder(list[Raw]).decode
 
 
 async def open_envelope(envelope: ReceivedEnvelope) -> ReceivedRequest:
-    """Decode the samples, giving way to others after each `SLICE_BYTES`.
+    """Decode the samples, yielding to other tasks after each `SLICE_BYTES`.
 
     Raises:
-        InvalidRequest: one does not fit.
+        InvalidRequest: a sample does not match the schema.
     """
     samples = await _decode_items("samples", envelope.samples, _decode_sample)
     about = (getattr(envelope, name) for name in envelope.__struct_fields__[1:])
@@ -69,8 +69,8 @@ async def decode_in_slices(body: bytes | bytearray | memoryview, kind: type[T]) 
     """Decode a struct of this kind, the items of its lists slice by slice.
 
     Raises:
-        msgspec.DecodeError: it does not fit.
-        InvalidRequest: an item of a list does not fit.
+        msgspec.DecodeError: it does not match the schema.
+        InvalidRequest: an item of a list does not match the schema.
     """
     known = {field.encode_name: field for field in msgspec.structs.fields(cast(Any, kind))}
     values: dict[str, Any] = {}
@@ -90,7 +90,7 @@ async def decode_in_slices(body: bytes | bytearray | memoryview, kind: type[T]) 
 
 
 def _item_of(kind: Any) -> Any:
-    """The type of the items of a list, or of a list that may be null; None for other types."""
+    """Return the item type of a list, or of a list that may be null; None for other types."""
     kinds = [each for each in get_args(kind) if each is not NoneType] or [kind]
     if get_origin(kind) is list:
         return get_args(kind)[0]
@@ -113,12 +113,12 @@ async def _decode_items(name: str, raws: Sequence[Raw], decode: Callable[[Raw], 
 
 
 def check_received(samples: Iterable[Sample], max_elements: int, *, count: bool = True) -> None:
-    """Check the fields that are still text; signals, which are numbers, are decoded.
+    """Check the fields that are still JSON text, and decode `signals`.
 
-    Not to `count` leaves out the structure of a body that was counted as a whole.
+    `count=False` skips the structure, for a body that was counted as a whole.
 
     Raises:
-        InvalidRequest: one is no object, is nested too deeply, or they hold too many elements.
+        InvalidRequest: a field is not an object, is nested too deeply, or has too many elements.
     """
     counted: Structure | None = None
     for sample in samples:
@@ -137,10 +137,10 @@ def check_received(samples: Iterable[Sample], max_elements: int, *, count: bool 
 
 
 def open_fields(samples: Sequence[Sample], reads: Sequence[str]) -> None:
-    """Decode, in place, what a scorer with these `reads` is going to look at.
+    """Decode in place the fields that a scorer with these `reads` uses.
 
     Raises:
-        InvalidRequest: it is not JSON.
+        InvalidRequest: a field is not JSON.
     """
     if "metadata" not in reads:
         return
@@ -151,14 +151,14 @@ def open_fields(samples: Sequence[Sample], reads: Sequence[str]) -> None:
 
 
 def is_null(raw: Raw) -> bool:
-    """Is this JSON's null?"""
+    """Return whether this is the JSON value null."""
     return memoryview(raw).nbytes == 4 and bytes(raw) == b"null"
 
 
 def joined(objects: Sequence[Raw]) -> Raw:
-    """Return the members of all these objects in one, of the same name the last; as text.
+    """Return one object, as JSON text, with the members of all `objects`; later members win.
 
-    What is no object is returned in their place, for `check_received` to refuse.
+    A value that is not an object is returned as it is, and `check_received` refuses it.
     """
     texts = [bytes(each) for each in objects] if len(objects) > 1 else []
     for raw, text in zip(objects, texts, strict=False):
@@ -171,18 +171,18 @@ def joined(objects: Sequence[Raw]) -> Raw:
 
 
 def is_raw(sample: Sample) -> bool:
-    """Is the sample's metadata still JSON text?"""
+    """Return whether the sample's metadata is still JSON text."""
     return isinstance(cast(object, sample.metadata), Raw)
 
 
 def _check(sample: Sample, name: str, raw: Raw, counted: Structure | None) -> None:
     begin = bytes(memoryview(raw)[:40])
     if begin[:1] != b"{":
-        raise InvalidRequest(f"sample {sample.id!r:.200}: {name} is {begin!r}, no object")
+        raise InvalidRequest(f"sample {sample.id!r:.200}: {name} is {begin!r}, not an object")
     if counted is None:
         return
     text = bytes(raw)
-    if len(text) <= MAX_DEPTH:  # too short to be too deep, and no element without a byte
+    if len(text) <= MAX_DEPTH:  # too short to be too deep; an element takes at least two bytes
         counted.elements += len(text) // 2
         return
     counted.feed(text)

@@ -1,8 +1,8 @@
-"""Which inner profile scores a row: what a profile's `route` says, checked and resolved.
+"""A profile's `route`: choose the inner profile that scores a row.
 
-In: the `route` and `sample_profiles` of profile files, samples. Out: profiles that know those they
-route to, and the name of the inner profile of each sample, or the error why there is none. It
-scores nothing; `scoring/routing.py` does.
+Checks the `route` and `sample_profiles` of profile files, links profiles to their targets, and
+returns the inner profile of each sample, or an error if there is none. `scoring/routing.py` does
+the scoring.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from touchstone_rewards.reward_server.profiles import Profile
 
 ERROR = "error"
-# In the explanation of a routed sample, beside its scorers.
+# The key of the route in the explanation of a sample, beside its scorers.
 ROUTE_KEY = "route"
 SHOWN_CASES, SHOWN_CHARACTERS = 20, 80
 METADATA_FIELD = re.compile(r"metadata(\.[^.]+)+")
@@ -34,8 +34,8 @@ ParameterValue = str | int
 
 
 class RouteConfig(BaseModel):
-    """Which inner profile scores a row: that of the case which the field `by` has, else
-    `otherwise`, a profile or `error`."""
+    """The inner profile for a row: the case that matches the field `by`, else `otherwise`, which
+    is a profile or `error`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,13 +47,13 @@ class RouteConfig(BaseModel):
     @classmethod
     def _names_metadata(cls, by: str) -> str:
         if not METADATA_FIELD.fullmatch(by):
-            raise ValueError(f"got {by!r}; expected a field of the metadata: metadata.data_source")
+            raise ValueError(f"got {by!r}; expected a metadata field such as metadata.data_source")
         return by
 
     @field_validator("cases", mode="before")
     @classmethod
     def _numbers_as_text(cls, cases: Any) -> Any:
-        """YAML reads `1: math` as a number and `yes: math` as a truth value."""
+        """Return the cases with keys as text; refuse booleans, as YAML reads an unquoted `yes`."""
         if not isinstance(cases, dict):
             return cases
         cases = cast("dict[Any, Any]", cases)
@@ -63,7 +63,7 @@ class RouteConfig(BaseModel):
 
 
 class Route:
-    """A route that can be followed; `targets` are the names of the profiles that it leads to."""
+    """A route ready for use; `targets` are the names of the profiles that it leads to."""
 
     def __init__(self, config: RouteConfig) -> None:
         self.by = config.by
@@ -78,7 +78,7 @@ class Route:
         self._decode = _decoder(self.keys)
 
     def names(self, samples: Sequence[Sample]) -> list[str | None]:
-        """Return for each sample the inner profile's name; None where there is none.
+        """Return for each sample the name of the inner profile; None if there is none.
 
         Example:
             >>> config = RouteConfig(by="metadata.source", cases={"gsm8k": "math"})
@@ -87,7 +87,7 @@ class Route:
         """
         name_of, otherwise = self._names.get, self.otherwise
         if len(self.keys) == 1 and samples and type(cast(object, samples[0].metadata)) is Raw:
-            decode: Any = self._decode  # all as they arrived: at a third of the time
+            decode: Any = self._decode  # none is decoded yet: this takes a third of the time
             try:
                 return [name_of(decode(sample.metadata).value, otherwise) for sample in samples]
             except (TypeError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -95,32 +95,32 @@ class Route:
         return [name_of(value, otherwise) for value in map(self.value, samples)]
 
     def value(self, sample: Sample) -> ParameterValue | None:
-        """Return what the sample has in the field; None where it has no text or whole number."""
+        """Return the value of the field; None unless it is a text or a whole number."""
         metadata = cast(object, sample.metadata)
         if type(metadata) is Raw:
             try:
                 return _inside(self._decode(metadata), self.keys)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                # No such number, or no JSON: reading all of it says which.
+                # Not a value of these types, or not JSON: full decoding tells which.
                 open_fields([sample], ("metadata",))
         value = value_at(sample.metadata, self.keys)
         return value if type(value) in (str, int) else None
 
     def error(self, profile: str, sample: Sample) -> SampleError:
-        """Return why the sample has no inner profile."""
+        """Return the error of a sample that has no inner profile."""
         open_fields([sample], ("metadata",))
         value = value_at(sample.metadata, self.keys)
         about = f"profile {profile!r} routes by {self.by}, which"
         if value is None:
             return sample_error(
-                "missing_field", f"{about} this sample has not; send it with every sample"
+                "missing_field", f"{about} this sample does not have; send it with every sample"
             )
         shown = f"{value!r:.{SHOWN_CHARACTERS}}"
         if type(value) not in (str, int):
             why = f"{about} is {shown} here; expected a text or a whole number"
             return sample_error("unsupported_input", why)
         cases = ", ".join(list(self.info.cases)[:SHOWN_CASES])
-        why = f"{about} is {shown} here, and it has no such case; the cases are {cases}"
+        why = f"{about} is {shown} here, and there is no such case; the cases are {cases}"
         return sample_error("unsupported_input", why)
 
 
@@ -129,9 +129,9 @@ def _is_whole(text: str) -> bool:
 
 
 def _decoder(keys: Sequence[str]) -> Callable[[Raw], Any]:
-    """Return what reads one field of JSON text and passes over all others, whatever they hold.
+    """Return a decoder that reads one field of JSON text and skips all others.
 
-    What it gives has the field as `value`, below one `value` for each key before."""
+    Its result has the field as `value`, inside one `value` for each enclosing key."""
     kind: Any = str | int
     for key in reversed(keys):
         fields = [("value", kind | UnsetType, UNSET)]
@@ -147,7 +147,7 @@ def _inside(value: Any, keys: Iterable[str]) -> ParameterValue | None:
 
 
 def value_at(metadata: Any, keys: Iterable[str]) -> Any:
-    """Return what stands in the metadata under these keys, each inside the one before, or None."""
+    """Return the value at this path of keys in the metadata; None if it is missing."""
     value = metadata
     for key in keys:
         value = cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None
@@ -155,10 +155,10 @@ def value_at(metadata: Any, keys: Iterable[str]) -> Any:
 
 
 def link(profiles: Mapping[str, Profile]) -> dict[str, Profile]:
-    """Return the profiles that route, each with those that it leads to, as they are now.
+    """Return the profiles that lead to others, each linked to its current targets.
 
     Raises:
-        ConfigError: one leads to a profile that there is not, or in a circle.
+        ConfigError: a target does not exist, or there is a cycle.
     """
     linked: dict[str, Profile] = {}
 
@@ -166,14 +166,14 @@ def link(profiles: Mapping[str, Profile]) -> dict[str, Profile]:
         profile = profiles[name]
         if name in path:
             raise ConfigError(
-                f"profile {path[0]}: a route in a circle: {' -> '.join(path)} -> {name}"
+                f"profile {path[0]}: routes form a cycle: {' -> '.join(path)} -> {name}"
             )
         if name in linked or not profile.target_names:
             return linked.get(name, profile)
         for target in profile.target_names:
             if target not in profiles:
                 raise ConfigError(
-                    f"profile {name}: it leads to {target!r}, which is none of "
+                    f"profile {name}: it leads to {target!r}, which is not one of "
                     f"{', '.join(sorted(profiles))}"
                 )
         targets = {target: visit(target, [*path, name]) for target in profile.target_names}
@@ -186,16 +186,16 @@ def link(profiles: Mapping[str, Profile]) -> dict[str, Profile]:
 
 
 def joined_info(own: ProfileInfo, targets: Mapping[str, ProfileInfo]) -> ProfileInfo:
-    """Return what a profile says of itself that leads to others: the union of what all have.
+    """Return the description of a profile that leads to others: the union of all of them.
 
     Raises:
-        ConfigError: a scorer there has the key under which routes are explained.
+        ConfigError: a scorer there has the key that explanations use for the route.
     """
     infos = [own, *targets.values()]
     if taken := [info.name for info in infos if ROUTE_KEY in info.scorers]:
         raise ConfigError(
-            f"profile {own.name}: {taken[0]!r} has a scorer called {ROUTE_KEY!r}, which in an "
-            "explanation is the route: give the scorer another key"
+            f"profile {own.name}: {taken[0]!r} has a scorer with the key {ROUTE_KEY!r}, which "
+            "explanations use for the route; give the scorer another key"
         )
     deciding = ["metadata"] if own.route else []
     named = ["profile"] if own.sample_profiles else []
@@ -218,7 +218,7 @@ def joined_info(own: ProfileInfo, targets: Mapping[str, ProfileInfo]) -> Profile
 def joined_ranges(
     parts: Iterable[Mapping[str, tuple[float | None, float | None]]],
 ) -> dict[str, tuple[float | None, float | None]]:
-    """Return the range of each scorer key over all profiles that have it; null is no bound.
+    """Return the range of each scorer key over all profiles that have it; None is no bound.
 
     Example:
         >>> joined_ranges([{"math": (0.0, 1.0)}, {"math": (-1.0, 0.5), "length": (0.0, None)}])
@@ -236,6 +236,6 @@ def joined_ranges(
 
 
 def joined_fields(parts: Iterable[Iterable[str]]) -> list[str]:
-    """Return the fields of a sample that stand in any of the lists, in the order of the wire."""
+    """Return the fields of a sample that occur in any of the lists, in the order of the wire."""
     names = {name for part in parts for name in part}
     return [name for name in Sample.__struct_fields__ if name in names]

@@ -1,7 +1,7 @@
 """Weights that change over time: by a step in the sample's metadata, or by the clock.
 
-In: the `schedule` of a scorer's entry, samples. Out: the weight that each sample's score has. The
-schedule is part of the fingerprint, its current value is not: labels do not multiply.
+Takes the `schedule` of a scorer's entry and samples; returns the weight of each sample's score. The
+fingerprint covers the schedule, not its current value, so metric labels do not multiply.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ TIME = "time"
 
 
 class ScheduleConfig(BaseModel):
-    """A weight by steps or by time. `points`: the weight from each step, or each time, on; before
-    the first it is that of the first. `shape`: whether it changes in a line or at once."""
+    """A weight by step or by time. `points`: step or time to weight; before the first point the
+    first weight applies. `shape`: interpolate between points (`linear`) or jump (`steps`)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,14 +50,14 @@ class ScheduleConfig(BaseModel):
     @field_validator("points", mode="before")
     @classmethod
     def _as_seconds(cls, points: Any, info: ValidationInfo) -> Any:
-        """Times become seconds since 1970; YAML reads 2026-11-30T12:00:00Z as a time itself."""
+        """Return times as seconds since 1970; YAML reads 2026-11-30T12:00:00Z as a time itself."""
         if not isinstance(points, dict):
             return points
         given = cast("dict[Any, Any]", points)
         if info.data.get("by") == TIME:
             return {_seconds(at): weight for at, weight in given.items()}
         if dated := [at for at in given if isinstance(at, date)]:
-            raise ValueError(f"{dated[0]} came, and the weight goes by steps; expected numbers")
+            raise ValueError(f"{dated[0]} came, but the weight depends on steps; expected numbers")
         return given
 
     @model_validator(mode="after")
@@ -80,7 +80,7 @@ def _seconds(at: Any) -> float:
 
 
 class Schedule:
-    """A schedule that can be asked."""
+    """A schedule ready for use."""
 
     def __init__(self, config: ScheduleConfig) -> None:
         self.by = config.by
@@ -106,7 +106,7 @@ class Schedule:
         return weight + (then - weight) * (at - begin) / (end - begin)
 
     def weights(self, samples: Sequence[Sample], now_s: float) -> list[float | None]:
-        """Return the weight of each sample's score; None where its step is not known."""
+        """Return the weight of each sample's score; None if its step is unknown."""
         if self.by == TIME:
             return [self.weight(now_s)] * len(samples)
         open_fields(samples, ("metadata",))
@@ -123,11 +123,11 @@ class Schedule:
         return found
 
     def error(self, key: str, sample: Sample) -> SampleError:
-        """Return why the weight of the scorer `key` is not known for this sample."""
+        """Return the error of a sample for which the weight of the scorer `key` is unknown."""
         step = value_at(sample.metadata, self.keys)
-        about = f"the weight of {key!r} goes by {self.by}, which"
+        about = f"the weight of {key!r} depends on {self.by}, which"
         if step is None:
-            why = f"{about} this sample has not; send it with every sample"
+            why = f"{about} this sample does not have; send it with every sample"
             return sample_error("missing_field", why)
         return sample_error("unsupported_input", f"{about} is {step!r:.80}; expected a number")
 
@@ -142,8 +142,8 @@ def added(
     weights: Sequence[float | None],
     gated: bool,
 ) -> list[float | None]:
-    """Return the rewards with another scorer's scores by their weights; null where a weight is not
-    known, or a score that has one or decides about a gate.
+    """Return the rewards plus another scorer's weighted scores; None where the weight is unknown,
+    or where the score is missing and matters for its weight or a gate.
 
     Example:
         >>> added([1.0, 1.0, 1.0], [0.5, None, None], [2.0, 0.0, 0.1], False)
@@ -165,7 +165,7 @@ def unknown_weights(
     weights: Mapping[str, Sequence[float | None]],
     samples: Sequence[Sample],
 ) -> dict[int, SampleError]:
-    """Return the places of samples without one of their weights, each with the error why."""
+    """Return the indices of samples with an unknown weight, each with its error."""
     return {
         at: schedules[key].error(key, samples[at])
         for key, column in reversed(list(weights.items()))

@@ -1,8 +1,9 @@
 """The types of the wire, defined once: `POST /score` and the routes beside it.
 
-The server decodes with these types, the client builds and parses with them, the OpenAPI document
-is made from them. Importing this module is light: msgspec only. Samples and results come by the
-thousand and never hold themselves, so the garbage collector need not look at them (`gc=False`).
+The server decodes requests with these types, the client builds and parses with them, and the
+OpenAPI document is generated from them. Importing this module is light: it needs msgspec only.
+Samples and results come in thousands and hold no cycles, so garbage collection skips them
+(`gc=False`).
 """
 
 from __future__ import annotations
@@ -48,23 +49,23 @@ def is_object(value: object) -> TypeGuard[dict[str, Any]]:
 
 
 def text_of_turn(content: str | list[Any] | None) -> str:
-    """Return a turn's text, also where it comes in parts; a part without a text has none."""
+    """Return a turn's text; join the texts of its parts, skipping parts without a text."""
     if content is None or isinstance(content, str):
         return content or ""
     texts = [part.get("text") for part in content if is_object(part)]
     return "".join(text for text in texts if isinstance(text, str))
 
 
-# A text, or the messages of a rollout of several turns. Scorers are given the text, see
-# `response_text`; those that judge turns are told of the others.
+# A text, or the messages of a multi-turn rollout. Scorers receive the text, see `response_text`;
+# only scorers that judge turns receive the other messages.
 if TYPE_CHECKING:
     ResponseOnTheWire = str
 else:
     ResponseOnTheWire = str | list[Message]
 
 
-# What a ground truth is meant to be. Datasets have others too: a sample with one of those is not
-# scored, and no other sample pays for it, so the type lets every JSON value in.
+# The documented forms of a ground truth. The type admits every JSON value, because datasets have
+# other forms too: such a sample gets an error, and the rest of its request is scored.
 TruthOnTheWire = Annotated[
     Any,
     Meta(
@@ -80,16 +81,21 @@ TruthOnTheWire = Annotated[
         },
     ),
 ]
-# The only key of a dict whose meaning is plain; the first is verl's.
+# In a dict with one of these as its only key, the value is the answer; verl sends the first.
 TRUTH_KEYS = frozenset({"target", "ground_truth", "answer", "value"})
 
 
 class Sample(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """One thing to score. What has no field of its own travels in `metadata`.
+    """One thing to score. Anything without a field of its own travels in `metadata`.
 
-    `response`: a text, or a list of messages, of which scorers see the last that the assistant
-    wrote unless they judge turns. `profile`: the one to score it with, where the request's profile
-    permits another."""
+    `response`: a text, or a list of messages, of which scorers see the last assistant message
+    unless they judge turns. `profile`: the profile that scores this sample, if the request's
+    profile permits it.
+
+    Example:
+        >>> Sample("gsm8k-12/3", "So it is 46.", ground_truth="46").ground_truth
+        '46'
+    """
 
     id: str
     response: ResponseOnTheWire
@@ -102,10 +108,10 @@ class Sample(Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
 
 
 def truth_and_metadata(label: Any) -> tuple[Any, dict[str, Any]]:
-    """Return the ground truth in a label, and what else is in it as metadata.
+    """Return the ground truth of a label, and the label's other members as metadata.
 
-    A trainer that passes on one column can carry more in it: an object, or its JSON, with the key
-    `ground_truth` and others. Any other label is the ground truth itself.
+    A trainer that passes on one column can pack more into it: an object, or its JSON text, with the
+    key `ground_truth` and others. Any other label is the ground truth itself.
 
     Example:
         >>> truth_and_metadata('{"ground_truth": "46", "data_source": "gsm8k"}')
@@ -124,7 +130,7 @@ def truth_and_metadata(label: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def plain_ground_truth(value: Any) -> str | Number | list[str | Number] | None:
-    """Return a ground truth as scorers read it.
+    """Return a ground truth in the form that scorers read.
 
     Example:
         >>> plain_ground_truth({"target": ["46"]})
@@ -135,22 +141,22 @@ def plain_ground_truth(value: Any) -> str | Number | list[str | Number] | None:
     """
     if is_object(value) and len(value) == 1 and not TRUTH_KEYS.isdisjoint(value):
         value = next(iter(value.values()))
-    answers: Any = value  # of which the checks below say what it is
+    answers: Any = value  # typed by the checks below
     if answers is None or _is_answer(answers):
         return answers
     if is_list(answers) and all(map(_is_answer, answers)):
         return answers
     if is_object(value) and isinstance(why := value.get("unreadable"), str):
-        got = why  # a client's words about what JSON has no form for
+        got = why  # a client's description of a value that JSON cannot express
     elif is_object(value):
         got = f"an object with {', '.join(map(str, list(value)[:5])) or 'no key'}"
     else:
-        got = "a list with others in it" if isinstance(value, list) else type(value).__name__
+        got = "a list with other items" if isinstance(value, list) else type(value).__name__
     raise ValueError(f"a ground truth is a text, a number or a list of those, not {got}")
 
 
 def is_readable(truth: Any) -> bool:
-    """Tell whether scorers can read a ground truth, once it is plain."""
+    """Return whether scorers can read a ground truth in its plain form."""
     try:
         plain_ground_truth(truth)
     except ValueError:
@@ -163,9 +169,9 @@ def _is_answer(value: Any) -> bool:
 
 
 class ScoreRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The body of `POST /score`. Without `deadline_ms` the server's own deadline holds.
+    """The body of `POST /score`. Without `deadline_ms` the server's default deadline applies.
 
-    `run`, `step`: of the training that asks, for the watch; its alarms come in the answers."""
+    `run`, `step`: the training run that sends it and its step; the watch raises alarms per run."""
 
     samples: list[Sample]
     profile: str = "math"
@@ -185,15 +191,14 @@ class SampleError(Struct, frozen=True, gc=False):
 
 
 class SampleResult(Struct, gc=False):
-    """The verdict on one sample. With status `error` the reward is null, never a number.
+    """The result for one sample. With status `error` the reward is null, never a number.
 
-    `routed_to`: the inner profile that scored it, where the request's profile routes. `group`: of a
-    sample whose group came in several requests, a name for the group and its number of members:
-    those with the same one were scored together. `turns`: where a scorer judges turns, its score of
-    each message that the assistant wrote, null where it could not score it. `weights`: of scorers
-    whose weight changes over time, the one that this sample's score had. `decided_by`: of each
-    scorer that another may replace, whose verdict the reward has; null where none could tell.
-    `undecided`: the scorers that ran and could not tell.
+    `routed_to`: the inner profile that scored it, if the request's profile routes. `group`: if the
+    group came in several requests, the group's name and number of members; samples with the same
+    value were scored together. `turns`: the score of each assistant message, if a scorer judges
+    turns; null where it could not score. `weights`: those in effect, of scorers with a schedule.
+    `decided_by`: for each replaceable scorer, the scorer whose verdict counts; null if none could
+    tell. `undecided`: the scorers that ran and could not tell.
     """
 
     id: str
@@ -213,7 +218,7 @@ class SampleResult(Struct, gc=False):
 class ScoreResponse(Struct):
     """The answer to `POST /score`: results in the order of the samples, same length, same ids.
 
-    `alarms`: those of the request's `run` in its last steps; not there without any."""
+    `alarms`: those of the request's `run` in its last steps; absent if there are none."""
 
     results: list[SampleResult]
     profile: str
@@ -235,11 +240,11 @@ class ErrorBody(Struct):
 
 
 class ShadowInfo(Struct):
-    """What came of comparing a profile with its shadow, the profile named here.
+    """Comparison of a profile with its shadow, the `profile` named here.
 
-    `samples`: scored by both; `disagreements`: of these, with different verdicts; `failed`: without
-    a reward of the shadow's; `dropped`: not compared for want of time. `mean_difference`: of the
-    rewards, absolute, over the `compared` that have both.
+    `samples`: scored by both; `disagreements`: those with different verdicts; `failed`: those
+    without a reward from the shadow; `dropped`: not compared for lack of time. `mean_difference`:
+    mean absolute difference of the rewards over the `compared` samples that have both.
     """
 
     profile: str
@@ -252,8 +257,8 @@ class ShadowInfo(Struct):
 
 
 class RouteInfo(Struct):
-    """How a profile routes its rows: the field, the profile for each of its values, and for all
-    others: a profile or `error`."""
+    """The route of a profile: the field, the profile for each value of it, and the profile or
+    `error` for all other values."""
 
     by: str
     cases: dict[str, str]
@@ -261,30 +266,29 @@ class RouteInfo(Struct):
 
 
 class GroupInfo(Struct):
-    """That a profile scores whole groups: `size` members, or as many as a request holds."""
+    """A profile that scores whole groups: of `size` members, or of those in one request."""
 
     size: int | None
 
 
 class CascadeInfo(Struct):
-    """That a scorer runs only where others said so: by their keys, what each must have said, a
-    score, `undecided` or `unread_truth`. `replaces`: the scorer that it then stands in for."""
+    """A scorer that runs only on some verdicts of others. `when`: scorer key to the verdicts (a
+    score, `undecided` or `unread_truth`). `replaces`: the scorer whose verdict it replaces."""
 
     when: dict[str, list[str | float]]
     replaces: str | None = None
 
 
 class ProfileInfo(Struct):
-    """One entry of `GET /profiles`. `ranges`: scorer key to its least and greatest score, null
-    where there is no bound. `reads`: the fields of a sample that any scorer looks at; `needs`:
-    those that the scorers look at on which the reward depends. Of a profile that routes, scorers,
-    ranges and fields are those of all profiles that it leads to, and the field that decides.
-    `sample_profiles`: those that a sample may name. `groups`: of a profile that scores whole
-    groups, whose members must not be sent in several requests unless they have a size. `turns`: it
-    judges turns, so that a rollout's messages are of use to it. `schedules`: what its weights go
-    by, `time` or a field such as `metadata.step`. `cascades`: of scorers that run for some samples
-    only, when they do. `languages`: those that its scorers were calibrated for, null where none
-    says; in others they answer `unsupported_input`."""
+    """One entry of `GET /profiles`. `ranges`: scorer key to its least and greatest score, null for
+    no bound. `reads`: the fields of a sample that any scorer uses; `needs`: those used by the
+    scorers that the reward depends on. A profile that routes has the union of its targets'
+    scorers, ranges and fields, and the field that it routes by. `sample_profiles`: the profiles
+    that a sample may name. `groups`: set if the profile scores whole groups; without a size, send
+    each group in one request. `turns`: whether it judges turns, so that sending the messages of a
+    rollout helps. `schedules`: the inputs of changing weights: `time`, or fields such as
+    `metadata.step`. `cascades`: the scorers that run for some samples only. `languages`: those
+    that its scorers were calibrated for, null if undeclared; others get `unsupported_input`."""
 
     name: str
     description: str
@@ -308,9 +312,9 @@ class ProfileList(Struct):
 
 
 class ScorerInfo(Struct):
-    """One entry of `GET /scorers`. `runs_in`: inline, worker, model, remote or group; several where
-    the config decides. `config`: the JSON Schema of what a profile may set. `reads` and `range`, as
-    for a profile, are those without config. `profiles`: which of those served use it."""
+    """One entry of `GET /scorers`. `runs_in`: inline, worker, model, remote or group; several if
+    it depends on the config. `config`: the JSON Schema of its config. `reads` and `range`: as in
+    a profile, for the default config. `profiles`: the served profiles that use it."""
 
     name: str
     runs_in: list[str]
@@ -326,7 +330,7 @@ class ScorerList(Struct):
 
 
 class ReloadReport(Struct):
-    """The answer to `POST /profiles/reload`: names of profiles, and all fingerprints as of now."""
+    """The answer to `POST /profiles/reload`: names of profiles, and all current fingerprints."""
 
     added: list[str]
     changed: list[str]
@@ -335,7 +339,7 @@ class ReloadReport(Struct):
 
 
 class EmbedRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The body of `POST /embed`. Without `model`, the first that the server holds."""
+    """The body of `POST /embed`. `model` defaults to the first that the server holds."""
 
     texts: list[str]
     model: str | None = None
@@ -344,7 +348,7 @@ class EmbedRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class EmbedResponse(Struct):
-    """The answer to `POST /embed`, in the order of the texts: a vector, or null and the error."""
+    """The answer to `POST /embed`, in the order of the texts: vectors, or null and an error."""
 
     embeddings: list[list[float] | None]
     errors: list[SampleError | None]
@@ -353,8 +357,8 @@ class EmbedResponse(Struct):
 
 
 class LoadRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The body of `POST /models/load` and `/models/unload`. `config` changes what the profile says
-    of the model: `{"model": "/path/of/another/checkpoint"}`."""
+    """The body of `POST /models/load` and `/models/unload`. `config` overrides the profile's
+    settings of the model: `{"model": "/path/of/another/checkpoint"}`."""
 
     name: str
     config: dict[str, Any] = {}
@@ -379,8 +383,8 @@ class ModelList(Struct):
 class HealthStatus(Struct):
     """The body of `GET /health` and `GET /ready`.
 
-    `reason`: why it is not ready. `url` and `ready_since`, in RFC 3339: where and since when it is.
-    `upstreams`: by profile and key, the remote scorers that cannot score now, and why.
+    `reason`: why it is not ready. `url`, `ready_since` (RFC 3339): address and start of readiness.
+    `upstreams`: by profile and key, why a remote scorer cannot score at the moment.
     """
 
     status: Literal["ok", "not_ready"]

@@ -1,7 +1,7 @@
 """The server's settings: YAML file, then `REWARD_*` environment, then command line; the later wins.
 
-Out: one checked `Settings`. An unknown key in the file or on the command line refuses to start and
-is named. Others write to the environment too, so only the settings' own names are read there.
+An unknown key in the file or on the command line is an error that names it. The environment may
+hold variables of other programs, so only the names of settings are read there.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from touchstone_rewards.reward_server.schemas import is_object
 from touchstone_rewards.reward_server.scorers.plugins import Plugins
 
 ENV_PREFIX = "REWARD_"
-# Read by the clients and by this module; they may stand in the same environment as the settings.
+# Read by the clients and by this module; they may be set in the same environment.
 OTHER_VARIABLES = {"REWARD_URL", "REWARD_CA_FILE", "REWARD_CONFIG"}
 
-# What Kubernetes and Docker's links set for each service, beside its address.
+# Variables that Kubernetes and Docker links set for each service, beside its address.
 _SERVICE_VARIABLE = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 
 HASHED = "sha256:"
@@ -59,7 +59,7 @@ logger = logging.getLogger(__name__)
 
 
 class ApiKey(BaseModel):
-    """A key, plain or as `sha256:` and the hash in hex, and what its owner may have."""
+    """A key, plain or as `sha256:` and its hash in hex, and the rights and limits of its owner."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -75,7 +75,7 @@ class ApiKey(BaseModel):
     def _refuse_a_hash_that_is_none(cls, key: SecretStr) -> SecretStr:
         text = key.get_secret_value()
         if text.startswith(HASHED) and not re.fullmatch(HASHED + "[0-9a-fA-F]{64}", text):
-            raise ValueError("after sha256: come 64 hex digits, as `sha256sum` prints them")
+            raise ValueError("expected sha256: and 64 hex digits, as `sha256sum` prints them")
         return key
 
     @property
@@ -91,7 +91,7 @@ def _as_mapping(value: Any) -> Any:
 
 
 def _as_names(value: Any) -> Any:
-    """Split what came from the environment or the command line, where names stand with commas."""
+    """Split a comma-separated value of the environment or the command line into names."""
     if not isinstance(value, str):
         return value
     return [name.strip() for name in value.split(",") if name.strip()]
@@ -101,7 +101,7 @@ Names = Annotated[list[str], NoDecode, BeforeValidator(_as_names)]
 
 
 class Settings(BaseSettings):
-    """What an operator can set. Sizes, times and counts carry their unit in the name."""
+    """The operator's settings. Names of sizes, times and counts include the unit."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", env_ignore_empty=True)
 
@@ -114,41 +114,41 @@ class Settings(BaseSettings):
         default=None, description="a key that also reloads profiles and exchanges models"
     )
     api_keys: list[Annotated[ApiKey, BeforeValidator(_as_mapping)]] = Field(
-        default=[], description="further keys, one a caller, with name and limits"
+        default=[], description="more keys, one per caller, each with name and limits"
     )
     allowed_hosts: Names = Field(
-        default=[], description="names that callers may use for a server without a key"
+        default=[], description="host names accepted by a server without a key"
     )
     insecure: bool = Field(default=False, description="listen beyond loopback without a key")
     profiles_dir: Path | None = Field(
         default=None, description="directory of your own profiles (*.yaml)"
     )
     scorer_modules: Names = Field(
-        default=[], description="Python modules that profiles may name scorers of, by commas"
+        default=[], description="Python modules that profiles may use scorers from, by commas"
     )
     plugins_dir: Path | None = Field(
-        default=None, description="folder of Python modules that profiles may name scorers of"
+        default=None, description="folder of Python modules that profiles may use scorers from"
     )
     reload_s: float = Field(
-        default=0.0, ge=0, description="how often to look for changed profiles; 0: never"
+        default=0.0, ge=0, description="seconds between checks for changed profiles; 0: never"
     )
     state_dir: Path | None = Field(
-        default=None, description="folder where running normalization outlives a restart"
+        default=None, description="folder that keeps running normalization across restarts"
     )
     neural_profiles: bool = Field(
-        default=False, description="serve the built-in profiles that need a model (story) too"
+        default=False, description="also serve the built-in profiles that need a model"
     )
     embedding_model: str | None = Field(
-        default=None, description="model that POST /embed serves though no profile uses it"
+        default=None, description="model that POST /embed serves even if no profile uses it"
     )
     model_loading: bool = Field(
         default=False, description="let admin keys load and unload models while the server runs"
     )
     models_dir: Path | None = Field(
-        default=None, description="folder that models loaded at run time must lie below"
+        default=None, description="folder that must contain models loaded at run time"
     )
     processes: int = Field(
-        default=1, ge=1, le=64, description="processes that serve the port, as one server"
+        default=1, ge=1, le=64, description="processes that serve the port as one server"
     )
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="killable worker processes"
@@ -165,59 +165,59 @@ class Settings(BaseSettings):
     worker_max_samples: int = Field(
         default=100_000, ge=1, description="samples after which a worker is replaced"
     )
-    max_samples: int = Field(default=4096, ge=1, description="samples of one request")
-    max_body_bytes: int = Field(default=64 * 2**20, ge=1, description="bytes of one request's body")
+    max_samples: int = Field(default=4096, ge=1, description="samples per request, at most")
+    max_body_bytes: int = Field(default=64 * 2**20, ge=1, description="bytes per body, at most")
     max_pending_bytes: int = Field(
-        default=3 * 2**26, ge=1, description="bytes of all bodies in work, unpacked; beyond it, 429"
+        default=3 * 2**26, ge=1, description="uncompressed bytes of all pending bodies; beyond: 429"
     )
     max_body_elements: int = Field(
-        default=1_000_000, ge=1, description="members and items of one request's JSON"
+        default=1_000_000, ge=1, description="members and items in one request's JSON, at most"
     )
     max_connections: int = Field(
-        default=4096, ge=1, description="connections at a time; beyond it, idle ones are closed"
+        default=4096, ge=1, description="open connections; beyond it, idle ones are closed"
     )
     max_response_bytes: int = Field(
-        default=2**20, ge=1, description="bytes of one sample's response"
+        default=2**20, ge=1, description="bytes of one sample's response, at most"
     )
     max_pending_samples: int = Field(
-        default=65_536, ge=1, description="samples in work; beyond it, 429"
+        default=65_536, ge=1, description="pending samples; beyond it, 429"
     )
     receive_timeout_s: float = Field(
-        default=8.0, gt=0, description="silence in the middle of a request after which it is closed"
+        default=8.0, gt=0, description="silence within a request after which it is closed"
     )
     send_timeout_s: float = Field(
         default=30.0,
         gt=0,
-        description="silence of a client that does not read its answer; then: closed",
+        description="close a connection whose client reads nothing of its answer for this long",
     )
-    tls_cert: Path | None = Field(default=None, description="PEM certificate chain: HTTPS with it")
+    tls_cert: Path | None = Field(default=None, description="PEM certificate chain; enables HTTPS")
     tls_key: Path | None = Field(default=None, description="PEM key of the certificate")
     score_log: Path | None = Field(
-        default=None, description="file that every scored sample is appended to, as a JSON line"
+        default=None, description="file to append every scored sample to, as a JSON line"
     )
     score_log_bytes: int = Field(
         default=256 * 2**20, ge=2**10, description="size of the score log at which it is rotated"
     )
     score_log_files: int = Field(
-        default=8, ge=1, description="files of the score log that are kept, the newest included"
+        default=8, ge=1, description="files of the score log to keep, the current one included"
     )
     alarm_webhook: Annotated[str, AfterValidator(check_url)] | None = Field(
-        default=None, description="address that alarms of the watch are posted to: docs/watch.md"
+        default=None, description="address to post alarms of the watch to: docs/watch.md"
     )
     alarm_webhook_key_env: KeyVariable = Field(
         default=None, description="environment variable with a bearer token for alarm_webhook"
     )
     cache_bytes: int = Field(
-        default=64 * 2**20, ge=0, description="verdicts kept for samples that come again; 0: none"
+        default=64 * 2**20, ge=0, description="size of the cache of verdicts; 0: no cache"
     )
     recent_samples: int = Field(
         default=200, ge=0, description="samples kept in memory for the dashboard; 0: none"
     )
     cluster: bool = Field(default=False, description="serve on Ray: docs/cluster.md")
-    cluster_min_replicas: int = Field(default=1, ge=1, description="replicas of each scorer on Ray")
-    cluster_max_replicas: int = Field(default=8, ge=1, description="replicas of each scorer on Ray")
+    cluster_min_replicas: int = Field(default=1, ge=1, description="least replicas per scorer")
+    cluster_max_replicas: int = Field(default=8, ge=1, description="most replicas per scorer")
     cluster_target_requests: float = Field(
-        default=4.0, gt=0, description="requests in a replica's hands beyond which Ray adds one"
+        default=4.0, gt=0, description="requests per replica beyond which Ray adds a replica"
     )
     cluster_gpu_share: float = Field(
         default=0.0, ge=0, description="fraction of a GPU reserved per model replica on Ray"
@@ -226,23 +226,23 @@ class Settings(BaseSettings):
         default=5.0, ge=0, description="how long evaluation waits behind training for a worker"
     )
     drain_s: float = Field(
-        default=30.0, ge=0, description="time to finish what is in flight at the end"
+        default=30.0, ge=0, description="time to finish requests in flight at shutdown"
     )
     ready_needs_upstreams: bool = Field(
         default=False,
-        description="answer /ready with 503 while no endpoint of some remote scorer answers",
+        description="answer /ready with 503 while all endpoints of a remote scorer are down",
     )
     compat_profiles: dict[str, str] = Field(
-        default={}, description="profile of a foreign format's requests that name none"
+        default={}, description="default profile for the requests of a foreign format"
     )
     compat_null_rewards: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
-        default={}, description="number sent for a null reward, by foreign format; none: an error"
+        default={}, description="number to send for a null reward, by foreign format; else an error"
     )
     compat_ground_truths: Path | None = Field(
         default=None, description="JSON lines of ground truths for trainers that send none"
     )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
-        default="info", description="log level; at info one line per request"
+        default="info", description="log level; info logs one line per request"
     )
     log_format: Literal["text", "json"] = Field(default="text", description="log line format")
     log_samples: bool = Field(
@@ -255,7 +255,7 @@ class Settings(BaseSettings):
         if not (_is_loopback(self.host) or self.keys or self.insecure):
             raise ValueError(
                 f"host {self.host!r} can be reached from other machines and no API key is set; "
-                "set REWARD_API_KEY, listen on 127.0.0.1, or say --insecure"
+                "set REWARD_API_KEY, listen on 127.0.0.1, or use --insecure"
             )
         return self
 
@@ -263,7 +263,7 @@ class Settings(BaseSettings):
     def _refuse_processes_on_a_cluster(self) -> Settings:
         if self.cluster and self.processes > 1:
             raise ValueError(
-                f"processes: {self.processes} and cluster do not go together; Ray has replicas "
+                f"processes: {self.processes} and cluster cannot be combined; Ray has replicas "
                 "(cluster_min_replicas)"
             )
         return self
@@ -278,12 +278,14 @@ class Settings(BaseSettings):
     def _refuse_two_keys_of_one_name(self) -> Settings:
         names = [key.name for key in self.keys]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"api_keys: two keys are called {', '.join(twice)}; name them apart")
+            raise ValueError(
+                f"api_keys: two keys are called {', '.join(twice)}; give them different names"
+            )
         return self
 
     @property
     def profile_dirs(self) -> list[Path]:
-        """Where profiles lie beside the built-in ones that need no model."""
+        """The directories of profiles, besides the built-in ones that need no model."""
         return [
             *([NEURAL_DIR, *fetched_dirs()] if self.neural_profiles else []),
             *([self.profiles_dir] if self.profiles_dir else []),
@@ -291,17 +293,17 @@ class Settings(BaseSettings):
 
     @property
     def plugins(self) -> Plugins:
-        """Whose Python the profiles may name."""
+        """The Python modules that profiles may name."""
         return Plugins(tuple(self.scorer_modules), self.plugins_dir)
 
     @property
     def other_models(self) -> list[ModelConfig]:
-        """Models that no profile needs."""
+        """The models to serve that no profile uses."""
         return [EmbeddingConfig(model=self.embedding_model)] if self.embedding_model else []
 
     @property
     def keys(self) -> list[ApiKey]:
-        """Every key that opens the server, each with a name; none: no key is asked for."""
+        """All keys of the server, each with a name; if there are none, no key is needed."""
         first = [ApiKey(key=self.api_key, name="default")] if self.api_key else []
         if self.admin_key:
             first.append(ApiKey(key=self.admin_key, name="admin", role="admin"))
@@ -315,18 +317,22 @@ class Settings(BaseSettings):
 def load_settings(
     config: Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> Settings:
-    """The settings of the file `config` (or `REWARD_CONFIG`), the environment and `overrides`.
+    """Return the settings of the file `config` (or `REWARD_CONFIG`), environment and `overrides`.
+
+    Warn about an environment variable that looks like a setting but is not one.
+
+    Example:
+        >>> load_settings(overrides={"port": 8701}).port
+        8701
 
     Raises:
         ConfigError: an unknown key, a value that does not fit, or a file that cannot be read.
-
-    An environment variable that looks like a setting and is none is warned of.
     """
     path = config or (
         Path(os.environ["REWARD_CONFIG"]) if os.environ.get("REWARD_CONFIG") else None
     )
     if path is not None and not path.is_file():
-        raise ConfigError(f"config file {path} is not there")
+        raise ConfigError(f"config file {path} does not exist")
     try:
         return _with_file(path)(**(overrides or {}))
     except ValidationError as error:
@@ -358,10 +364,10 @@ def _with_file(path: Path | None) -> type[Settings]:
 
 
 def _own_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that are settings and look like them; a warning says what is left out.
+    """Return the variables that are settings; warn about those that only look like one.
 
-    Kubernetes sets variables for every service, such as `REWARD_SERVER_SERVICE_HOST` beside one
-    called reward-server and `REWARD_PORT=tcp://…` beside one called reward.
+    Kubernetes sets variables for every service, such as `REWARD_SERVER_SERVICE_HOST` for a service
+    called reward-server and `REWARD_PORT=tcp://…` for one called reward.
     """
     known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
     own: dict[str, str] = {}
@@ -371,13 +377,13 @@ def _own_variables(environment: Mapping[str, str]) -> dict[str, str]:
             continue
         if re.match(r"(tcp|udp|sctp)://", value):
             if upper in known:
-                logger.warning("%s=%s is a service's address, no setting: ignored", name, value)
+                logger.warning("%s=%s is a service's address, not a setting: ignored", name, value)
         elif upper in known:
             own[name] = value
         elif not _SERVICE_VARIABLE.search(upper):
             likely = difflib.get_close_matches(upper, sorted(known | OTHER_VARIABLES), n=1)
             hint = f"; did you mean {likely[0]}?" if likely else ""
-            logger.warning("environment variable %s is no setting and is ignored%s", name, hint)
+            logger.warning("environment variable %s is not a setting and is ignored%s", name, hint)
     return own
 
 

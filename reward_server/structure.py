@@ -1,15 +1,15 @@
-"""How much structure JSON text has, counted before it is decoded: elements and nesting.
+"""Count the elements and the nesting of JSON text before it is decoded.
 
-Text costs about its own size in memory; each element costs a Python object. So two bytes, `1,` or
-`[]`, become thirty or sixty, and a small compressed body can ask for gigabytes. What is counted
-here is refused while it is still bytes.
+Text costs about its own size in memory; each element costs a Python object. Two bytes, `1,` or
+`[]`, become thirty or sixty, so a small compressed body can demand gigabytes. Counting first allows
+such a body to be refused while it is still bytes.
 """
 
 from __future__ import annotations
 
 from itertools import accumulate
 
-# No trainer nests deeper, and what is deeper breaks encoders that recurse.
+# No trainer nests deeper, and deeper values break recursive encoders.
 MAX_DEPTH = 64
 PAIRED_LEVELS = 8
 _OPEN = b"[{"
@@ -18,10 +18,10 @@ _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in _DEPTH_CHANGES)
 
 
 class Structure:
-    """Counts over JSON text that comes in parts.
+    """Counts over JSON text that is fed in parts.
 
-    `elements`: members, items and containers. `deepest`: the deepest nesting, or a little more, by
-    `MAX_DEPTH` at most where there is little of it. It checks no grammar.
+    `elements`: members, items and containers. `deepest`: the deepest nesting, or a little more, but
+    never more than `MAX_DEPTH` for text with few brackets. The grammar is not checked.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Structure:
         self._kept = b""
 
     def feed(self, part: bytes) -> None:
-        """Count what comes next."""
+        """Count the next part of the text."""
         outside = self._outside_of_strings(part)
         opened = outside.count(b"[") + outside.count(b"{")
         self.elements += opened + outside.count(b",")
@@ -40,7 +40,7 @@ class Structure:
             self.deepest = max(self.deepest, self._depth + opened)
             self._depth += opened - outside.count(b"]") - outside.count(b"}")
             return
-        # Most brackets are pairs: without them there is little left to walk through.
+        # Most brackets are pairs; without them little is left to walk through.
         brackets, levels = outside.translate(None, _NOT_BRACKETS), 0
         while levels < PAIRED_LEVELS and (b"[]" in brackets or b"{}" in brackets):
             brackets, levels = brackets.replace(b"[]", b"").replace(b"{}", b""), levels + 1
@@ -52,7 +52,7 @@ class Structure:
         part = self._kept + part
         self._kept = b""
         if b"\\" in part:
-            if (len(part) - len(part.rstrip(b"\\"))) % 2:  # it escapes what comes next
+            if (len(part) - len(part.rstrip(b"\\"))) % 2:  # it escapes the start of the next part
                 part, self._kept = part[:-1], b"\\"
             part = part.replace(b"\\\\", b"").replace(b'\\"', b"")
         pieces = part.split(b'"')
@@ -63,7 +63,7 @@ class Structure:
 
 
 def structure_of(text: bytes) -> Structure:
-    """The structure of a whole text."""
+    """Return the structure of a complete text."""
     counted = Structure()
     counted.feed(text)
     return counted

@@ -1,4 +1,4 @@
-"""From a whole decoded text to the response in it. Pure, linear in the length of the text."""
+"""Extract the response from a decoded text, prompt included. Linear in the length of the text."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import re
 import unicodedata
 from itertools import islice
 
-# How a turn of the user begins and how the assistant's answer does.
+# The markers before a user turn and before the assistant's answer.
 _TURNS = [
     ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"),
     ("<｜User｜>", "<｜Assistant｜>"),
 ]
-# A prompt that was cut on the left is known by so many of its last characters. They may stand in it
-# several times, as the marks of a chat's turns do: so many places are tried.
+# A prompt that was cut on the left is recognised by this many of its last characters. They may
+# occur several times, as chat markers do, so up to `MAX_PLACES` places are tried.
 TAIL_CHARACTERS = 32
 MAX_PLACES = 64
-# What may stand before the rest of a cut prompt: a BOS token, and half of a character.
+# Possible text before the rest of a cut prompt: a BOS token and part of a character.
 _BEFORE = re.compile(r"(?:<[^<>\s]{1,40}>)?\ufffd*")
 
 
 def after_prompt(text: str, prompt: str) -> str | None:
-    """Return what stands in `text` behind the first `prompt`; None if the prompt is not in it.
+    """Return the part of `text` after the first `prompt`; None if the prompt is not found.
 
-    Decoding may put a BOS token in front, and may change white space and the composition of
-    characters: where the prompt as it stands is not found, it is looked for without those. Of a
-    prompt that was cut on the left, the text has the rest alone.
+    Decoding may put a BOS token in front, and may change white space and Unicode composition; if
+    the exact prompt is not found, the search ignores those. If the prompt was cut on the left, the
+    text begins with the rest of it.
     """
     at = text.find(prompt)
     if at >= 0:
@@ -43,9 +43,9 @@ def after_prompt(text: str, prompt: str) -> str | None:
 
 
 def _end_of_cut_prompt(text: str, prompt: str) -> int | None:
-    """Where the rest of a prompt that was cut on the left ends in `text`, which begins with it.
+    """Return the end of a left-truncated prompt in `text`, which begins with the rest of it.
 
-    The longest rest counts. Each place costs one comparison of its length, so all are linear.
+    The longest match wins. At most `MAX_PLACES` comparisons are made, so the work is linear.
     """
     tail = prompt[-TAIL_CHARACTERS:]
     begin = _BEFORE.match(text)
@@ -63,8 +63,8 @@ def _end_of_cut_prompt(text: str, prompt: str) -> int | None:
 
 
 def first_turn(text: str) -> tuple[str | None, str]:
-    """The first user turn of a text in ChatML or DeepSeek's template, and what follows the
-    assistant's marker; (None, the whole text) if it is neither."""
+    """Return the first user turn of a text in ChatML or DeepSeek's template, and the text after the
+    assistant's marker; (None, the whole text) if it is in neither."""
     for user, assistant in _TURNS:
         _, begun, rest = text.partition(user)
         prompt, answered, response = rest.partition(assistant)

@@ -1,4 +1,4 @@
-"""Turns of a chat as texts: what a turn says, and the tools that it calls."""
+"""The text of chat turns: their content and their tool calls."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import msgspec
 
 from touchstone_rewards.reward_server.schemas import Message, is_object, text_of_turn
 
-# A tag within a call's own arguments, which would end the block that holds the call.
+# A tag inside a call's arguments would end the block that holds the call, so it is escaped.
 _TAG = re.compile(r"<(?=/?tool_call>)")
 
 
 def text_of_message(turn: Message) -> str:
-    """Return a turn's text and behind it each of its `tool_calls`, as Qwen's template writes them.
+    """Return a turn's text, followed by each of its `tool_calls` as Qwen's template writes them.
 
     Example:
         >>> text_of_message(Message("assistant", None, [{"function": {"name": "f"}}]))
@@ -34,13 +34,13 @@ def _as_json(call: Any) -> str:
 
 
 def assistant_texts(messages: Sequence[Message]) -> list[str]:
-    """Return the text of each message that the policy wrote, in order."""
+    """Return the text of each assistant message, in order."""
     return [text_of_message(turn) for turn in messages if turn.role == "assistant"]
 
 
 def response_text(response: str | list[Message]) -> str:
-    """Return the text of a response: of a list of messages, that of the last one which the policy
-    wrote; "" where it wrote none.
+    """Return the text of a response; of a list of messages, the text of the last assistant message,
+    or "" if there is none.
 
     Example:
         >>> response_text([Message("assistant", "Let me see."), Message("assistant", "46")])

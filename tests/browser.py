@@ -103,7 +103,7 @@ class Browser:
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=PATIENCE_S)
         os.close(self._read)
         os.close(self._write)
 

@@ -40,7 +40,7 @@ def test_parts_run_in_their_order_and_what_does_not_fit_is_skipped_with_a_reason
         "vllm": "skipped",
         "c": "done",
     }
-    assert outcomes["b"].reason == "40 s left, it takes 50 at least"
+    assert outcomes["b"].reason == "40 s left, but it needs at least 50 s"
     assert outcomes["vllm"].reason == "not installed: no_such_module"
     # Written after each part, so that a machine that goes away takes only the part under way.
     assert [len(each) for each in saved] == [1, 2, 3, 4]
@@ -109,9 +109,9 @@ def test_without_time_nothing_is_begun_and_the_file_says_so(tmp_path: Path) -> N
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without CUDA")
 def test_a_machine_without_a_gpu_is_told_of_the_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
-    assert "--dry_run runs all of it at tiny sizes on the CPU" in capsys.readouterr().err
+    assert "use --dry_run to run everything at tiny sizes on the CPU" in capsys.readouterr().err
     assert main(["--only", "dancing"]) == 2
-    assert "no part dancing; there are tests, " in capsys.readouterr().err
+    assert "no part dancing; known are tests, " in capsys.readouterr().err
 
 
 @pytest.mark.long

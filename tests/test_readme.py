@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import ROOT
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 MARKED = re.compile(r"(?:<!-- checked: (.+?) -->\n)?```(bash|python)\n(.*?)```", re.DOTALL)
@@ -56,7 +58,7 @@ def test_commands_run_one_after_the_other_as_typed(
         env=newcomers_environment(),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, f"{readme}: {done.stderr}"
     assert re.findall(r'"reward":(\S+?),', done.stdout)[:3] == ["1.0", "0.0", "null"]
@@ -68,7 +70,7 @@ def test_python_runs(
 ) -> None:
     code = code.replace("http://127.0.0.1:8700", server.url)
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, f"{readme}: {done.stderr}"
     assert done.stdout.startswith("1.0 {'math': 1.0")
 
@@ -98,6 +100,15 @@ def test_both_languages_give_the_same_commands() -> None:
         return re.sub(r"\s*# .*", "", lines)
 
     assert list(map(bare, code["README.md"])) == list(map(bare, code["README.zh.md"]))
+
+
+def test_the_sizes_are_those_that_were_measured() -> None:
+    results = ROOT / "benchmarks" / "results" / "sizes.json"
+    server, everything, *_ = json.loads(results.read_text())["rows"]
+    for name, packages in (("README.md", "packages, "), ("README.zh.md", "个包，")):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert f"{server['packages']} {packages}{server['size_bytes'] / 1e6:.0f} MB" in text
+        assert f"{everything['packages']} {packages}{everything['size_bytes'] / 1e9:.1f} GB" in text
 
 
 def test_nothing_says_to_install_a_package_that_no_registry_has() -> None:

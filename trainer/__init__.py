@@ -1,1 +1,2 @@
-"""Trainers for language models whose rewards come from a reward server. Importing this is free."""
+"""Trainers for language models whose rewards come from a reward server. This package imports
+nothing."""

@@ -1,4 +1,4 @@
-"""The `trainer` command: picks a subcommand, imports only that one, turns errors into exit codes.
+"""The `trainer` command: import the chosen subcommand only, and turn errors into exit codes.
 
 Exit codes: 0 done, 1 the run failed, 2 bad input, 130 interrupted.
 """
@@ -18,24 +18,24 @@ from touchstone_rewards.trainer.help import help_of
 
 COMMANDS: dict[str, str] = {
     "sft": "supervised fine-tuning on prompts and responses",
-    "rm": "a reward model from preference pairs; with --eval, how well one ranks",
+    "rm": "train a reward model on preference pairs; --eval measures one",
     "dpo": "direct preference optimization on preference pairs",
     "grpo": "GRPO with rewards from a reward server",
-    "ppo": "PPO with a critic; rewards from a reward server, or by rules in this process",
-    "lim": "select the prompts worth learning from, by the samples a run kept",
-    "limr": "PPO, selection, training on the selection: three stages, resumable",
-    "run": "a LLaMA-Factory YAML file, by its stage: sft, rm, dpo, ppo",
-    "study grpo": "GRPO under several settings and seeds, compared; resumable",
-    "eval": "generate, score through the server: rates, pass@k, maj@k with intervals",
-    "merge": "a LoRA adapter and its base as one plain model folder",
-    "compare": "runs or evaluations side by side: one page, and a table",
-    "convert": "a reward model to the value-head layout, or back",
-    "data pairs": "preference pairs from the samples that a run kept",
-    "data story": "rows for training on stories from conversations in ShareGPT's form",
-    "data show": "one row of a data file, readably",
+    "ppo": "PPO with a critic; rewards from a reward server or from rules run in this process",
+    "lim": "select the prompts worth training on, from the samples that a run kept",
+    "limr": "LIMR in three resumable stages: PPO, prompt selection, PPO on the selection",
+    "run": "run a LLaMA-Factory YAML file: stage sft, rm, dpo or ppo",
+    "study grpo": "compare GRPO settings over several seeds; resumable",
+    "eval": "generate and score responses: accuracy, pass@k and maj@k with intervals",
+    "merge": "merge a LoRA adapter into its base model",
+    "compare": "compare runs or evaluations: one page and a table",
+    "convert": "convert a reward model to the value-head layout or back",
+    "data pairs": "make preference pairs from the samples that a run kept",
+    "data story": "make rows for story training from ShareGPT conversations",
+    "data show": "print one row of a data file",
     "completion": "print a shell's completion script: trainer completion {bash,zsh,tcsh}",
-    "demo": "a pretrained model learns arithmetic from a server that is killed half-way; report",
-    "quick_demo": "a small model from nothing: SFT, eval, GRPO, eval, report; no downloads",
+    "demo": "train a pretrained model on arithmetic while its server is killed and restarted",
+    "quick_demo": "train a small model from scratch (SFT, then GRPO) and report; no downloads",
 }
 MODULES = {
     "sft": "sft",
@@ -61,7 +61,7 @@ MODULES = {
 
 
 def usage() -> str:
-    """The text of `trainer --help`."""
+    """Return the text of `trainer --help`."""
     lines = ["usage: trainer COMMAND [--config FILE.yaml] [--any_field value]", "", "commands:"]
     lines += [f"  {name:<12}{text}" for name, text in COMMANDS.items()]
     lines += [
@@ -73,10 +73,11 @@ def usage() -> str:
 
 
 def environment(command: str) -> dict[str, str]:
-    """What the libraries read when they are imported; a setting of the user's own wins.
+    """Return the environment variables that must be set before the libraries are imported.
 
-    They would report every load to hosts outside, and wait for the answer: on a machine without
-    a network that is seconds each time. The demos need nothing from a hub at all.
+    They turn off telemetry and download counts: each load would wait for a remote host, which takes
+    seconds on a machine without a network. The demos need nothing from a hub at all. Variables that
+    the user has set take precedence.
     """
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
     return quiet | ({"HF_HUB_OFFLINE": "1"} if command.endswith("demo") else {})
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"trainer: no command {command!r}; one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     os.environ.update(environment(command) | os.environ)
-    # The docs advise the field, and it works: nothing to tell the user at each start.
+    # The docs recommend this field and it works, so users need no warning at each start.
     warnings.filterwarnings("ignore", r"`\w*gradient_checkpointing\w*` is deprecated")
     wants_traceback, rest = "--traceback" in rest, [word for word in rest if word != "--traceback"]
     try:
@@ -122,7 +123,7 @@ def _run(command: str, words: list[str]) -> None:
 
 
 def entry() -> int:
-    """`main`, with nothing to follow it in this process."""
+    """Run `main`; after a success, wait for the other ranks before this process exits."""
     code = main()
     if code == 0:
         part()
@@ -130,9 +131,9 @@ def entry() -> int:
 
 
 def part() -> None:
-    """The processes of one training end together: gloo aborts one whose peer left before it.
+    """Let all ranks of a training run exit together: gloo aborts a rank whose peer left first.
 
-    Only at the very end: a process group cannot be made again where one was.
+    Call this last: a destroyed process group cannot be created again.
     """
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():

@@ -1,8 +1,8 @@
-"""The switches of the ablation study, which mean a field only together.
+"""Translate the switches of the GRPO ablation study, which have a meaning only in combination.
 
-In: the content of a config file and the flags of a command line, with `loss_type: no_baseline` and
-`use_std_normalization` among them. Out: the same with `advantage` and `clip` in their place. What
-they mean does not depend on their order; a flag wins over the file.
+`with_switches` takes the content of a config file and the flags of a command line, which may hold
+`loss_type: no_baseline` and `use_std_normalization`. It returns them with our fields `advantage`
+and `clip` instead. Order does not matter; a flag takes precedence over the file.
 
     loss_type                  use_std_normalization    advantage
     no_baseline                any                      none: the raw reward
@@ -11,7 +11,7 @@ they mean does not depend on their order; a flag wins over the file.
     grpo_clip, grpo_no_clip    true / false             group_std / group_mean; and clip
 
 Source: wenjia5767/GRPO, `compute_policy_gradient_loss` in alignment/grpo_no_clip.py, after
-Stanford's CS336, assignment 5: `no_baseline` never looks at the normalized rewards.
+Stanford's CS336, assignment 5: `no_baseline` ignores the normalized rewards.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ LOSS, STD = "loss_type", "use_std_normalization"
 LOSSES = ("no_baseline", "reinforce_with_baseline", "grpo_clip", "grpo_no_clip")
 CLIP = {"grpo_clip": True, "grpo_no_clip": False}
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-# What the study's scripts always say, and do not use where the field has this value.
+# Fields that the study's scripts always set, although these settings do not use them.
 UNUSED = {("clip", False): "cliprange", ("advantage", "none"): "advantage_eps"}
 UNUSED |= {("advantage", "group_mean"): "advantage_eps"}
 
 
 class Flag(NamedTuple):
-    """A flag and what follows it: `words` are those of the command line, `value` None if bare."""
+    """A flag with its value; `words` are its command-line words, `value` is None for a bare
+    flag."""
 
     name: str
     value: str | None
@@ -41,16 +42,16 @@ class Flag(NamedTuple):
 def with_switches(
     content: Mapping[str, object], words: Sequence[str], fields: Container[str]
 ) -> tuple[dict[str, object], list[str]]:
-    """Return content and flags with the fields that the switches stand for.
+    """Return content and flags with the switches replaced by the fields that they stand for.
 
-    `fields`: the names that the command has; without `advantage` nothing is changed.
+    `fields` are the names of the command's fields; without `advantage` nothing is changed.
 
     Example:
         with_switches({}, ["--loss_type", "no_baseline"], {"advantage", "clip"})
         # {}, ["--advantage=none"]
 
     Raises:
-        InputError: two of them contradict each other, or the field that they stand for.
+        InputError: two switches contradict each other, or a switch contradicts the field it sets.
     """
     if "advantage" not in fields:
         return dict(content), list(words)
@@ -75,7 +76,8 @@ def with_switches(
 
 
 def split_flags(words: Sequence[str]) -> list[Flag]:
-    """The words of a command line, flag by flag; words before the first flag stand alone."""
+    """Split command-line words into flags with their values; words before the first flag stand
+    alone."""
     parts: list[list[str]] = []
     for word in words:
         if word.startswith("--") or not parts:
@@ -95,16 +97,16 @@ def _values(name: str, flags: Sequence[Flag]) -> list[str]:
 
 
 def switch_of(name: str, values: Sequence[object]) -> str | bool | None:
-    """What the switch `name` is set to; None where it is not given, or means TRL's own field.
+    """Return the value of the switch `name`; None if it is not given or has a value of TRL's own.
 
     Raises:
-        InputError: it is set twice, to different values.
+        InputError: it is given twice, with different values.
     """
     spelled = [str(value).lower().replace("-", "_") for value in values]
     if name == STD:
         unknown = [value for value in spelled if value not in TRUTHS]
         if unknown:
-            raise InputError(f"{STD} is true or false, not {unknown[0]!r}")
+            raise InputError(f"{STD} must be true or false, not {unknown[0]!r}")
         set_to: set[Any] = {TRUTHS[value] for value in spelled}
     else:
         set_to = set(spelled) if set(spelled) & set(LOSSES) else set()
@@ -115,7 +117,7 @@ def switch_of(name: str, values: Sequence[object]) -> str | bool | None:
 
 
 def meaning(loss: Any, std: Any) -> dict[str, object]:
-    """The fields that `loss_type` and `use_std_normalization` stand for together."""
+    """Return the fields that `loss_type` and `use_std_normalization` stand for together."""
     fields: dict[str, object] = {"clip": CLIP[loss]} if loss in CLIP else {}
     if loss == "no_baseline":
         return fields | {"advantage": "none"}
@@ -131,7 +133,7 @@ def _placed(
     flags: Sequence[Flag],
     by_flag: bool,
 ) -> tuple[dict[str, object], list[str]]:
-    """The fields in the file's content or among the flags, where their switches stood."""
+    """Put the fields where the switches stood: in the file's content or among the flags."""
     words = [word for flag in flags for word in flag.words]
     for field, value in meant.items():
         own = _values(field, flags)

@@ -1,8 +1,7 @@
-"""The names that other projects have for fields of ours: accepted wherever ours are.
+"""Aliases: names that other projects use for our fields, accepted wherever ours are.
 
-In: a name as it was written. Out: that of the field. Data, and one function that reads it. A name
-that a command has itself always means that command's own field. Names whose values mean something
-only together: `ablations.py`.
+A table and one function that looks a name up. If a command has a field of that name itself, the
+name means that field. Names whose values only mean something together are in `ablations.py`.
 
 Sources: xywen97/TRL-GRPO (main.py, eval.py); wenjia5767/GRPO and Stanford's CS336, assignment 5.
 """
@@ -11,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 
-# Name -> the field; the first of several that the command has.
+# Alias -> candidate fields; the first one that the command has is meant.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "model_id": ("model_name_or_path", "model"),
     "model_dir": ("model", "model_name_or_path"),
@@ -43,9 +42,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 
 
 def meant(name: str, fields: Container[str]) -> str:
-    """The field that a name stands for; itself where for nothing else.
+    """Return the field that `name` is an alias of, or `name` itself if it is no alias.
 
-    `fields`: the names that the command has.
+    `fields` are the names of the command's fields.
     """
     if name in fields:
         return name

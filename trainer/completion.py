@@ -1,6 +1,6 @@
-"""Print the script with which a shell completes `trainer`: `trainer completion bash`.
+"""`trainer completion bash`: print a script for the shell's completion of `trainer`.
 
-The options are read from source, as for `--help`; nothing of TRL is imported.
+The options are read from source, as for `--help`; TRL is not imported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def run(arguments: Sequence[str]) -> None:
     """Print the script for the shell named in `arguments`.
 
     Raises:
-        InputError: it is none that can be served.
+        InputError: the shell is not supported.
     """
     from touchstone_rewards.trainer.__main__ import COMMANDS, MODULES
 
@@ -34,9 +34,9 @@ def run(arguments: Sequence[str]) -> None:
 def command_parser(
     commands: Mapping[str, str], modules: Mapping[str, str]
 ) -> argparse.ArgumentParser:
-    """Return a parser that knows every command and option, and parses nothing.
+    """Return a parser that knows every command and option; it is used for completion only.
 
-    `commands` has what each does, `modules` where it stands below this package.
+    `commands` maps each command to its summary, `modules` to its module below this package.
     """
     top = argparse.ArgumentParser(prog="trainer")
     first = top.add_subparsers(dest="command")
@@ -44,7 +44,7 @@ def command_parser(
     for command, summary in commands.items():
         name, _, below = command.partition(" ")
         if below and name not in second:
-            # shtab leaves out what has no help.
+            # shtab omits subparsers without help.
             group = first.add_parser(name, help=f"commands that begin with {name}")
             second[name] = group.add_subparsers(dest="second")
         place = second[name] if below else first
@@ -63,6 +63,6 @@ def _add_options(parser: argparse.ArgumentParser, module: str) -> None:
 
 def _add_option(parser: argparse.ArgumentParser, name: str, field: SourceField) -> None:
     if f"--{name}" not in parser._option_string_actions:
-        # argparse reads a percent sign as the begin of a format.
+        # argparse treats a percent sign as the start of a format.
         about = field.help.replace("%", "%%")
         parser.add_argument(f"--{name}", help=about, choices=field.choices or None)

@@ -1,9 +1,9 @@
-"""YAML file and command line -> filled dataclasses; every key checked by TRL's own parser.
+"""Fill option dataclasses from a YAML file and the command line, using TRL's parser for every key.
 
-In: a command's options, as a dataclass or a `NamedTuple` of several (TRL's configs and ours), and
-arguments. Out: an instance of it. A key of the file means what the same flag means on the command
-line, which overrides it; the names of other projects (`aliases.py`) are accepted. Two defaults are
-ours: `report_to: tensorboard`, where that is installed, and `num_generations_eval: 1`.
+A command's options are a dataclass or a `NamedTuple` of several (TRL's configs and ours). A key in
+the file means the same as the flag of that name, and flags take precedence. Names of other projects
+(`aliases.py`) are accepted. Two defaults differ from TRL's: `report_to: tensorboard` where
+tensorboard is installed, and `num_generations_eval: 1`.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from touchstone_rewards.trainer.names.brought import brought
 from touchstone_rewards.trainer.names.presets import with_preset
 
 T = TypeVar("T")
-# In a NamedTuple of options: the field is a section, `limr: {enabled: true}` in the file and
-# `--limr.enabled true` as a flag. A section of type `dict` is handed on as it stands.
+# Marks a field of a NamedTuple of options as a section: `limr: {enabled: true}` in the file and
+# `--limr.enabled true` as a flag. A section of type `dict` is passed on unchanged.
 Section = Annotated[T, "section"]
 
 
 class Parser(TrlParser):
-    """TRL's parser, except that it raises one line instead of printing a page of usage."""
+    """TRL's parser, except that an error raises `InputError` instead of printing the usage."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(message)
 
 
 def parse_config(options: type[T], argv: Sequence[str], prog: str) -> T:
-    """Return the options that `--config FILE.yaml` and flags give.
+    """Return the options that `--config FILE.yaml` and the flags set.
 
     `options` is a dataclass, or a `NamedTuple` of dataclasses and sections.
 
@@ -51,7 +51,7 @@ def parse_config(options: type[T], argv: Sequence[str], prog: str) -> T:
     is 1e-5.
 
     Raises:
-        InputError: no such file, an unknown key (named), a value that its field refuses.
+        InputError: the file is missing, or a key or value is not valid; the message names it.
     """
     plain, sections = kinds_of(options)
     path, flags = _take_config_path(list(argv))
@@ -80,7 +80,7 @@ def parse_config(options: type[T], argv: Sequence[str], prog: str) -> T:
 
 
 def kinds_of(options: type) -> tuple[dict[str, type], dict[str, type]]:
-    """Return the dataclasses that `options` groups: those of plain fields, and the sections."""
+    """Return the dataclasses of the plain fields and those of the sections, each by name."""
     if not issubclass(options, tuple):
         return {options.__name__: options}, {}
     hints = get_type_hints(options, include_extras=True)
@@ -93,10 +93,10 @@ def kinds_of(options: type) -> tuple[dict[str, type], dict[str, type]]:
 
 
 def given_fields(argv: Sequence[str], options: type, command: str = "grpo") -> set[str]:
-    """The fields that the config file and the flags mention, whatever their values.
+    """Return the names of the fields that the config file or the flags set, whatever their values.
 
     Raises:
-        InputError: no such file.
+        InputError: there is no such config file.
     """
     path, flags = _take_config_path(list(argv))
     fields = _field_names(kinds_of(options)[0].values())
@@ -116,10 +116,10 @@ def _field_names(types: Iterable[type]) -> set[str]:
 def _own_keys(
     content: dict[str, Any], fields: Mapping[str, Action], where: str
 ) -> dict[str, object]:
-    """The keys of the file by the names of the fields.
+    """Return the file's content with every alias replaced by the name of its field.
 
     Raises:
-        InputError: an unknown key, or two for one field.
+        InputError: a key is unknown, or two keys set the same field.
     """
     own: dict[str, object] = {}
     for key, value in content.items():
@@ -133,7 +133,7 @@ def _own_keys(
 
 
 def _own_flags(words: Sequence[str], fields: Container[str]) -> list[str]:
-    """The flags by the names of the fields; every other word as it stands."""
+    """Return the words with every flag's alias replaced by the name of its field."""
     own = list(words)
     for place, word in enumerate(words):
         if word.startswith("--"):
@@ -143,10 +143,10 @@ def _own_flags(words: Sequence[str], fields: Container[str]) -> list[str]:
 
 
 def _pairs(flags: list[str]) -> dict[str, object]:
-    """`--key value` and `--key=value` as a mapping; the values as YAML reads them.
+    """Parse `--key value` and `--key=value` into a mapping; values are read as YAML.
 
     Raises:
-        InputError: something that is neither.
+        InputError: a word is neither.
     """
     pairs: dict[str, object] = {}
     words = iter(flags)
@@ -167,7 +167,7 @@ def _fill(
     where: str,
 ) -> tuple[object, ...]:
     parser = Parser(cast(Any, list(types)), prog=prog, allow_abbrev=False, add_help=False)
-    # Reversed: a `--no_x` stands after its `--x`, with the same destination.
+    # Reversed: a `--no_x` comes after its `--x` and has the same destination.
     fields = {each.dest: each for each in reversed(parser._actions) if each.dest != "help"}
     content, flags = with_switches(content, flags, fields)
     content, flags = _own_keys(content, fields, where), _own_flags(flags, fields)
@@ -192,7 +192,7 @@ def _fill(
 
 
 def _take_section_flags(section: str, words: list[str]) -> tuple[list[str], list[str]]:
-    """The flags `--section.key`, without the section, with what follows them; and the others."""
+    """Split off the flags `--section.key`, with their values and without the section's name."""
     prefix, own, others = f"--{section}.", [], []
     target = others
     for word in words:
@@ -203,7 +203,7 @@ def _take_section_flags(section: str, words: list[str]) -> tuple[list[str], list
 
 
 def require(value: T | None, flag: str) -> T:
-    """`value`, or an error that names the missing flag.
+    """Return `value`, or raise an error that names the missing flag.
 
     Raises:
         InputError: the value is empty.
@@ -225,10 +225,10 @@ def _take_config_path(words: list[str]) -> tuple[str | None, list[str]]:
 
 
 def read_yaml(path: str) -> dict[str, object]:
-    """The mapping in a YAML file.
+    """Return the mapping in a YAML file.
 
     Raises:
-        InputError: no such file, no YAML, or no mapping.
+        InputError: the file is missing, is not YAML, or holds no mapping.
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -250,7 +250,7 @@ def _as_flag(action: Action, value: object) -> list[str]:
     if isinstance(value, dict):
         return [f"{flag}={json.dumps(value)}"]
     if value is False and action.type is not string_to_bool:
-        value = "no"  # YAML reads the word `no` of `save_strategy: no` as false
+        value = "no"  # YAML reads the word `no` in `save_strategy: no` as false
     return [f"{flag}={value}"]
 
 

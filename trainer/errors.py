@@ -1,10 +1,10 @@
-"""The two ways a command ends badly, and the exit code of each.
+"""The two errors that end a command, and their exit codes.
 
-InputError   what the user typed or pointed at cannot work   exit 2
-RunFailed    the run itself had to stop                      exit 1
+InputError   the arguments, files or services given cannot be used   exit 2
+RunFailed    the run had to stop although its input was good         exit 1
 
-Both carry one line that says what came, what was expected and what to do. What a library raises is
-told in one line too.
+Both carry one message that says what was found, what was expected and what to do. `told` turns
+errors of libraries into one line too.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from touchstone_rewards.extras import advice
 
 
 class InputError(Exception):
-    """What was typed or pointed at cannot work; the message says what to do."""
+    """The arguments, files or services given cannot be used; the message says what to do."""
 
     exit_code = 2
 
 
 class RunFailed(Exception):
-    """The run itself had to stop, though its input was good."""
+    """The run had to stop although its input was good."""
 
     exit_code = 1
 
 
 SHOWN_CHARACTERS = 400
-# What a library raises on purpose, with words for its user; any other error is one of a program.
+# Errors that libraries raise on purpose, with a message for the user; any other type is a bug.
 ON_PURPOSE = (OSError, ValueError, RuntimeError, ImportError, MemoryError, NotImplementedError)
 
 
 def told(error: Exception) -> tuple[str, int]:
-    """Return the line for an error of any kind, and the exit code.
+    """Return a one-line message for any error, and the exit code.
 
     Example:
         told(OSError("no model x\nand a page of advice"))
@@ -45,4 +45,4 @@ def told(error: Exception) -> tuple[str, int]:
     name = type(error).__name__
     if isinstance(error, ON_PURPOSE):
         return f"{said} ({name}; --traceback shows where)", 1
-    return f"an error that is none of yours, {name}: {said}; --traceback shows where", 1
+    return f"a bug in touchstone, {name}: {said}; --traceback shows where", 1

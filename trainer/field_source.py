@@ -1,7 +1,7 @@
 """Read the fields of dataclasses from their source, without importing it.
 
 `trainer grpo --help` lists fields of TRL and transformers, whose import takes ten seconds and half
-a gigabyte. Their source is parsed instead: names, types, defaults and help are literals there.
+a gigabyte of memory. In the source, names, types, defaults and help texts are literals.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class SourceField:
-    """One field of a dataclass, as it stands in the source of `module`."""
+    """A dataclass field as written in the source of `module`."""
 
     module: str
     name: str
@@ -29,7 +29,7 @@ class SourceField:
 
 @dataclass(frozen=True)
 class SourceClass:
-    """A dataclass of some module: its first line of documentation and all its fields."""
+    """A dataclass: its module, the first paragraph of its docstring, and all its fields."""
 
     module: str
     name: str
@@ -39,7 +39,7 @@ class SourceClass:
 
 @cache
 def module_tree(module: str) -> tuple[ast.Module, bool]:
-    """Parse a module; the flag tells whether it is a package.
+    """Parse a module; the second value is true if it is a package.
 
     Raises:
         ModuleNotFoundError: its top-level package is not installed, or has no such module.
@@ -50,7 +50,7 @@ def module_tree(module: str) -> tuple[ast.Module, bool]:
 
 def _path_of(module: str) -> tuple[Path, bool]:
     top, *rest = module.split(".")
-    spec = find_spec(top)  # of a top-level package: this imports nothing
+    spec = find_spec(top)  # find_spec of a top-level package imports nothing
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"No module named {top!r}", name=top)
     path = Path(spec.submodule_search_locations[0], *rest)
@@ -62,7 +62,7 @@ def _path_of(module: str) -> tuple[Path, bool]:
 
 
 def read_class(module: str, name: str) -> SourceClass:
-    """Read the dataclass `name` that `module` defines or imports, with its bases' fields.
+    """Read the dataclass `name` that `module` defines or imports, including inherited fields.
 
     Raises:
         ModuleNotFoundError: a package that it needs is not installed.
@@ -80,10 +80,11 @@ def read_class(module: str, name: str) -> SourceClass:
 
 
 def read_options(module: str) -> tuple[list[SourceClass], dict[str, SourceClass]]:
-    """Read what the command in `module` takes: dataclasses of its fields, and those of sections.
+    """Read the options of the command in `module`: its plain dataclasses, and those of its
+    sections.
 
-    The module assigns it to `OPTIONS`: a dataclass, or a `NamedTuple` of several whose fields
-    `name: Section[...]` are sections. One of type dict has no fields of its own and is left out.
+    The module assigns them to `OPTIONS`: a dataclass, or a `NamedTuple` of several, in which fields
+    `name: Section[...]` are sections. A section of type `dict` has no fields and is left out.
 
     Raises:
         ModuleNotFoundError: a package that it needs is not installed.
@@ -129,7 +130,7 @@ def _assigns(node: ast.Assign | ast.AnnAssign, name: str) -> bool:
 
 
 def _definition(module: str, name: str, kind: type[ast.AST]) -> tuple[str, ast.AST]:
-    """Find where a class or constant is defined, following imports from module to module."""
+    """Find the module and node that define a class or constant, following imports."""
     tree, is_package = module_tree(module)
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and kind is ast.ClassDef and node.name == name:
@@ -153,7 +154,7 @@ def _imported_from(module: str, is_package: bool, node: ast.ImportFrom) -> str:
 
 @cache
 def _lazy_names(module: str) -> dict[str, str]:
-    """Read the table of a lazy package such as transformers: its names and their submodules."""
+    """Return the name table of a lazy package such as transformers: each name's submodule."""
     found: dict[str, str] = {}
     for node in ast.walk(module_tree(module)[0]):
         if isinstance(node, ast.Dict):
@@ -181,7 +182,7 @@ def _own_fields(module: str, node: ast.ClassDef) -> Iterator[SourceField]:
 
 
 def _options(value: ast.expr | None) -> dict[str, ast.expr]:
-    """The arguments of `field(...)`; of a plain default, that alone."""
+    """Return the arguments of `field(...)`, or a plain default as `default`."""
     if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
         return {word.arg: word.value for word in value.keywords if word.arg}
     return {} if value is None else {"default": value}
@@ -206,7 +207,7 @@ def _help(metadata: ast.expr | None) -> str:
 
 
 def _choices(module: str, annotation: ast.expr) -> Iterator[str]:
-    """Yield the values of a `Literal`, also where the annotation names one."""
+    """Yield the values of a `Literal`, also if the annotation is an alias of one."""
     if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Literal":
         inside = annotation.slice
         values = inside.elts if isinstance(inside, ast.Tuple) else [inside]

@@ -1,7 +1,7 @@
-"""`trainer COMMAND --help`: the options, without importing what has them.
+"""`trainer COMMAND --help`: list the options without importing the modules that define them.
 
-`--help` lists this project's own options and the twenty of TRL's that are used most; `--help_all`
-lists every option.
+`--help` lists this project's own options and the twenty most used of TRL's; `--help_all` lists
+every option.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from touchstone_rewards.trainer.field_source import (
 WIDTH = 100
 COLUMN = 32
 OURS = "touchstone_rewards."
-# Of TRL's and transformers' fields, the ones that most runs set; those a command has are shown.
+# The fields of TRL and transformers that most runs set; a command shows those that it has.
 MOST_USED = (
     *("model_name_or_path", "output_dir", "learning_rate", "num_train_epochs", "max_steps"),
     *("per_device_train_batch_size", "gradient_accumulation_steps", "num_generations"),
@@ -33,7 +33,7 @@ MOST = 20
 
 
 def help_of(command: str, module: str, summary: str, *, every: bool) -> str:
-    """Return the help of one command; `module` has what it takes in `OPTIONS`.
+    """Return the help of one command; `module` assigns its options to `OPTIONS`.
 
     Raises:
         ModuleNotFoundError: a package whose options are listed is not installed.
@@ -52,7 +52,7 @@ def help_of(command: str, module: str, summary: str, *, every: bool) -> str:
 
 
 def most_used(types: Sequence[SourceClass]) -> list[SourceField]:
-    """Return those of TRL's fields that most runs set, at most twenty."""
+    """Return the fields of TRL that most runs set, at most twenty."""
     known = {each.name: each for kind in types for each in kind.fields if not _is_ours(each)}
     return [known[name] for name in MOST_USED if name in known][:MOST]
 
@@ -62,7 +62,7 @@ def _is_ours(field: SourceField) -> bool:
 
 
 def _section(kind: SourceClass, fields: Sequence[SourceField], prefix: str = "") -> list[str]:
-    """A class's first sentence and its options; nothing where it has none to show."""
+    """Return a class's first sentence and its options; nothing if it has no options to show."""
     if not fields:
         return []
     title = kind.summary.partition(". ")[0].rstrip(".") or kind.name
@@ -71,7 +71,7 @@ def _section(kind: SourceClass, fields: Sequence[SourceField], prefix: str = "")
 
 
 def _option(field: SourceField, prefix: str = "") -> list[str]:
-    """An option with its values, its help and its default, in two columns."""
+    """Lay out an option with its values, help and default in two columns."""
     values = "{" + ",".join(field.choices) + "}" if field.choices else _value_of(field)
     about = field.help
     if field.default not in (None, "None", "''"):
@@ -84,12 +84,12 @@ def _option(field: SourceField, prefix: str = "") -> list[str]:
 
 
 def _in_short(field: SourceField) -> SourceField:
-    """The field with the first sentence of its help."""
+    """Return the field with only the first sentence of its help."""
     return replace(field, help=field.help.partition(". ")[0].rstrip(".") + ".")
 
 
 def _value_of(field: SourceField) -> str:
-    """What stands for the value: its type in capitals, without None."""
+    """Return the placeholder for the value: its type in capitals, without None."""
     kinds = [part.strip() for part in field.type.split("|") if part.strip() != "None"]
     name = "str" if "str" in kinds else kinds[0].partition("[")[0]
     return {"list": "A B ...", "bool": "BOOL"}.get(name, name.upper())

@@ -1,8 +1,8 @@
-"""Rewards for TRL from a reward server: scored, kept, watched.
+"""Rewards for TRL from a reward server: score samples, keep them, and stop a run that must stop.
 
-In: what TRL hands a reward function. Out: one reward a completion, None where there is none. The
-reward function is the clients' own; here every scored sample of training goes to the
-`SampleWriter`. This file and `evaluation/` are the only ones that use the clients.
+The reward function is the one of the clients; it returns one reward per completion, None where
+there is none. This module also hands every scored sample of training to the `SampleWriter`. Only
+this module and `evaluation/` use the clients.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ STARTUP_WAIT_S = 10.0
 
 
 def connect(url: Sequence[str] | None, timeout_s: float) -> RemoteRewardClient:
-    """A client for these servers.
+    """Return a client for these servers.
 
     Raises:
-        InputError: what was given is no URL, or REWARD_CA_FILE cannot be read.
+        InputError: a URL is not valid, or REWARD_CA_FILE cannot be read.
     """
     try:
         return RemoteRewardClient(url, timeout_s=timeout_s)
@@ -61,8 +61,8 @@ def connect(url: Sequence[str] | None, timeout_s: float) -> RemoteRewardClient:
 
 
 class ServedProfile(NamedTuple):
-    """What a server says of a profile: its hash, what its reward depends on, its scores, the
-    languages that it was calibrated for if it was."""
+    """A profile as the server describes it: its fingerprint, the fields its reward depends on, its
+    scores, and the languages it is calibrated for (None: any)."""
 
     fingerprint: str
     needs: Sequence[str]
@@ -71,7 +71,7 @@ class ServedProfile(NamedTuple):
 
 
 def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str, ServedProfile]:
-    """What a server, which must be up by now, says of `profiles`.
+    """Return the server's descriptions of `profiles`; the server must be up by now.
 
     Raises:
         RunFailed: no server answers within ten seconds.
@@ -87,8 +87,8 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
             servers = " or ".join(client.urls)
             why = str(error).partition(" Is the server running")[0]
             raise RunFailed(
-                f"no reward server at {servers}: {why} Start one (reward-server serve), or name it "
-                "by --reward_url"
+                f"no reward server at {servers}: {why} Start one (reward-server serve), or give "
+                "its URL with --reward_url"
             ) from error
         except Unauthorized as error:
             raise InputError(
@@ -97,7 +97,7 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
         except (UnknownHost, UntrustedCertificate) as error:
             raise InputError(f"no reward server can be reached: {error}") from error
         except RewardClientError as error:
-            raise InputError(f"{client.urls[0]} is no reward server: {error}") from error
+            raise InputError(f"{client.urls[0]} is not a reward server: {error}") from error
     for profile in profiles:
         if profile not in known:
             raise InputError(f"no profile {profile!r} on the server; it has {', '.join(known)}")
@@ -105,12 +105,12 @@ def check_server(url: Sequence[str] | None, profiles: Sequence[str]) -> dict[str
 
 
 def readers_of(field: str, infos: Mapping[str, ServedProfile]) -> list[str]:
-    """The profiles whose reward depends on this field of a sample."""
+    """Return the profiles whose reward depends on this field of a sample."""
     return [name for name, info in infos.items() if field in info.needs]
 
 
 def language_lines(infos: Mapping[str, ServedProfile]) -> list[str]:
-    """A line for each profile that reads some languages only.
+    """Return a line for each profile that is restricted to certain languages.
 
     Example:
         >>> language_lines({"story": ServedProfile("9f2c", [], [], ["English"])})
@@ -127,11 +127,11 @@ def language_lines(infos: Mapping[str, ServedProfile]) -> list[str]:
 def score_all(
     client: RemoteRewardClient, samples: list[Sample], profile: str, **options: Any
 ) -> list[ScoreResult | None]:
-    """One result a sample, None for those that got no answer, or none that could be understood.
+    """Return one result per sample; None where there was no answer, or no readable one.
 
     Raises:
-        RunFailed: a sample cannot be sent, or the server refuses what sending again cannot mend:
-            the key, the profile.
+        RunFailed: a sample cannot be sent, or the server refuses the request for a reason that a
+            retry cannot change, such as the key or the profile.
     """
     try:
         return list(client.score(samples, profile, **options))
@@ -147,8 +147,9 @@ def score_all(
 def try_rewards(
     scoring: Any, arguments: RewardArguments, rows: Sequence[dict[str, Any]], prompt_end: str
 ) -> str:
-    """Score known-right and known-wrong answers to the rows, the way that training's go; return a
-    line for the reader. `prompt_end`: how the prompts end as the model reads them.
+    """Score known right and wrong answers to the rows as training does; return a line for the user.
+
+    `prompt_end` is the end of a prompt as the model reads it.
 
     Raises:
         RunFailed: no answer got a reward, or right and wrong ones got the same.
@@ -169,14 +170,14 @@ def try_rewards(
 
 
 def scoring_of(client: Any, parts: Sequence[RewardPart]) -> Any:
-    """What is asked for rewards: the client itself, or all the parts through it."""
+    """Return the object that is asked for rewards: the client, or all parts combined."""
     if len(parts) == 1 and parts[0].score is None:
         return client
     return SeveralRewards(partial(score_all, client), parts)
 
 
 def columns_of(arguments: RewardArguments) -> DatasetColumns:
-    """Which columns hold what."""
+    """Return the roles of the dataset's columns."""
     named = {arguments.ground_truth_column, *(arguments.metadata_columns or ())}
     return DatasetColumns(
         ground_truth=arguments.ground_truth_column,
@@ -188,13 +189,13 @@ def columns_of(arguments: RewardArguments) -> DatasetColumns:
 
 
 class ServerReward:
-    """The clients' reward function for TRL, with what a run of ours does beside it: every sample is
-    kept, and all ranks stop together. Each rank calls its own on its rows.
+    """TRL's reward function from the clients, which also keeps every sample and stops all ranks
+    together. Each rank calls its own on its rows.
 
-    `run`: its name for the server's watch. `alarm`: what the watch said when the run was to stop.
-    `is_training` tells a training batch from an evaluation batch, whose samples are kept apart, in
-    `held_out` below the store, and whose failures stop nothing. `scored_counts` has, for each batch
-    since the last update, how many samples of all ranks got a reward.
+    `run` names the run for the server's watch. `alarm` is the watch's message once the run is to
+    stop. `is_training` says whether a batch is for training; samples of evaluation batches are kept
+    in `held_out` below the store, and their failures never stop the run. `scored_counts` holds, for
+    each batch since the last update, the number of samples that got a reward, over all ranks.
     """
 
     def __init__(
@@ -219,7 +220,8 @@ class ServerReward:
         self._alarms: list[Alarm] = []
         self._state = TrainerState()
         self._log: Callable[[str, float], None] = _no_log
-        self._shared = False  # do all ranks know whether this batch was scored on each of them?
+        # have all ranks been told whether every one of them scored this batch?
+        self._shared = False
         self._reward = trl_reward(
             cast(Any, client),
             arguments.reward_profile,
@@ -252,7 +254,7 @@ class ServerReward:
         try:
             columns |= {"trainer_state": trainer_state, "log_metric": log_metric}
             rewards = self._reward(prompts, completions, **columns)
-        except Exception as error:  # the rank's boundary: the others must hear of it
+        except Exception as error:  # the rank's boundary: the other ranks must be told
             failed = _stop_of(error)
             if not self._shared:
                 share(failed)
@@ -261,7 +263,7 @@ class ServerReward:
         return rewards
 
     def _hear(self) -> None:
-        """Tell what the watch raised on any rank; all ranks call it, and stop together."""
+        """Report the alarms that any rank received; collective, so that all ranks stop together."""
         heard = {alarm.id: alarm.message for alarm in gather_object(self._alarms)}
         self._alarms.clear()
         for message in heard.values() if self.writer.rank == 0 else ():
@@ -270,21 +272,21 @@ class ServerReward:
             self.alarm = next(iter(heard.values()))
 
     def _name(self, samples: list[Sample]) -> None:
-        """A group may lie on several ranks: its samples are numbered over all of them."""
+        """Number the samples of a group; the group may be spread over several ranks."""
         first = self.writer.rank * len(samples)
         for place, sample in enumerate(samples, first):
             sample.id = f"{sample.group_id}/{place % self.num_generations}"
 
     def _keep(self, samples: list[Sample], results: list[ScoreResult | None]) -> None:
         self._shared = True
-        share(None)  # every rank has scored, or one of them says why not
+        share(None)  # every rank has scored, or one reports its error
         training, writer = self.is_training(), self.writer
         if not training:
             log_held_out(results, self._log, one_reward=self.several is None)
             folder = writer.folder / HELD_OUT
             writer = self.held_out or SampleWriter(folder, writer.distributed, writer.rank)
             self.held_out = writer
-        # What is measured was made by the updates so far; what is trained on goes into the next.
+        # Evaluation samples come from the updates so far; training samples go into the next update.
         step = self._state.global_step + training
         kept = [
             kept_sample(sample, result, self._state, step)
@@ -294,7 +296,7 @@ class ServerReward:
             writer.write_batch(step, kept)
 
     def _gather(self, counts: Counts) -> list[Counts]:
-        """The failures of all ranks: every rank comes to the same verdict."""
+        """Gather the failure counts of all ranks, so that every rank reaches the same verdict."""
         parts = gather_object([counts])
         self.scored_counts.append(sum(total - failed for total, failed, _ in parts))
         return parts
@@ -305,22 +307,22 @@ def _no_log(_: str, __: float) -> None:
 
 
 def _stop_of(error: Exception) -> Exception:
-    """The error that ends the run, in the run's words."""
+    """Translate an error that ends the run into a message about the trainer's own options."""
     if isinstance(error, RequestRefused):
         return RunFailed(f"the reward server refuses: {error}")
     if isinstance(error, RewardClientError) and not isinstance(error, InvalidSample):
         said = str(error).replace("raise timeout_s", "raise --reward_timeout_s")
         return RunFailed(
-            f"{said}. Mend the reward server, then go on with --resume_from_checkpoint true"
+            f"{said}. Repair the reward server, then continue with --resume_from_checkpoint true"
         )
     return error
 
 
 class HoldWithoutRewards(TrainerCallback):
-    """Leaves the weights as they are in an update for which not one sample got a reward.
+    """Keeps the weights unchanged in an update for which no sample got a reward.
 
-    Zero advantages alone would not: weight decay, momentum and a KL or entropy term still move
-    them. Without gradients the optimizer skips every parameter.
+    Zero advantages are not enough: weight decay, momentum and a KL or entropy term would still
+    change the weights. Without gradients the optimizer skips every parameter.
     """
 
     def __init__(self, reward: ServerReward) -> None:
@@ -334,7 +336,7 @@ class HoldWithoutRewards(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        # No new batch: this update goes over the samples of the last one again.
+        # Without a new batch, this update reuses the samples of the last one.
         if self.reward.scored_counts:
             self.hold = not any(self.reward.scored_counts)
             self.reward.scored_counts.clear()
@@ -348,11 +350,10 @@ def log_held_out(
     *,
     one_reward: bool = True,
 ) -> None:
-    """Accuracy, format rate and mean reward of a batch, over what got a reward. A sum of several
-    rewards is no accuracy.
+    """Log accuracy, format rate and mean reward of a batch over its scored samples.
 
-    TRL takes the mean over batches: they weigh alike only if `per_device_eval_batch_size` divides
-    the rows.
+    With several rewards no accuracy is logged. TRL averages over batches: they count equally only
+    if `per_device_eval_batch_size` divides the number of rows.
     """
     scored = [result for result in results if result is not None and result.reward is not None]
     rewards = [result.reward for result in scored if result.reward is not None]
@@ -368,7 +369,7 @@ def log_held_out(
 def kept_sample(
     sample: Sample, result: ScoreResult | None, state: TrainerState, step: int
 ) -> KeptSample:
-    """The line of the store for one sample; without an answer its error code is `unavailable`."""
+    """Return the stored line for a sample; without an answer its error code is `unavailable`."""
     return KeptSample(
         id=sample.id,
         prompt=msgspec.to_builtins(sample.prompt),
@@ -388,8 +389,8 @@ def kept_sample(
 
 
 def error_of(result: ScoreResult | None) -> dict[str, object] | None:
-    """Why a sample has no reward, as data; None where it has one."""
+    """Return the reason why a sample has no reward, as data; None if it has one."""
     if result is None:
-        message = "no answer in time, or none that could be understood"
+        message = "no answer in time, or no readable answer"
         return {"code": "unavailable", "message": message, "retryable": True}
     return None if result.error is None else msgspec.to_builtins(result.error)

@@ -1,10 +1,10 @@
-"""Rewards by rule, without a server: the server's own engine, run by this process.
+"""Rewards by rules without a server: this process runs the server's own scoring engine.
 
-In: a file of ground truths, ids, responses. Out: one reward a response, None where there is none,
-from the same profiles, scorers, worker processes and deadlines as the server's, so that both agree
-on every sample. An id that is not in the file is an error, never a wrong answer.
+Profiles, scorers, worker processes and deadlines are the server's, so that both agree on every
+sample. A response gets one reward, None where there is none. An id without a ground truth is an
+error, never a wrong answer.
 
-The one module of the trainer that imports `reward_server`; it needs the `server` extra.
+This is the only module of the trainer that imports `reward_server`; it needs the `server` extra.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ T = TypeVar("T")
 
 
 class UnknownSampleId(KeyError):
-    """A response was to be scored whose id is not in the ground truths."""
+    """The ground truths have no entry for the id of a response."""
 
 
 class RuleResult(SampleResult, kw_only=True):
-    """A result as the client gives it: with the fingerprint of the profile, and no alarms."""
+    """A result in the client's form: with the profile's fingerprint, and without alarms."""
 
     fingerprint: str | None = None
     alarms: Sequence[Any] = ()
@@ -57,11 +57,17 @@ class RuleBasedRewardModel:
     """Scores responses against a file of ground truths.
 
     A profile's score from 0 to 1 becomes a reward from `reward_incorrect` to `reward_correct`. With
-    `math_equal_normalize` off, an answer is right only if it is that of the ground truth letter by
-    letter; of a worked solution, GSM8K's or one with a box, that is the answer at its end.
+    `math_equal_normalize` off, an answer is right only if it equals the ground truth letter by
+    letter; the ground truth of a worked solution (GSM8K's, or one with a box) is the answer at its
+    end.
+
+    Example:
+        rules = RuleBasedRewardModel("rows.jsonl")  # with columns id and answer
+        rules.get_rewards(["row-0"], ["It is \\boxed{46}."])  # [1.0]
 
     Raises:
-        InputError: no such profile or file, or `math_equal_normalize` off and no scorer `math`.
+        InputError: there is no such profile or file, or `math_equal_normalize` is off and the
+            profile has no scorer `math`.
     """
 
     def __init__(
@@ -76,9 +82,9 @@ class RuleBasedRewardModel:
         try:
             profiles, self._settings = load_profiles(), load_settings()
         except ConfigError as error:
-            raise InputError(f"rewards by rule use the server's settings: {error}") from error
+            raise InputError(f"rewards by rule need valid server settings: {error}") from error
         if profile not in profiles:
-            raise InputError(f"no profile {profile!r}; the built-in ones are {', '.join(profiles)}")
+            raise InputError(f"no profile {profile!r}; built-in profiles are {', '.join(profiles)}")
         self._profiles = profiles
         self.profile = profile
         self.fingerprint = profiles[profile].fingerprint
@@ -90,7 +96,7 @@ class RuleBasedRewardModel:
         if self._math is None and not math_equal_normalize:
             raise InputError(
                 f"math_equal_normalize is off, but profile {profile!r} has no scorer math, whose "
-                "answer could be held against the ground truth"
+                "answer could be compared with the ground truth"
             )
         self.truths = read_ground_truths(ground_truth_dataset)
         if not math_equal_normalize:
@@ -100,11 +106,11 @@ class RuleBasedRewardModel:
         self._engine: Engine | None = None
 
     def get_rewards(self, ids: Sequence[str], responses: Sequence[str]) -> list[float | None]:
-        """One reward a response, in order; None where its ground truth could not be read or its
-        scoring did not end.
+        """Return one reward per response, in order; None for an unreadable ground truth or
+        unfinished scoring.
 
         Raises:
-            UnknownSampleId: an id that the ground truths do not have; nothing was scored.
+            UnknownSampleId: an id is not in the ground truths; nothing was scored.
         """
         samples = [
             Sample(id=str(name), response=response, ground_truth=self.ground_truth(name))
@@ -113,10 +119,10 @@ class RuleBasedRewardModel:
         return [result.reward for result in self.score(samples)]
 
     def ground_truth(self, name: str) -> Any:
-        """The ground truth of a row.
+        """Return the ground truth of a row.
 
         Raises:
-            UnknownSampleId: there is none of this id.
+            UnknownSampleId: there is none for this id.
         """
         try:
             return self.truths[str(name)]
@@ -126,7 +132,7 @@ class RuleBasedRewardModel:
     def score(
         self, samples: list[Sample], profile: str | None = None, **options: object
     ) -> list[RuleResult]:
-        """What a client's `score` gives, without a server. The options of a request do nothing."""
+        """Score samples as a client's `score` does, without a server; `options` are ignored."""
         explain = not self.math_equal_normalize
         results: list[RuleResult] = []
         for start in range(0, len(samples), ROWS_A_REQUEST):
@@ -160,8 +166,10 @@ class RuleBasedRewardModel:
         self._engine = self._loop = None
 
     def _started_engine(self) -> Engine:
-        """The engine, its workers up. Not before the first score: a trainer that stops at its
-        arguments starts no process."""
+        """Return the engine with its workers running; start it on first use.
+
+        A trainer that stops while checking its arguments thus starts no process.
+        """
         if self._engine is None:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=self._loop.run_forever, daemon=True, name="rules").start()
@@ -175,10 +183,10 @@ class RuleBasedRewardModel:
 
 
 def read_ground_truths(name: str | Path) -> dict[str, object]:
-    """Id to ground truth, from rows with an id column and an answer column of a known name.
+    """Return the ground truth of each id, from rows with an id and an answer column.
 
     Raises:
-        InputError: no such file, or no column of such a name.
+        InputError: there is no such file or column.
     """
     rows: Dataset = load_rows(str(name))
     column = next((each for each in ANSWER_COLUMNS if each in rows.column_names), None)
@@ -192,13 +200,13 @@ def read_ground_truths(name: str | Path) -> dict[str, object]:
 
 
 def _warn_of_long_answers(truths: dict[str, Any]) -> None:
-    """Say which ground truths are no answers: no response has them letter by letter."""
+    """Warn of ground truths that are too long for any response to equal them."""
     long = [name for name, truth in truths.items() if _is_long(truth)]
     if long:
         logger.warning(
-            "math_equal_normalize is off, and %d of %d ground truths are longer than an answer, "
-            "such as that of id %s: no response will be right by letters. Give the column with the "
-            "answers alone, or solutions that end with #### or a box",
+            "math_equal_normalize is off, and %d of %d ground truths are too long to be answers, "
+            "such as that of id %s: no response will equal them. Give the column with the "
+            "answers only, or solutions that end with #### or a box",
             len(long),
             len(truths),
             long[0],
@@ -209,5 +217,5 @@ def _is_long(truth: Any) -> bool:
     try:
         texts = ground_truth_texts(truth)
     except UnreadableGroundTruth:
-        return False  # an error of its sample, in time
+        return False  # reported as an error of its sample when it is scored
     return all("\n" in text.strip() or len(text) > LONGEST_ANSWER for text in texts)

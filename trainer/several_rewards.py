@@ -1,9 +1,9 @@
-"""Several rewards of a sample: profiles, or the scores of one, each a reward function for TRL.
+"""Several rewards for each sample: profiles, or scores of one profile, each a TRL reward function.
 
-In: what scores a batch, the parts and their weights. Out: for each sample one result, whose reward
-is the weighted sum, and for each part a column. TRL sums the columns, or normalises each in its
-group first (GDPO). A sample that one profile could not score has no reward from any part; a score
-that does not apply to a row is left out of its sum, as TRL leaves it out.
+`SeveralRewards` scores a batch with every part and returns one result per sample, whose reward is
+the weighted sum, and one column per part. TRL sums the columns, or normalizes each within its group
+first (GDPO). If one profile could not score a sample, the sample has no reward from any part. A
+score that does not apply to a row is left out of its sum, as in TRL.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from msgspec import structs
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.reward_arguments import RewardArguments
 
-# Samples, a profile, options -> one result a sample, None where no answer came.
+# (samples, profile, options) -> one result per sample, None where no answer came.
 RewardFunction = Callable[..., list[Any]]
 RewardColumn = list[float | None]
 
 
 class RewardPart(NamedTuple):
-    """One reward: that of a profile, or one of its scores; what it weighs."""
+    """One reward, with its weight: the reward of a profile, or one of its scores."""
 
     name: str
     profile: str
@@ -31,11 +31,11 @@ class RewardPart(NamedTuple):
 
 
 def parts_of(rewards: RewardArguments, weights: Sequence[float] | None) -> list[RewardPart]:
-    """The parts that were asked for, in the order that the weights go by: the profile or those
-    scores of it, then the other profiles.
+    """Return the requested parts in the order of the weights: the profile, or the chosen scores of
+    it, then the other profiles.
 
     Raises:
-        InputError: not one weight a part, or a part twice.
+        InputError: the number of weights is not that of the parts, or a part is given twice.
 
     Source: `reward_weights` and `multi_objective_aggregation` of trl 1.16; GDPO, arXiv 2601.05242.
 
@@ -50,7 +50,7 @@ def parts_of(rewards: RewardArguments, weights: Sequence[float] | None) -> list[
     parts += [RewardPart(name, name) for name in rewards.also_reward_profile or ()]
     names = [part.name for part in parts]
     if len(set(names)) < len(names):
-        raise InputError(f"a reward was named twice: {', '.join(names)}")
+        raise InputError(f"each reward may be named once, got {', '.join(names)}")
     if weights is not None and len(weights) != len(parts):
         raise InputError(
             f"reward_weights has {len(weights)} numbers for {len(parts)} rewards: "
@@ -61,7 +61,7 @@ def parts_of(rewards: RewardArguments, weights: Sequence[float] | None) -> list[
 
 
 class SeveralRewards:
-    """Scores like a client. `columns` has what each part gave for the last batch."""
+    """Scores batches like a client; `columns` holds the values of each part for the last batch."""
 
     def __init__(self, score: RewardFunction, parts: Sequence[RewardPart]) -> None:
         self._score = score
@@ -69,7 +69,8 @@ class SeveralRewards:
         self.columns: list[RewardColumn] = [[] for _ in parts]
 
     def score(self, samples: list[Any], profile: str, **options: object) -> list[Any]:
-        """One result a sample, None where no profile answered. `profile` is that of the parts."""
+        """Return one result per sample, None where a profile gave no answer; `profile` is
+        ignored."""
         names = dict.fromkeys(part.profile for part in self.parts)
         found = {name: self._score(samples, name, **options) for name in names}
         rows = [dict(zip(names, each, strict=True)) for each in zip(*found.values(), strict=True)]
@@ -82,7 +83,8 @@ class SeveralRewards:
 
 
 def values_of(results: dict[str, Any], parts: Sequence[RewardPart]) -> RewardColumn:
-    """What each part gives a sample; nothing at all where one of its profiles has no reward."""
+    """Return the value of each part for a sample; all None if one of the profiles gave no
+    reward."""
     if any(result is None or result.reward is None for result in results.values()):
         return [None] * len(parts)
     values: RewardColumn = []
@@ -98,7 +100,7 @@ def values_of(results: dict[str, Any], parts: Sequence[RewardPart]) -> RewardCol
 
 
 def weighted_sum(values: RewardColumn, weights: Sequence[float]) -> float | None:
-    """The reward of a sample, None where no part gave anything.
+    """Return the weighted sum of the known values; None if no value is known.
 
     Example:
         >>> weighted_sum([1.0, None, 0.5], [1.0, 9.0, 2.0])
@@ -110,8 +112,8 @@ def weighted_sum(values: RewardColumn, weights: Sequence[float]) -> float | None
 
 
 def together(results: dict[str, Any], reward: float | None) -> Any:
-    """One result of those of several profiles: the scores of all, the error of the first that has
-    one; None where no profile answered."""
+    """Merge the results of several profiles: all scores, and the error of the first profile that
+    has no reward. Return None if a profile gave no answer."""
     answered = {name: result for name, result in results.items() if result is not None}
     if len(answered) < len(results):
         return None
@@ -129,8 +131,10 @@ def together(results: dict[str, Any], reward: float | None) -> Any:
 
 
 def column_functions(first: Any, several: SeveralRewards) -> list[Any]:
-    """TRL's reward functions: the first asks for the rewards of a batch, and each gives one column
-    of them. TRL calls them one after the other, in this order."""
+    """Return TRL's reward functions: the first scores the batch, and each returns one column of it.
+
+    TRL calls them one after the other, in this order.
+    """
 
     def function(place: int) -> Callable[..., RewardColumn]:
         def reward(*args: Any, **kwargs: Any) -> RewardColumn:

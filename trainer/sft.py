@@ -1,7 +1,7 @@
 """`trainer sft`: TRL's SFTTrainer with TRL's own fields, on prompts and responses.
 
-In: a model, rows in a shape of `data/sft_formats.py`. Out: a run folder with the model, `run.json`,
-curves and a report. The loss goes over responses only, unless the fields say otherwise. No rewards.
+The rows have one of the shapes of `data/sft_formats.py`; the run folder gets the model, `run.json`,
+curves and a report. The loss covers responses only, unless the fields say otherwise.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from touchstone_rewards.trainer.running.run import (
     train_on_rows,
 )
 
-# Where the response stands in rows whose prompt is made by a template.
+# Possible response columns of rows whose prompt is made by a template.
 RESPONSES = ("response", "completion", "answer", "solution", "output")
 
 
@@ -58,10 +58,10 @@ OPTIONS = SftConfigs
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parse, train, save.
+    """Parse the options, train, and save.
 
     Raises:
-        InputError: what was typed cannot work.
+        InputError: the options or the data cannot be used.
     """
     configs = parse_config(SftConfigs, argv, "trainer sft")
     data, prompts, adapter, args, model = configs
@@ -73,15 +73,15 @@ def run(argv: Sequence[str]) -> None:
 
 
 def templated(prompts: PromptArguments, rows: Dataset, *, skip_bad_rows: bool = False) -> Dataset:
-    """The rows with prompts made by the template, the same as those of GRPO and evaluation; as they
-    are where none was asked for.
+    """Return the rows with prompts made by the template, as in GRPO and evaluation; unchanged if no
+    template is given.
 
     Raises:
-        InputError: no column that could be the response.
+        InputError: no column holds the response.
     """
     if prompts.prompt_template is None and prompts.system_prompt is None:
         if prompts.assistant_prefill:
-            raise InputError("assistant_prefill needs prompt_template or system_prompt here")
+            raise InputError("assistant_prefill needs prompt_template or system_prompt for SFT")
         return rows
     response = next((name for name in RESPONSES if name in rows.column_names), None)
     if response is None:
@@ -104,7 +104,7 @@ def build_trainer(
     prompts: PromptArguments | None = None,
     skip_bad_rows: bool = False,
 ) -> SFTTrainer:
-    """TRL's trainer on rows whose shape was recognised.
+    """Return TRL's trainer on rows of a recognised shape.
 
     Raises:
         InputError: the rows cannot be trained on.
@@ -137,10 +137,10 @@ def build_trainer(
 
 
 def check_marks(args: SFTConfig, tokenizer: Any) -> None:
-    """Nothing, if the template marks the assistant's parts where the loss is to go over these.
+    """Check that the chat template marks the assistant's parts if the loss is limited to them.
 
     Raises:
-        InputError: it does not, and is none that TRL can mend.
+        InputError: it does not, and TRL cannot patch it.
     """
     if not args.assistant_only_loss or not tokenizer.chat_template:
         return
@@ -155,17 +155,17 @@ def check_marks(args: SFTConfig, tokenizer: Any) -> None:
 
 
 def scope_of(args: SFTConfig) -> Scope:
-    """Which tokens the loss goes over, by TRL's two fields."""
+    """Return which tokens the loss covers, from TRL's two fields."""
     if args.assistant_only_loss:
         return "marked"
     return "all" if args.completion_only_loss is False else "responses"
 
 
 def check_kept(given: int, trainer: SFTTrainer, args: SFTConfig) -> None:
-    """Say how many rows have no response left under `max_length`.
+    """Print how many rows have no room for a response under `max_length`.
 
     Raises:
-        InputError: all of them.
+        InputError: no row has.
     """
     rows: Any = trainer.train_dataset
     kept = len(rows)

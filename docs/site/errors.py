@@ -1,4 +1,4 @@
-"""Make the page of errors: each is brought about in a running server, and its answer shown."""
+"""Make the page of errors: provoke each error in a running server, and show its answer."""
 
 from __future__ import annotations
 
@@ -48,19 +48,20 @@ max_response_bytes: 40
 RIGHT = {"id": "1", "response": "It is \\boxed{46}.", "ground_truth": "46"}
 
 
-# What Starlette answers of itself; the code is made from its words.
+# Starlette's own errors; the code is derived from its message.
 ROUTING = [
     (404, "not_found", "There is no such route."),
     (
         405,
         "method_not_allowed",
-        "The route does not take this method; `Allow` names another.",
+        "The route does not support this method; `Allow` lists those that it supports.",
     ),
 ]
 
 
 class SampleCase(NamedTuple):
-    """How a sample comes to an error: in words, the profile, and what the sample has."""
+    """How to provoke a sample's error: the reason in words, the profile, and changes to the
+    sample."""
 
     why: str
     profile: str
@@ -69,37 +70,39 @@ class SampleCase(NamedTuple):
 
 SAMPLE_CASES: dict[SampleErrorCode, SampleCase] = {
     "deadline_exceeded": SampleCase(
-        "It took longer than its deadline, and its worker was killed; or the request's deadline "
-        "came first, and then it may be sent again.",
+        "The sample exceeded its deadline, and its worker was killed; or the request's deadline "
+        "passed first, in which case it may be sent again.",
         "slow",
         {},
     ),
     "scorer_failed": SampleCase(
-        "The scorer raised, or returned what is no score. The scorer is at fault.", "broken", {}
+        "The scorer raised an exception or returned an invalid score. The scorer is at fault.",
+        "broken",
+        {},
     ),
     "bad_ground_truth": SampleCase(
         "The ground truth cannot be read. The data is at fault: "
-        "[look before you train](../lint.md).",
+        "[check it before training](../lint.md).",
         "math",
         {"ground_truth": "\\frac{1}{"},
     ),
     "missing_field": SampleCase(
-        "A field that the scorer reads did not come.", "exact", {"ground_truth": None}
+        "A field that the scorer needs is missing.", "exact", {"ground_truth": None}
     ),
     "response_too_large": SampleCase(
         "The response has more bytes than `max_response_bytes`, or more tokens than the model "
-        "takes.",
+        "accepts.",
         "math",
         {"response": "6 times 8 is 48, and 48 less 2 is \\boxed{46}."},
     ),
     "worker_lost": SampleCase(
-        "The worker died on this sample, for want of memory for one.", "gone", {}
+        "The worker died on this sample, for example because it ran out of memory.", "gone", {}
     ),
     "upstream_failed": SampleCase(
-        "The endpoint of a remote scorer gave no answer that can be used.", "judged", {}
+        "The endpoint of a remote scorer gave no usable answer.", "judged", {}
     ),
     "unsupported_input": SampleCase(
-        "The scorer is not made for such a sample: its language, its form, or no route leads on.",
+        "The scorer does not support the sample's language or form, or no route matches.",
         "math",
         {"profile": "dummy"},
     ),
@@ -107,7 +110,7 @@ SAMPLE_CASES: dict[SampleErrorCode, SampleCase] = {
 
 
 def errors_page() -> str:
-    """Return the page of all errors, each with an answer that a server gave just now."""
+    """Return the page of all errors, each with a fresh answer of a server."""
     with TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "failing.py").write_text(FAILING)
@@ -126,14 +129,14 @@ def errors_page() -> str:
 
 
 class Refused(NamedTuple):
-    """What was asked, and the answer."""
+    """A description of the request, and its answer."""
 
     asked: str
     answer: httpx2.Response
 
 
 def _refused(url: str, release: Path) -> dict[str, Refused]:
-    """Return an answer of each code that a running server gives to a request."""
+    """Provoke each error of a request in a running server, and return the answers by code."""
     found: dict[str, Refused] = {}
     own = {"x-request-id": "step-7", "user-agent": "trainer", "accept-encoding": "identity"}
     client = httpx2.Client(base_url=url, headers=own, trust_env=False, timeout=60)
@@ -150,7 +153,7 @@ def _refused(url: str, release: Path) -> dict[str, Refused]:
         ask("`GET /score`", "/score", None)
         ask('`"profile": "maths"`', "/score", {"profile": "maths", "samples": [RIGHT]})
         ask('`POST /embed` with `"model": "e5"`', "/embed", {"model": "e5", "texts": ["a"]})
-        ask("Five samples where `max_samples` is 4", "/score", {"samples": [RIGHT] * 5})
+        ask("Five samples with `max_samples: 4`", "/score", {"samples": [RIGHT] * 5})
         rot13 = {"content-encoding": "rot13"}
         ask("A body in an unknown encoding", "/score", {"samples": []}, **rot13)
         ask("A sample whose id is a number", "/score", {"samples": [{**RIGHT, "id": 1}]})
@@ -162,13 +165,13 @@ def _refused(url: str, release: Path) -> dict[str, Refused]:
         ask("A header of 40,000 bytes", "/score", {"samples": []}, **{"x-long": "a" * 40_000})
         with _busy(client, release):
             late = {"profile": "held", "samples": [RIGHT], "deadline_ms": 100}
-            ask('`"deadline_ms": 100` while all workers are at work', "/score", late)
+            ask('`"deadline_ms": 100` while all workers are busy', "/score", late)
     return found
 
 
 @contextmanager
 def _busy(client: httpx2.Client, release: Path) -> Iterator[None]:
-    """Keep the server's one worker at work, until the file `release` is there."""
+    """Keep the server's only worker busy until the file `release` exists."""
     headers = {"authorization": "Bearer scores"}
     body = {"profile": "held", "samples": [RIGHT], "deadline_ms": 600_000}
     with ThreadPoolExecutor(1) as thread:
@@ -181,7 +184,7 @@ def _busy(client: httpx2.Client, release: Path) -> Iterator[None]:
 
 
 async def _at_fault() -> dict[str, Refused]:
-    """Return the answer of a server that has not loaded, and of one that has a bug."""
+    """Return the answers of a server that is still loading, and of one with a bug."""
     logging.disable()
     app = create_app(Settings())
     transport = httpx2.ASGITransport(app=app)
@@ -196,7 +199,7 @@ async def _at_fault() -> dict[str, Refused]:
 
 
 def _unscored(url: str) -> dict[SampleErrorCode, Any]:
-    """Return the result of each code that a sample may get."""
+    """Provoke each error of a sample, and return the results by code."""
     found: dict[SampleErrorCode, Any] = {}
     headers = {"authorization": "Bearer scores"}
     for code, case in SAMPLE_CASES.items():
@@ -212,7 +215,7 @@ def _page(refused: dict[str, Refused], unscored: dict[SampleErrorCode, Any]) -> 
     """Lay out the page.
 
     Raises:
-        AssertionError: an error was not brought about, or came with another code.
+        AssertionError: an error was not provoked, or came with another code.
     """
     kinds = _kinds()
     assert set(refused) == set(kinds), set(refused) ^ set(kinds)
@@ -224,20 +227,20 @@ def _page(refused: dict[str, Refused], unscored: dict[SampleErrorCode, Any]) -> 
     samples = "".join(map(_sample_section, unscored.values()))
     return (
         "# Errors\n\n"
-        "The HTTP status speaks for the request, `results[i].error` for the sample. A sample with "
-        "an error has the reward `null`, and no other sample pays for it. Every answer below was "
-        "given by a server.\n\n"
+        "The HTTP status reports errors of the request, `results[i].error` those of a sample. A "
+        "sample with an error has the reward `null`; other samples are not affected. Every "
+        "answer below was given by a server.\n\n"
         "## Of a request\n\n"
         'The body is `{"error": {"code", "message", "request_id"}}`. 429 and 503 carry '
-        "`Retry-After`: send those again, with growing pauses, and 504 with more time.\n"
+        "`Retry-After`: retry those with growing pauses, and 504 with a longer deadline.\n"
         f"{requests}\n## Of a sample\n\n"
-        "The status is 200. `retryable` says whether the same sample may succeed if it is sent "
-        f"again.\n{samples}"
+        "The HTTP status is 200. `retryable` says whether the same sample may succeed if it is "
+        f"sent again.\n{samples}"
     )
 
 
 def _kinds() -> dict[str, list[str]]:
-    """Return what each code of a request's error means, with its status, by status."""
+    """Return the meanings of each request error code, with status, ordered by status."""
     known = [
         (error.status, error.code, error.__doc__ or "") for error in RequestError.__subclasses__()
     ]
@@ -260,11 +263,11 @@ def _sample_section(error: dict[str, Any]) -> str:
     sample = {**RIGHT, **case.sample}
     how = f"Profile `{case.profile}`" + {
         "math": " with `max_response_bytes: 40`" if error["code"] == "response_too_large" else "",
-        "exact": ", the rule of that name",
+        "exact": ", which uses the rule of that name",
         "broken": ", a function that raises",
         "gone": ", a function that ends its process",
         "slow": ", a function that sleeps, with `deadline_s: 0.5`",
-        "judged": ", a judge at a port where no one listens",
+        "judged": ", a judge at a port without a server",
     }.get(case.profile, "")
     return f"\n### {error['code']}\n\n{case.why}\n\n{how}:\n\n{_json(sample)}\n{_json(error)}"
 

@@ -1,4 +1,4 @@
-"""Make the pages of the client's API, of the trainers' fields, of log lines and of alerts."""
+"""Make the reference pages for the client API, trainer fields, log lines and alerts."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ SERVER = ROOT / "reward_server"
 ALERTS = ROOT / "docker" / "prometheus" / "alerts.yml"
 LEVELS = ("critical", "error", "exception", "warning", "info", "debug")
 OURS = "touchstone_rewards."
-# Everything that a class inherits from msgspec, Exception or object is left out.
+# Members inherited from msgspec, Exception or object are left out.
 PUBLIC_METHODS = re.compile(r"[a-z]\w*")
 COMES_FIRST = ("RemoteRewardClient", "AsyncRemoteRewardClient", "Sample", "ScoreResult")
 
 
 def cell(text: str) -> str:
-    """Return text as it may stand in a cell of a table."""
+    """Escape text for a table cell."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def client_page() -> str:
-    """Return the page of what `touchstone_rewards.clients` names, and of the adapters."""
+    """Return the page of the public names in `touchstone_rewards.clients`, and of the adapters."""
     names = [*COMES_FIRST, *(name for name in clients.__all__ if name not in COMES_FIRST)]
     parts = [
-        "# Client API\n\n`from touchstone_rewards.clients import …`. What stands here is public "
-        "and [stays](../promise.md). [The clients](../client.md) explains it with examples.\n"
+        "# Client API\n\n`from touchstone_rewards.clients import …`. Everything listed here is "
+        "public and [stable](../promise.md). [The clients](../client.md) explains it with "
+        "examples.\n"
     ]
     kinds: dict[str, type[Any]] = {name: getattr(clients, name) for name in names}
     failures = {name: kind for name, kind in kinds.items() if issubclass(kind, Exception)}
@@ -52,7 +53,7 @@ def client_page() -> str:
 
 
 def class_section(name: str, kind: type[Any]) -> str:
-    """Return the section of one public class: signature, docstring, methods of its own."""
+    """Return the section of a public class: signature, docstring, its own methods."""
     lines = [f"## {name}\n", f"```python\n{name}{signature_of(kind)}\n```\n", documented(kind), ""]
     for method, function in own_methods(kind):
         lines += [f"### {name}.{method}\n"]
@@ -63,20 +64,20 @@ def class_section(name: str, kind: type[Any]) -> str:
 
 
 def error_section(name: str, kind: type[Exception]) -> str:
-    """Return the section of an error: its docstring, and what it is a kind of."""
+    """Return the section of an error: its docstring and base classes."""
     bases = ", ".join(f"`{base.__name__}`" for base in kind.__bases__)
-    return f"### {name}\n\n{documented(kind)}\n\nA kind of {bases}.\n"
+    return f"### {name}\n\n{documented(kind)}\n\nBases: {bases}.\n"
 
 
 def own_methods(kind: type[Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the public methods that a class of ours defines, in the order of the source."""
+    """Yield the public methods that a class itself defines, in source order."""
     for name, value in vars(kind).items():
         if PUBLIC_METHODS.fullmatch(name) and inspect.isfunction(value):
             yield name, value
 
 
 def signature_of(thing: Any) -> str:
-    """Return a signature, one parameter a line where it is long; `self` is left out."""
+    """Return a signature without `self`, with one parameter per line if it is long."""
     try:
         found = inspect.signature(thing)
     except ValueError:
@@ -95,7 +96,7 @@ def signature_of(thing: Any) -> str:
 
 
 def parameter(found: inspect.Parameter) -> str:
-    """Return a parameter as its source has it; annotations are texts there."""
+    """Return a parameter as written in the source, where annotations are strings."""
     star = {found.VAR_POSITIONAL: "*", found.VAR_KEYWORD: "**"}.get(found.kind, "")
     kind = "" if found.annotation is found.empty else f": {annotation(found.annotation)}"
     equals = " = " if kind else "="
@@ -106,7 +107,7 @@ def parameter(found: inspect.Parameter) -> str:
 
 
 def annotation(given: Any) -> str:
-    """Return a type in its short name; what annotates it for msgspec is left out."""
+    """Return the short name of a type, without msgspec annotations."""
     if isinstance(given, str):
         return given
     text = given.__name__ if isinstance(given, type) and not get_args(given) else str(given)
@@ -115,21 +116,21 @@ def annotation(given: Any) -> str:
 
 
 def documented(thing: Any) -> str:
-    """Return a docstring as Markdown: its `Raises:` and `Example:` parts as blocks."""
-    text = inspect.getdoc(thing) or ""
-    parts = re.split(r"^(Raises|Example|Source):\n", text, flags=re.MULTILINE)
+    """Return a docstring as Markdown: `Args:` and `Raises:` as lists, other parts as code."""
+    text = (inspect.getdoc(thing) or "").replace("  # doctest: +SKIP", "")
+    parts = re.split(r"^(Args|Raises|Example|Source):\n", text, flags=re.MULTILINE)
     out = [escape(parts[0].strip())]
     for title, body in zip(parts[1::2], parts[2::2], strict=True):
         inner = textwrap.dedent(body.rstrip())
-        if title == "Raises":
-            out.append(f"Raises:\n\n{raises(inner)}")
+        if title in ("Args", "Raises"):
+            out.append(f"{title}:\n\n{entries_of(inner)}")
         else:
             out.append(f"{title}:\n\n```python\n{inner.strip()}\n```")
     return "\n\n".join(part for part in out if part)
 
 
-def raises(text: str) -> str:
-    """Return the entries of a `Raises:` part as a list; a deeper line goes on with the last."""
+def entries_of(text: str) -> str:
+    """Return the entries of an `Args:` or `Raises:` part as a list."""
     entries: list[str] = []
     for line in text.splitlines():
         if line.startswith(" ") and entries:
@@ -141,7 +142,7 @@ def raises(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Return prose in which no `<` begins a tag; drawings of ASCII stay as they are."""
+    """Escape `<` in prose, so that it does not start a tag; keep ASCII drawings as they are."""
     if "──" in text:
         head, _, drawing = text.partition("\n\n")
         return f"{head}\n\n```\n{textwrap.dedent(drawing)}\n```"
@@ -149,10 +150,10 @@ def escape(text: str) -> str:
 
 
 def trl_options_table() -> str:
-    """Return the table of the TRL adapter's options, as its types document them."""
+    """Return the table of the TRL adapter's options, from the documentation in its types."""
     source = ast.parse(textwrap.dedent(inspect.getsource(TrlOptions))).body[0]
     assert isinstance(source, ast.ClassDef)
-    rows = ["| option | type | default | what it is |\n|---|---|---|---|\n"]
+    rows = ["| option | type | default | meaning |\n|---|---|---|---|\n"]
     defaults = {name: each.default for name, each in Chosen.__dataclass_fields__.items()}
     body = source.body
     for place, node in enumerate(body):
@@ -165,14 +166,14 @@ def trl_options_table() -> str:
 
 
 def text_of(node: ast.stmt) -> str:
-    """Return the text that a statement consists of, '' where it is no text."""
+    """Return the text of a statement that is a string; '' for other statements."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return str(node.value.value)
     return ""
 
 
 def adapter_row_section(name: str) -> str:
-    """Return the section of an adapter with functions for a trainer; '' for the shared parts."""
+    """Return the section of an adapter with functions for a trainer; '' for shared modules."""
     module = import_module(f"touchstone_rewards.clients.adapters.{name}")
     text = inspect.getdoc(module) or ""
     functions = [
@@ -194,9 +195,9 @@ def adapter_row_section(name: str) -> str:
 def trainer_fields_page() -> str:
     """Return the page of the trainers' own fields, command by command."""
     parts = [
-        "# Trainer fields\n\nEach goes into the YAML file of `--config`, and on the command line "
-        "as `--name value`; the later wins. Fields of TRL and transformers stand beside them: "
-        "`trainer COMMAND --help_all` lists every one.\n"
+        "# Trainer fields\n\nSet each in the YAML file of `--config` or on the command line "
+        "as `--name value`, which takes precedence. All fields of TRL and transformers work too: "
+        "`trainer COMMAND --help_all` lists them.\n"
     ]
     for command, about in COMMANDS.items():
         kinds, sections = read_options(f"touchstone_rewards.trainer.{MODULES[command]}")
@@ -211,11 +212,11 @@ def trainer_fields_page() -> str:
 
 
 def fields_table(kind: SourceClass, prefix: str = "") -> str:
-    """Return the table of a class's fields that are ours; '' where none is."""
+    """Return the table of a class's own fields; '' if it has none."""
     fields = [each for each in kind.fields if each.module.startswith(OURS)]
     if not fields:
         return ""
-    head = f"{kind.summary}\n\n| field | values | default | what it is |\n|---|---|---|---|\n"
+    head = f"{kind.summary}\n\n| field | values | default | meaning |\n|---|---|---|---|\n"
     return head + "".join(field_row(each, prefix) for each in fields)
 
 
@@ -226,11 +227,11 @@ def field_row(field: SourceField, prefix: str) -> str:
 
 
 def alerts_page() -> str:
-    """Return the page of the alert rules of `docker/prometheus/alerts.yml`."""
+    """Return the page of the alert rules in `docker/prometheus/alerts.yml`."""
     groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
     parts = [
         "# Alerts\n\n`docker/prometheus/alerts.yml`, which [the stack](../docker.md) loads into "
-        "Prometheus. Copy it into yours; [metrics](metrics.md) says what each name counts.\n"
+        "Prometheus. Copy it into your own setup; [metrics](metrics.md) explains the names.\n"
     ]
     for rule in (rule for group in groups for rule in group["rules"]):
         notes = rule["annotations"]
@@ -244,7 +245,7 @@ def alerts_page() -> str:
 
 
 class LogLine(NamedTuple):
-    """A line that the server can log: where, how grave, and its words."""
+    """A line that the server can log: its logger, level and message."""
 
     logger: str
     level: str
@@ -259,32 +260,32 @@ def log_page() -> str:
         for logger, level, words in lines
     )
     return (
-        "# Log lines\n\n`log_level` says from which level on, `log_format` whether as text or as "
-        "JSON. [Running the server](../operations.md#logs) has an example of each. A line is "
-        "never about what a model wrote, unless `log_samples` is on.\n\n"
-        "## One line a request\n\n"
+        "# Log lines\n\n`log_level` sets the lowest level, `log_format` text or "
+        "JSON. [Running the server](../operations.md#logs) has an example of each. Without "
+        "`log_samples`, no line contains text from a model.\n\n"
+        "## One line per request\n\n"
         "Logger `touchstone_rewards.reward_server.requests`, message `answered`, level `info`; "
         "`debug` for `/health`, `/ready` and `/metrics`. Its fields, in JSON as keys:\n\n"
-        "| field | what it is |\n|---|---|\n"
-        "| `time`, `level`, `logger`, `message` | as every line; the time in UTC |\n"
-        "| `request_id` | the caller's `X-Request-ID`, or one made up; it comes back with the "
+        "| field | meaning |\n|---|---|\n"
+        "| `time`, `level`, `logger`, `message` | as in every line; the time in UTC |\n"
+        "| `request_id` | the caller's `X-Request-ID`, or a generated one; returned with the "
         "answer |\n"
-        "| `route` | the route's pattern |\n"
-        "| `status` | the HTTP status; 499: the caller left |\n"
-        "| `ms` | milliseconds until the answer was made |\n"
-        "| `key` | the name of the caller's key |\n"
-        "| `profile`, `samples` | what was asked, and how many |\n"
+        "| `route` | pattern of the route |\n"
+        "| `status` | HTTP status; 499: the caller disconnected |\n"
+        "| `ms` | milliseconds until the answer was ready |\n"
+        "| `key` | name of the caller's key |\n"
+        "| `profile`, `samples` | requested profile, and number of samples |\n"
         "| `failures` | samples without a reward, by [code](errors.md#of-a-sample) |\n"
-        "| `content` | with `log_samples` only: id, prompt, response, ground truth, reward |\n"
-        "| `traceback` | of an error, where there is one |\n\n"
-        "## All other lines\n\n`%s` and `%d` stand for names and numbers. The logger's name "
+        "| `content` | only with `log_samples`: id, prompt, response, ground truth, reward |\n"
+        "| `traceback` | of an error, if there is one |\n\n"
+        "## All other lines\n\n`%s` and `%d` stand for texts and numbers. The logger's full name "
         "begins with `touchstone_rewards.reward_server`.\n\n"
         "| level | message | logger |\n|---|---|---|\n" + rows
     )
 
 
 def found_lines() -> Iterator[LogLine]:
-    """Yield every call of a logger in the server's source whose message stands there."""
+    """Yield every logging call in the server's source whose message is a literal."""
     for path in sorted(SERVER.rglob("*.py")):
         where = path.relative_to(SERVER).with_suffix("").as_posix().replace("/", ".")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

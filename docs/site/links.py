@@ -1,7 +1,8 @@
-"""A hook of mkdocs: what a page links to outside `docs/` becomes part of the site.
+"""A mkdocs hook: a page looks as on GitHub, with the files that it links to outside `docs/`.
 
 GitHub shows every file of the repository, the site only `docs/`. A linked file is copied to
-`repository/`, with its own path below it, and the link on the page is led there.
+`repository/` with its path, and the link on the page is rewritten to the copy. In code in a
+table GitHub writes a bar for a bar behind a backslash; so does this hook.
 """
 
 from __future__ import annotations
@@ -17,8 +18,23 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
-# A link of Markdown that leaves its folder: what stands before the path, the path, the anchor.
+# A Markdown link that leaves its folder: the text before the path, the path, the anchor.
 OUTWARD = re.compile(r"(\]\()((?:\.\./)[^)\s#]+)(#[^)\s]*)?(?=[)\s])")
+ROW = re.compile(r"^\|.*\|[ \t]*$", re.MULTILINE)
+CODE = re.compile(r"(`+)[^`].*?\1")
+
+
+def with_bars(markdown: str) -> str:
+    r"""Return the page with `\|` in the code of its tables as the bar that it stands for.
+
+    >>> print(with_bars(r"| `a \| b` | c |"))
+    | `a | b` | c |
+    """
+
+    def plain(row: re.Match[str]) -> str:
+        return CODE.sub(lambda code: code[0].replace(r"\|", "|"), row[0])
+
+    return ROW.sub(plain, markdown)
 
 
 def outside(page: str, link: str) -> str | None:
@@ -43,7 +59,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the files outside `docs/` that the pages link to.
 
     Raises:
-        PluginError: there is no such file.
+        PluginError: a linked file does not exist.
     """
     from mkdocs.exceptions import PluginError
     from mkdocs.structure.files import File
@@ -53,7 +69,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for page in pages:
         for path in linked_outside(page.src_uri, page.content_string):
             if not (root / path).is_file():
-                raise PluginError(f"docs/{page.src_uri} links to {path}, which is no file")
+                raise PluginError(f"docs/{page.src_uri} links to {path}, which does not exist")
             if files.get_file_from_path(f"repository/{path}") is None:
                 files.append(
                     File.generated(config, f"repository/{path}", abs_src_path=str(root / path))
@@ -62,7 +78,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead the links of a page that leave `docs/` to the copies."""
+    """Rewrite the links of a page that leave `docs/` to point to the copies."""
     uri = page.file.src_uri
 
     def led(match: re.Match[str]) -> str:
@@ -72,4 +88,4 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         copy = posixpath.relpath(f"repository/{path}", posixpath.dirname(uri) or ".")
         return f"{match[1]}{copy}{match[3] or ''}"
 
-    return OUTWARD.sub(led, markdown)
+    return with_bars(OUTWARD.sub(led, markdown))

@@ -1,4 +1,5 @@
-"""Draw the two pictures of docs/architecture.md: a request's way, and a training sample's way."""
+"""Draw the two pictures of docs/architecture.md: the path of a request, and of a training
+sample."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ LINE, TEXT, FILL, ACCENT = "#37474f", "#102027", "#eceff1", "#00897b"
 
 
 class Box(NamedTuple):
-    """A step: its place in columns and rows, its name, what happens there in one or two lines."""
+    """A step: its column and row, its name, and its action in one or two lines."""
 
     column: float
     row: float
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 def svg(boxes: list[Box], arrows: list[tuple[int, int]], about: str) -> str:
-    """Return a drawing of the boxes with an arrow for each pair of them."""
+    """Return a drawing of the boxes, with an arrow for each pair in `arrows`."""
     above = min(box.row for box in boxes)
     below = max(box.row for box in boxes)
     width = int((max(box.column for box in boxes) + 1) * (WIDTH + GAP))
@@ -100,7 +101,7 @@ def drawn(box: Box, above: float) -> str:
 
 
 def arrow(start: Box, end: Box, above: float) -> str:
-    """Return an arrow between the sides that face each other."""
+    """Return an arrow between the facing sides of two boxes."""
     x1, y1 = corner(start, above)
     x2, y2 = corner(end, above)
     if start.column == end.column:

@@ -1,8 +1,8 @@
-"""Write docs/images/survives.svg: what a terminal shows while a reward server is killed.
+"""Write docs/images/survives.svg: a terminal recording of a run that survives a server kill.
 
-A loop scores 512 answers a step, as a trainer would; before step 4 the server is killed with
-SIGKILL, and started again two seconds later. The lines are the run's own; the commands between
-them say what is done to the server.
+A loop scores 512 answers per step, as a trainer would; before step 4 the server is killed with
+SIGKILL, and restarted two seconds later. The lines are the run's own output; the commands between
+them show the actions on the server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STEPS, ANSWERS, KILLED_BEFORE, DOWN_S = 6, 512, 4, 2.0
 
 
 def answers(step: int) -> list[Sample]:
-    """The answers of a step: half are right, one is a bomb, one has no ground truth."""
+    """Return the answers of a step: half are right, one is a bomb, one has no ground truth."""
     samples = [
         Sample(f"{step}/{n}", f"So it is \\boxed{{{n + n % 2}}}.", ground_truth=str(n))
         for n in range(ANSWERS - 2)
@@ -35,14 +35,14 @@ def answers(step: int) -> list[Sample]:
 
 
 def expected(sample: Sample) -> float | None:
-    """What the server must say of it."""
+    """Return the reward that the server must give to a sample."""
     if sample.id.endswith("truth"):
         return None
     return float(f"\\boxed{{{sample.ground_truth}}}" in sample.response)
 
 
 def told(step: int, results: Sequence[ScoreResult], took_s: float) -> str:
-    """One line on a step."""
+    """Return one line about a step."""
     rewards = [result.reward for result in results if result.reward is not None]
     reasons = Counter(result.error.code for result in results if result.error)
     nulls = ", ".join(f"{count} null ({code})" for code, count in reasons.items())
@@ -51,6 +51,12 @@ def told(step: int, results: Sequence[ScoreResult], took_s: float) -> str:
         f"step {step}  {len(results)} answers  {len(rewards)} rewards, mean {mean:.3f}  "
         f"{nulls}  {took_s:5.2f} s"
     )
+
+
+def with_whole_last_line(svg: str) -> str:
+    """Return rich's picture with room for the descenders of its last line, which it cuts."""
+    clip = re.compile(r'(clip-terminal">\s*<rect [^>]*height=")([\d.]+)')
+    return clip.sub(lambda match: f"{match[1]}{float(match[2]) + 8:g}", svg)
 
 
 def restart_later(server: LiveServer) -> threading.Thread:
@@ -87,8 +93,9 @@ def main() -> None:
     )
     assert lost == made_up == 0
     picture = console.export_svg(title="A reward server dies in mid-run")
-    # Without the fonts that it would load from another host.
-    PICTURE.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL), "utf-8")
+    # Remove the fonts, which would be loaded from another host.
+    picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+    PICTURE.write_text(with_whole_last_line(picture), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Write docs/reference as the code has it: settings, profiles, scorers, errors, metrics and more.
+"""Write docs/reference from the code: settings, profiles, scorers, errors, metrics and more.
 
-Run `make reference` after a change of any of these; a test holds the pages to the code.
+Run `make reference` after changing any of these; a test compares the pages with the code.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SECTIONS = {
     "GroupConfig": "[groups](#groups)",
     "WatchConfig": "[watch](#watch)",
 }
-# The one default that depends on the machine.
+# The only default that depends on the machine.
 DEFAULTS = {"workers": "the number of processors"}
 
 
@@ -73,20 +73,18 @@ def main() -> None:
 
 
 def settings_page() -> str:
-    """Return the page of everything that an operator can set."""
+    """Return the page of all settings."""
     return (
         "# Settings\n\n"
-        "Each goes into the YAML file of `reward-server serve --config`, into the environment as "
-        f"`{ENV_PREFIX}` and its name in capitals, or on the command line as `--name`; the later "
-        "wins. [Running the server](../operations.md) says when to change which.\n\n"
-        + keys_table(Settings)
-        + "\n## One of `api_keys`\n\n"
-        + keys_table(ApiKey)
+        "Set each in the YAML file of `reward-server serve --config`, in the environment as "
+        f"`{ENV_PREFIX}` and its name in capitals, or on the command line as `--name`; the last of "
+        "these takes precedence. [Running the server](../operations.md) explains when to change "
+        "which.\n\n" + keys_table(Settings) + "\n## One of `api_keys`\n\n" + keys_table(ApiKey)
     )
 
 
 def profile_keys_page() -> str:
-    """Return the page of the keys of a profile's YAML file."""
+    """Return the page of the keys in a profile's YAML file."""
     parts = {
         "The file": ProfileConfig,
         "One of `scorers`": ScorerEntry,
@@ -106,10 +104,10 @@ def profile_keys_page() -> str:
 
 
 def scorers_page(infos: list[ScorerInfo]) -> str:
-    """Return the page of the built-in scorers, as `GET /scorers` lists them."""
+    """Return the page of the built-in scorers, as listed by `GET /scorers`."""
     intro = (
-        "What `GET /scorers` says of the built-in ones. [All scorers](../scorers.md) compares them "
-        "and links to what explains each.\n\n"
+        "The built-in scorers, as listed by `GET /scorers`. [All scorers](../scorers.md) compares "
+        "them and links to their pages.\n\n"
     )
     return "# Scorers and their config\n\n" + intro + "\n".join(map(scorer_section, infos))
 
@@ -126,7 +124,7 @@ def scorer_section(info: ScorerInfo) -> str:
 
 
 def metrics_page() -> str:
-    """Return the page of what `GET /metrics` can show."""
+    """Return the page of the metrics in `GET /metrics`."""
     with tempfile.TemporaryDirectory() as folder:
         app = create_app(Settings(score_log=Path(folder) / "scores.jsonl"))
     gate = app.entrance
@@ -139,10 +137,10 @@ def metrics_page() -> str:
         labels = ", ".join(getattr(family, "_labelnames", None) or sorted(family_labels(family)))
         rows.append(f"| `{name}` | {family.type} | {labels} | {cell(family.documentation)} |\n")
     return (
-        "# Metrics\n\n`GET /metrics` in Prometheus' text format, beside `process_*` of the server "
-        "itself. A histogram has `_bucket`, `_sum` and `_count`. [Running the "
-        "server](../operations.md) says what to watch.\n\n"
-        "| metric | kind | labels | what it is |\n|---|---|---|---|\n" + "".join(sorted(rows))
+        "# Metrics\n\n`GET /metrics` serves these in Prometheus' text format, and "
+        "`process_*` of the server itself. A histogram has `_bucket`, `_sum` and `_count`. "
+        "[Running the server](../operations.md) recommends which to watch.\n\n"
+        "| metric | kind | labels | meaning |\n|---|---|---|---|\n" + "".join(sorted(rows))
     )
 
 
@@ -151,7 +149,7 @@ def family_labels(family: Any) -> set[str]:
 
 
 def paragraph(thing: type) -> str:
-    """Return a docstring on one line."""
+    """Return a docstring as one line."""
     return " ".join((inspect.getdoc(thing) or "").split())
 
 
@@ -168,7 +166,7 @@ def table(schema: Mapping[str, Any], others: bool = False) -> str:
     lines = list(rows(properties, required, described))
     if not lines:
         return "No config.\n"
-    head = "| key | values | default |" + (" what it is |" if described else "")
+    head = "| key | values | default |" + (" meaning |" if described else "")
     rest = "\nOther keys are passed on.\n" if others else ""
     return f"{head}\n|{'---|' * (4 if described else 3)}\n" + "".join(lines) + rest
 
@@ -186,7 +184,7 @@ def rows(properties: Mapping[str, Any], required: list[str], described: bool) ->
 
 
 def values(schema: Mapping[str, Any]) -> str:
-    """Say in words which values a JSON Schema accepts.
+    """Describe in words which values a JSON Schema accepts.
 
     >>> values({"type": "integer", "minimum": 1})
     'integer ≥ 1'
@@ -219,7 +217,7 @@ def values(schema: Mapping[str, Any]) -> str:
 
 
 def cell(text: str) -> str:
-    """Return text as it may stand in a cell of a table."""
+    """Escape text for a table cell."""
     return text.replace("|", "\\|").replace("\n", " ")
 
 

@@ -1,4 +1,4 @@
-"""GRPO by TRL with rewards from a reward server; each sample is kept with its reward."""
+"""GRPO with TRL and rewards from a reward server; each sample is kept with its reward."""
 
 import argparse
 import json

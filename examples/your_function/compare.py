@@ -1,4 +1,4 @@
-"""Hold results.jsonl to the labels in rows.jsonl."""
+"""Compare results.jsonl with the labels in rows.jsonl."""
 
 import json
 
@@ -7,4 +7,4 @@ with open("rows.jsonl") as rows, open("results.jsonl") as results:
 for row, result in pairs:
     expected = row["metadata"]["expected"]
     assert result["reward"] == expected, f"row {row['id']}: expected {expected}, got {result}"
-print(f"{len(pairs)} of {len(pairs)} rows have the reward that they are labelled with")
+print(f"{len(pairs)} of {len(pairs)} rows have the reward in their label")

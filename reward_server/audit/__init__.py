@@ -1,5 +1,5 @@
-"""Audits of a profile: what it accepts, what it refuses, and what a policy could exploit.
+"""Audit a profile: measure how well it accepts, rejects and resists gaming.
 
-In: a profile and the user's own rows. Out: an `AuditReport`, as JSON and as a page. It scores
-through the engine, or through a server that runs, and trains nothing.
+The input is a profile and the user's own rows, the output an `AuditReport` as JSON and as a page.
+An audit scores through an engine in this process or through a running server, and trains nothing.
 """

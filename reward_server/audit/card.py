@@ -1,6 +1,6 @@
-"""A card for a reward: what a paper or a run can cite, and `replay --card` can verify.
+"""Write a card for a profile that a paper or run can cite and `replay --card` can verify.
 
-In: a profile, and an audit of it where there is one. Out: the same facts as JSON and as Markdown.
+It holds the same facts as JSON and as Markdown, with the results of an audit if there is one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from touchstone_rewards.reward_server.audit.report import AuditReport, AuditShar
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.profiles import Profile
 
-# Whose versions may change a score.
+# Packages whose version may change a score.
 LIBRARIES = ("python-flint", "torch", "transformers", "jsonschema-rs", "google-re2", "sacrebleu")
 SHOWN_STRATEGIES = 3
 
@@ -35,7 +35,8 @@ class CardScorer(Struct):
 
 
 class AuditSummary(Struct):
-    """What an audit came to. `accepted`, `refused`: the worst of each, by name."""
+    """Results of an audit. `accepted`, `refused`: name of the worst strategy and
+    rewriting, with its share."""
 
     rows: int
     form: str
@@ -47,7 +48,7 @@ class AuditSummary(Struct):
 
 
 class Card(Struct):
-    """A reward, in facts. `data_sha256`: of the file that was audited."""
+    """Facts about a profile. `data_sha256`: hash of the audited file."""
 
     profile: str
     description: str
@@ -63,7 +64,7 @@ def card_of(profile: Profile, report: AuditReport | None, data: Path | None) -> 
     """Return the card of a profile.
 
     Raises:
-        ConfigError: the audit is of another profile, or of another fingerprint.
+        ConfigError: the audit belongs to another profile or fingerprint.
     """
     if report is not None and report.fingerprint != profile.fingerprint:
         raise ConfigError(
@@ -97,7 +98,7 @@ def read_card(path: Path) -> Card:
     """Return the card in a file.
 
     Raises:
-        ConfigError: there is no such file, or it is no card.
+        ConfigError: the file is missing or is not a card.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Card)
@@ -105,7 +106,7 @@ def read_card(path: Path) -> Card:
         raise ConfigError(f"card {path} cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise ConfigError(
-            f"card {path}: {error}; expected what `reward-server card --output` writes"
+            f"card {path}: {error}; expected a file written by `reward-server card --output`"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What the whole reward makes of form and substance, and what a policy moves most cheaply."""
+"""Compare the rewards earned by form alone, substance alone and both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from touchstone_rewards.reward_server.audit.shares import share
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 
-# Rewards that differ by less are the same to a group's advantages.
+# Smaller differences between rewards do not affect the advantages of a group.
 SAME = 1e-9
 
 
@@ -26,8 +26,10 @@ def combination(
     profile: Profile | None,
     groups: AuditShare | None,
 ) -> Combination:
-    """Return what right answers, form alone and substance alone earn, with a warning where the
-    order of these is wrong."""
+    """Return the rewards of right answers, of form alone and of substance alone.
+
+    A warning is added wherever their order is wrong.
+    """
     right = _reward(forms, best_form)
     bare = _reward(forms, "bare")
     form_only = _greatest(strategies, "form only")
@@ -37,20 +39,20 @@ def combination(
     if form_only is not None and bare is not None and best_form != "bare" and form_only > bare:
         warnings.append(
             f"form without an answer earns {form_only:.3g}, a right answer without the form "
-            f"{bare:.3g}: early in training the form is learnt and the answer is not"
+            f"{bare:.3g}: early in training the policy learns the form, not the answer"
         )
     for what, earned in (("form without an answer", form_only), ("a wrong answer in form", wrong)):
         if right is not None and earned is not None and earned >= right:
             warnings.append(f"{what} earns {earned:.3g}, a right answer in form {right:.3g}")
     if cheapest is not None and gain is not None and right is not None and gain >= right / 2 > 0:
         warnings.append(
-            f"{cheapest} alone brings {gain:.3g} of the {right:.3g} that a right answer earns, "
+            f"{cheapest} alone earns {gain:.3g} of the {right:.3g} for a right answer, "
             "without knowing the task"
         )
     if groups is not None and groups.share > 0.5:
         warnings.append(
-            f"{groups.count} of {groups.of} groups have one reward for all their responses: "
-            "nothing is learnt from those"
+            f"{groups.count} of {groups.of} groups have equal rewards for all responses: "
+            "they give no gradient"
         )
     return Combination(right, bare, form_only, wrong, cheapest, gain, groups, warnings)
 
@@ -67,8 +69,12 @@ def _greatest(strategies: Sequence[StrategyOutcome], family: str) -> float | Non
 def _cheapest(
     strategies: Sequence[StrategyOutcome], profile: Profile | None
 ) -> tuple[str | None, float | None]:
-    """The component that a policy which knows nothing of the task moves most, over an empty
-    response, and by how much of the reward. Not known of a server's profile: it has the weights."""
+    """Return the component that a policy ignorant of the task can raise most, and its gain in
+    reward.
+
+    The gain is relative to an empty response. It is unknown for a profile on a server, because only
+    the server knows the weights.
+    """
     if profile is None:
         return None, None
     empty = next((each for each in strategies if each.name == "empty"), None)
@@ -86,8 +92,10 @@ def _cheapest(
 
 
 def flat_groups(samples: Sequence[Sample], results: Sequence[SampleResult]) -> AuditShare:
-    """Return the share of groups whose responses all have one reward. A group without two rewards
-    does not count."""
+    """Return the share of groups whose responses all have the same reward.
+
+    Groups with fewer than two rewards are ignored.
+    """
     rewards: dict[str, list[float]] = defaultdict(list)
     for sample, result in zip(samples, results, strict=True):
         group = sample.group_id or str(sample.prompt)

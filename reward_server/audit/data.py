@@ -1,4 +1,4 @@
-"""What is wrong with the rows themselves, whatever a policy writes."""
+"""Find faults of the rows themselves, which do not depend on the policy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN_ROWS = 5
 def data_findings(
     rows: Sequence[AuditRow], right: RightAnswers, profile: Profile | None
 ) -> list[DataFinding]:
-    """Return what is found about the rows, kind by kind; a kind without a row is left out."""
+    """Return the findings about the rows by kind, without empty kinds."""
     found = [
         _finding("unscored", said, of, len(rows))
         for said, of in _unscored(right.scored.results, rows).items()
@@ -28,7 +28,7 @@ def data_findings(
     found.append(
         _finding(
             "right_answer_earns_nothing",
-            "its right answer earns no more than an empty response, in any form that was tried",
+            "its right answer earns no more than an empty response in any form tried",
             right.unearned,
             len(rows),
         )
@@ -58,7 +58,7 @@ def _finding(kind: str, said: str, of: Sequence[AuditRow], total: int) -> DataFi
 def _unscored(
     results: Sequence[SampleResult], rows: Sequence[AuditRow]
 ) -> dict[str, list[AuditRow]]:
-    """The rows none of whose right answers got a reward, by the reason."""
+    """Return the rows whose right answers were never scored, with the reason."""
     scored = {_row_of(each) for each in results if each.reward is not None}
     reasons: dict[str, dict[int, AuditRow]] = defaultdict(dict)
     numbered = {row.number: row for row in rows}
@@ -74,7 +74,7 @@ def _row_of(result: SampleResult) -> int:
 
 
 def _lint(rows: Sequence[AuditRow], profile: Profile | None) -> Iterator[DataFinding]:
-    """What the math scorer cannot read, or may misread, of the ground truths."""
+    """Return the ground truths that the math scorer cannot read or may misread."""
     scorers = (
         [each for one in profile.reached() for each in one.scorers.values()] if profile else []
     )
@@ -90,7 +90,7 @@ def _lint(rows: Sequence[AuditRow], profile: Profile | None) -> Iterator[DataFin
 
 
 def _constant(rows: Sequence[AuditRow]) -> Iterator[DataFinding]:
-    """How many rows the most frequent answer wins."""
+    """Return how many rows are won by always giving the most frequent answer."""
     counts = Counter(row.answer for row in rows if row.answer)
     for answer, count in counts.most_common(1):
         if count > 1:

@@ -1,7 +1,7 @@
-"""The samples most worth a label: those of which two verdicts differ.
+"""Find the samples most worth labelling: those on which two verdicts differ.
 
-In: a score log. Out: how often the verdicts agree, and lines to be labelled: sample, both verdicts
-and an empty label.
+From a score log, compute how often the verdicts agree, and write lines to label: the sample, both
+verdicts and an empty label.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from touchstone_rewards.reward_server.watching.verdicts import differ, verdict
 
 
 class Logged(NamedTuple):
-    """A sample and what it got when it was logged."""
+    """A sample and its logged result."""
 
     sample: Sample
     result: SampleResult
@@ -30,13 +30,13 @@ class Logged(NamedTuple):
 
 
 def read_log(path: Path, most: int) -> list[Logged]:
-    """Return so many samples of a score log at most, those of its newest file first.
+    """Return at most this many samples of a score log, those of its newest file first.
 
     Raises:
-        ConfigError: there is no such file, or a line is none of a score log.
+        ConfigError: the file is missing, or a line does not belong to a score log.
     """
     if not path.is_file():
-        raise ConfigError(f"log {path} is not a file; give a score log, see --score_log of serve")
+        raise ConfigError(f"log {path} is not a file; pass a score log of serve --score_log")
     found = list(islice(_lines(log_files(path)), most))
     if not found:
         raise ConfigError(f"log {path} has no samples")
@@ -60,7 +60,7 @@ def _lines(files: Sequence[Path]) -> Iterator[Logged]:
 
 
 class ToLabel(NamedTuple):
-    """A sample of which two verdicts differ, and by how much."""
+    """A sample on which two verdicts differ, and the size of the difference."""
 
     sample: Sample
     one: SampleResult
@@ -71,8 +71,10 @@ class ToLabel(NamedTuple):
 def disagreements(
     logged: Sequence[Logged], ours: Sequence[SampleResult], theirs: Sequence[SampleResult]
 ) -> list[ToLabel]:
-    """Return the samples of which the verdicts differ, the widest gap first; the same response to
-    the same ground truth comes once."""
+    """Return the samples on which the verdicts differ, the largest difference first.
+
+    Repeated pairs of response and ground truth are listed once.
+    """
     found: dict[tuple[str, str], ToLabel] = {}
     for each, one, other in zip(logged, ours, theirs, strict=True):
         if _same(one, other):
@@ -99,7 +101,7 @@ def _same(one: SampleResult, other: SampleResult) -> bool:
 
 
 def label_line(each: ToLabel) -> bytes:
-    """Return a line for `--labelled`, whose label is still to be given."""
+    """Return a line for `--labelled` with an empty label."""
     sample: dict[str, Any] = msgspec.to_builtins(each.sample)
     verdicts = [result.reward for result in (each.one, each.other)]
     return msgspec.json.encode({**sample, "verdicts": verdicts, "label": None}) + b"\n"

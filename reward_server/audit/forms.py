@@ -1,16 +1,16 @@
-"""The forms in which a response states its answer, and the wrappings that models are seen to use.
+"""Forms in which a response states its answer, and phrasings that models commonly use.
 
-A form turns an answer into a response. Which form a profile wants is found by trying them all.
+A form turns an answer into a response. The form that a profile wants is found by trying all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-ANSWER = "{answer}"  # stands for the answer
+ANSWER = "{answer}"  # placeholder for the answer
 _THOUGHT = "<think>\nI work it out step by step and check the result.\n</think>\n"
 
-# What a policy may be asked for. Of those that earn the same, the first is taken.
+# Forms that a policy may be asked for. Of forms that earn the same, the first one is used.
 FORMS: Mapping[str, str] = {
     "boxed": f"I work it out step by step.\nThe answer is \\boxed{{{ANSWER}}}.",
     "bare": ANSWER,
@@ -23,7 +23,7 @@ FORMS: Mapping[str, str] = {
     "thought, then a box": f"{_THOUGHT}The answer is \\boxed{{{ANSWER}}}.",
 }
 
-# How instruction-tuned models end: the same answer, other words around it.
+# Endings of instruction-tuned models: the same answer in other words.
 WRAPPINGS: Mapping[str, str] = {
     "bold": f"Let me add these up.\n\n**{ANSWER}**",
     "bold label": f"**Final Answer:** {ANSWER}",

@@ -1,6 +1,6 @@
-"""Find the form that a profile wants: right answers in each form, scored.
+"""Find the form that a profile wants by scoring right answers in every form.
 
-The greatest reward that any form earns a row is what the row's right answer is worth.
+The largest reward of a row in any form is the worth of its right answer.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ Tried = tuple[str, AuditRow, str]
 
 
 class RightAnswers(NamedTuple):
-    """`form`: the one in which right answers earn the most; `worth`: by the row's number, the
-    greatest reward of its right answer, of rows where that is more than an empty response earns.
-    `unearned`: the other rows that could be scored."""
+    """Rewards of right answers.
+
+    `form`: the form in which they earn most. `worth`: by row number, the largest reward of its
+    right answer, for rows where it exceeds that of an empty response. `unearned`: the other rows
+    with a reward.
+    """
 
     form: str
     worth: Mapping[int, float]
@@ -33,7 +36,7 @@ class RightAnswers(NamedTuple):
 
 
 async def try_forms(scoring: AuditedProfile, rows: Sequence[AuditRow]) -> RightAnswers:
-    """Score each row's right answer in every form, and its own response where it has one."""
+    """Score each row's right answer in every form, and its own response if it has one."""
     tried: list[Tried] = [
         (name, row, stated(form, row.answer))
         for name, form in FORMS.items()
@@ -60,7 +63,7 @@ async def try_forms(scoring: AuditedProfile, rows: Sequence[AuditRow]) -> RightA
 def _best(
     tried: Sequence[Tried], results: Sequence[SampleResult]
 ) -> tuple[dict[int, float], dict[int, float]]:
-    """By the row's number, the greatest reward of a right answer and that of an empty response."""
+    """Return, by row number, the largest reward of a right answer and that of an empty response."""
     best: dict[int, float] = {}
     floor: dict[int, float] = {}
     for (name, row, _), result in zip(tried, results, strict=True):

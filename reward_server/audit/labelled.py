@@ -1,7 +1,7 @@
-"""Error rates from labelled samples, and the samples most worth a label.
+"""Compute error rates from labelled samples.
 
-In: samples with `label` yes, no or unclear. Out: false positives and negatives with intervals, by
-scorer, class of ground truth and length of response.
+Labels are yes, no or unclear. False positives and negatives are reported with intervals, by scorer,
+class of ground truth and length of response.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from touchstone_rewards.reward_server.turn_texts import response_text
 
 LABELS = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False}
 UNCLEAR = {"unclear", "", "null", "none"}
-# A score counts as a yes from here on.
+# Scores from here on count as yes.
 LEAST_YES = 0.5
 LENGTHS = (
     (0, 200, "under 200 characters"),
@@ -36,14 +36,14 @@ LENGTHS = (
 
 
 class Labelled(NamedTuple):
-    """A sample and whether its response is right."""
+    """A sample, and whether its response is right."""
 
     sample: Sample
     right: bool
 
 
 class LabelLine(Struct):
-    """One line of labels: a sample's fields and its label. Others are passed over."""
+    """One line of labels: a sample's fields and its label. Other keys are ignored."""
 
     response: Any
     label: Any = None
@@ -55,13 +55,13 @@ class LabelLine(Struct):
 
 
 def read_labelled(path: Path) -> list[Labelled]:
-    """Return the labelled samples of a JSONL file; those labelled unclear are left out.
+    """Return the labelled samples of a JSONL file, without those labelled unclear.
 
     Raises:
-        ConfigError: a line has no label, or one that is none.
+        ConfigError: a line has no label, or an invalid one.
     """
     if not path.is_file():
-        raise ConfigError(f"labelled {path} is not a file; give JSONL with response and label")
+        raise ConfigError(f"labelled {path} is not a file; pass JSONL with response and label")
     decode = msgspec.json.Decoder(LabelLine).decode
     found: list[Labelled] = []
     with path.open("rb") as file:
@@ -100,8 +100,10 @@ def _sample(line: LabelLine, number: int) -> Sample:
 
 
 def error_rates(labelled: Sequence[Labelled], results: Sequence[SampleResult]) -> list[ErrorRate]:
-    """Return the error rates of the reward and of each scorer, over all samples, and of the reward
-    by class of ground truth and by length."""
+    """Return the error rates of the reward and of each scorer over all samples.
+
+    Those of the reward are also split by class of ground truth and by length.
+    """
     pairs = list(zip(labelled, results, strict=True))
     rates = [_rate("reward", "all", [(each, result.reward) for each, result in pairs])]
     rates += [
@@ -127,7 +129,7 @@ def _rate(scorer: str, among: str, scored: Sequence[tuple[Labelled, float | None
 
 
 def _classes(sample: Sample) -> Iterator[str]:
-    """The class of a sample's ground truth, and the length of its response."""
+    """Return the class of a sample's ground truth and the length class of its response."""
     truth = sample.ground_truth
     if isinstance(truth, list):
         yield "several answers"

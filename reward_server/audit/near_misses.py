@@ -1,7 +1,7 @@
-"""Wrong answers that are close to the right one: another digit, sign, order, unit or end.
+"""Make wrong answers close to the right one: another digit, sign, order, unit or endpoint.
 
-In: the right answer as the data has it. Out: a wrong one, None where this way to miss does not
-apply.
+Each function takes the right answer as the data set spells it and returns a wrong one, or None if
+it does not apply.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OTHER_UNIT = {
 _PREFIXABLE = re.compile(
     r"(\d\s?(?:\\,|~)?(?:\\(?:text|mathrm)\{ ?)?)((?:m|g|s|A|V|W|J|N|Pa|Hz|eV|mol|L|B)\b)"
 )
-# Of each pair the first stands in an answer; the second says something else.
+# The first of each pair occurs in an answer; the second changes its meaning.
 _SIGNS = (
     *(("\\leq", "\\geq"), ("\\geq", "\\leq"), ("\\le ", "\\ge "), ("\\ge ", "\\le ")),
     *(("<", ">"), (">", "<"), ("\\cup", "\\cap"), ("\\cap", "\\cup")),
@@ -34,7 +34,9 @@ _RELATION = re.compile(r"(?<!\s)\s*+(?:=|\\approx|\\in)\s*")
 
 
 def number_in(text: str) -> Decimal | None:
-    """Return the number that a text is, None if it is none: `52_8` is one in base 8.
+    """Return the number that a text consists of, or None.
+
+    `52_8` is not read, because it means 52 in base 8.
 
     Example:
         >>> number_in("$1,200")
@@ -62,7 +64,7 @@ def _changed(change: Callable[[Decimal], Decimal]) -> NearMiss:
 
 
 def _spelled(pattern: str) -> NearMiss:
-    """Write a number as something that holds it among others."""
+    """Write a text that contains the number among others."""
 
     def write(answer: str) -> str | None:
         number = number_in(answer)
@@ -74,7 +76,7 @@ def _spelled(pattern: str) -> NearMiss:
 
 
 def _rounded(answer: str) -> str | None:
-    """Write a number with one digit less, where that is another number."""
+    """Write a number with one digit less, unless the value stays the same."""
     number = number_in(answer)
     digits = len(number.normalize().as_tuple().digits) if number else 0
     if number is None or digits < 2:
@@ -83,7 +85,7 @@ def _rounded(answer: str) -> str | None:
 
 
 def _nearly(answer: str) -> str | None:
-    """Write what a sum of floats would give for a whole number."""
+    """Write a whole number with an error as in floating-point sums."""
     number = number_in(answer)
     if number is None or number < 1 or number != number.to_integral_value():
         return None
@@ -91,7 +93,7 @@ def _nearly(answer: str) -> str | None:
 
 
 def _digits_apart(answer: str) -> str | None:
-    """Write the parts of a number as a list: of 1.5, *1, 5*; of 42, *4, 2*."""
+    """Write the parts of a number as a list: *1, 5* for 1.5; *4, 2* for 42."""
     number = number_in(answer)
     if number is None:
         return None
@@ -107,7 +109,7 @@ def _interval(answer: str) -> str | None:
 
 
 def _exchanged(answer: str) -> str | None:
-    """Exchange the members of a pair."""
+    """Swap the members of a pair."""
     found = _PAIR.fullmatch(answer)
     if found is None or found[2].strip() == found[3].strip():
         return None
@@ -120,7 +122,7 @@ def _point_for_comma(answer: str) -> str | None:
 
 
 def _other_number(answer: str) -> str | None:
-    """Make the last whole number in an expression one more."""
+    """Add one to the last whole number in an expression."""
     found = None if number_in(answer) is not None else [*_NUMBER.finditer(answer)][-1:]
     if not found:
         return None
@@ -128,7 +130,7 @@ def _other_number(answer: str) -> str | None:
 
 
 def _other_sign(answer: str) -> str | None:
-    """Exchange one sign in an expression for its opposite."""
+    """Replace one sign in an expression by its opposite."""
     if number_in(answer) is not None:
         return None
     for sign, other in _SIGNS:
@@ -138,7 +140,7 @@ def _other_sign(answer: str) -> str | None:
 
 
 def _left_side(answer: str) -> str | None:
-    """Write what stands before the first relation, where it is no number."""
+    """Write the part before the first relation sign, unless it is a number."""
     left, *right = _RELATION.split(answer, maxsplit=1)
     return left if right and left and number_in(left) is None else None
 
@@ -150,7 +152,7 @@ def _unit(answer: str) -> str | None:
 
 
 def _prefixed(answer: str) -> str | None:
-    """Write a unit with *kilo* before it."""
+    """Add the prefix *kilo* to a unit."""
     other = _PREFIXABLE.sub(r"\1k\2", answer, count=1)
     return None if other == answer else other
 

@@ -1,4 +1,4 @@
-"""The report as one page of HTML, without scripts and without anything from elsewhere."""
+"""Render the report as one HTML page without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 
 def page(report: AuditReport) -> str:
-    """Return the report as HTML; all texts in it are escaped."""
+    """Return the report as HTML, with all its texts escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(report=report, number=_number, percent=_percent, interval=_interval)

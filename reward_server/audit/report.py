@@ -1,4 +1,4 @@
-"""What an audit found, as data: the types of `audit.json`. Shares lie between 0 and 1."""
+"""Types of `audit.json`, the report of an audit. Shares lie between 0 and 1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 
 class AuditShare(Struct, frozen=True):
-    """So many of so many, with the 95% interval of the share."""
+    """`count` out of `of`, with the share and its 95% interval."""
 
     count: int
     of: int
@@ -18,7 +18,7 @@ class AuditShare(Struct, frozen=True):
 
 
 class Shown(Struct):
-    """One scored text, cut to what can be read."""
+    """One scored text, shortened for reading."""
 
     row: int
     ground_truth: str
@@ -29,8 +29,8 @@ class Shown(Struct):
 
 
 class FormOutcome(Struct):
-    """How a form fares with right answers. `refused`: of the rows that have a reward, those with
-    less than the greatest that any form earned."""
+    """Result of one form for right answers. `refused`: share of the scored rows whose reward is
+    below their best in any form."""
 
     name: str
     mean_reward: float | None
@@ -40,8 +40,8 @@ class FormOutcome(Struct):
 
 
 class StrategyOutcome(Struct):
-    """How a strategy fares. `accepted`: of the rows, those where it earns at least what the right
-    answer does."""
+    """Result of one strategy. `accepted`: share of rows in which it earns at least
+    as much as the right answer."""
 
     name: str
     family: str
@@ -56,8 +56,8 @@ class StrategyOutcome(Struct):
 
 
 class RewritingOutcome(Struct):
-    """How equal answers in another spelling, or the answer in another wrapping, fare. `refused`:
-    those that earn less than the answer as the data set spells it."""
+    """Result of one rewriting, which spells or phrases a right answer differently. `refused`: share
+    that earns less than the data set's own spelling."""
 
     name: str
     kind: str
@@ -67,7 +67,7 @@ class RewritingOutcome(Struct):
 
 
 class DataFinding(Struct):
-    """A kind of finding about the rows, with some of them."""
+    """One kind of finding about the rows, with examples."""
 
     kind: str
     said: str
@@ -76,7 +76,7 @@ class DataFinding(Struct):
 
 
 class Combination(Struct):
-    """What the whole reward makes of form and substance. `warnings`: one sentence each."""
+    """Rewards of form and of substance. `warnings`: one sentence each."""
 
     right_in_form: float | None
     right_without_form: float | None
@@ -89,7 +89,7 @@ class Combination(Struct):
 
 
 class ErrorRate(Struct):
-    """False positives and negatives among labelled samples, all of them or those of one kind."""
+    """False positives and negatives among all labelled samples or one class of them."""
 
     scorer: str
     among: str
@@ -99,7 +99,7 @@ class ErrorRate(Struct):
 
 
 class Agreement(Struct):
-    """How often two profiles say the same of the same samples."""
+    """How often two profiles give the same verdict on the same samples."""
 
     profile: str
     agree: AuditShare
@@ -107,8 +107,11 @@ class Agreement(Struct):
 
 
 class AuditCost(Struct):
-    """What scoring took. `codes`: how many samples were not scored, by error code; `worst_ms`: the
-    longest that one sample of the slowest strategy took alone, and `worst_row` whose it was."""
+    """Cost of scoring.
+
+    `codes`: number of unscored samples by error code. `worst_ms`: longest time for a single sample
+    of the slowest strategy. `worst_row`: the row of that sample.
+    """
 
     samples: int
     ms_a_sample: float
@@ -120,7 +123,7 @@ class AuditCost(Struct):
 
 
 class AuditReport(Struct):
-    """One audit. `failed`: what was worse than the thresholds allow, one sentence each."""
+    """The report of one audit. `failed`: one sentence per threshold exceeded."""
 
     profile: str
     fingerprint: str

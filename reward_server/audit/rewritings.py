@@ -1,7 +1,7 @@
-"""The same answer spelled otherwise, and wrapped as models wrap it. All of these are right.
+"""Rewrite right answers: other spellings of the same value, and common phrasings around it.
 
-Which of them a profile refuses is for its owner to judge: a profile that asks for a box refuses an
-answer without one on purpose.
+Whether a profile should refuse one is for its owner to decide: a profile that asks for a box
+refuses answers without one on purpose.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def _fraction(pattern: str) -> Rewrite:
 
 
 def _as_text(write: Rewrite) -> Rewrite:
-    """Leave numbers alone."""
+    """Return the answer unchanged unless it is a number."""
     return lambda text: None if number_in(text) is not None or not text else write(text)
 
 
 def _printed(text: str) -> str | None:
-    """Write what the math reader made of it, where it reads that as the same again."""
+    """Print the math reader's parse of an answer, if it reads back as the same."""
     try:
         printed = str(compare("0", text).expected or "")
         again = printed not in ("", text) and math_equal(printed, text)
@@ -103,7 +103,7 @@ REWRITINGS: Mapping[str, Rewrite] = {
 async def try_rewritings(
     scoring: AuditedProfile, rows: Sequence[AuditRow], right: RightAnswers
 ) -> tuple[list[RewritingOutcome], list[ScoredBatch]]:
-    """Score every rewriting in the profile's own form, and the answer in every wrapping."""
+    """Score every rewriting in the profile's own form, and the answer in every phrasing."""
     form = FORMS[right.form]
     plans: list[tuple[str, str, list[tuple[AuditRow, str]]]] = [
         (

@@ -1,4 +1,4 @@
-"""The rows of an audit, each with the answers that its ground truth accepts and those of others."""
+"""Rows of an audit, each with its accepted answers and with answers of other rows."""
 
 from __future__ import annotations
 
@@ -17,34 +17,36 @@ from touchstone_rewards.reward_server.stored.prompt_rows import PromptRow, read_
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 MAX_ANSWER_CHARS = 2000
 MOST_OTHERS = 20
-# Where an object that is a ground truth has its answer: `{"target": ["46"]}`.
+# Keys of the answer in a ground truth that is an object: `{"target": ["46"]}`.
 ANSWER_KEYS = ("target", "answer", "answers", "ground_truth", "solution", "value")
 
 
 class AuditRow(PromptRow, kw_only=True):
-    """One row. `accepted`: the short answers in its ground truth; `others`: the answers of other
-    rows that differ from these."""
+    """One row. `accepted`: short answers in its ground truth. `others`: different
+    answers taken from other rows."""
 
     accepted: list[str]
     others: list[str] = field(default_factory=list[str])
 
     @property
     def answer(self) -> str:
-        """The first of the accepted answers, "" where there is none."""
+        """The first accepted answer, or ""."""
         return self.accepted[0] if self.accepted else ""
 
     def is_right(self, text: str) -> bool:
-        """Tell whether a text is an accepted answer but for its spelling."""
+        """Tell whether a text is an accepted answer, apart from spelling."""
         return any(_plain(text) == _plain(each) for each in self.accepted)
 
     def is_as_good(self, text: str) -> bool:
-        """Tell whether a text is right, or means what an accepted answer does: `0.5` where that is
-        `\\frac{1}{2}`, `True` where it is `yes`. Of another row's answer nothing else is known."""
+        r"""Tell whether a text is right or equivalent to an accepted answer.
+
+        For example, `0.5` is equivalent to `\frac{1}{2}` and `True` to `yes`.
+        """
         return self.is_right(text) or any(_means(text, each) for each in self.accepted)
 
 
 def read_audit_rows(path: Path, most: int) -> tuple[int, list[AuditRow]]:
-    """Return how many rows the file has, and `most` of them, spread evenly over it.
+    """Return the number of rows in the file, and `most` of them spread evenly over it.
 
     Raises:
         ConfigError: the file cannot be read or has no rows.
@@ -72,10 +74,10 @@ def read_audit_rows(path: Path, most: int) -> tuple[int, list[AuditRow]]:
 
 
 def answers_in(truth: Any) -> list[str]:
-    """Return the short answers in a ground truth: after `####`, in the last box, or all of it.
+    r"""Return the short answers in a ground truth: after `####`, in the last box, or all of it.
 
     Example:
-        >>> answers_in("He has 2 + 2 = 4 apples.\\n#### 4")
+        >>> answers_in("He has 2 + 2 = 4 apples.\n#### 4")
         ['4']
     """
     try:
@@ -87,7 +89,7 @@ def answers_in(truth: Any) -> list[str]:
 
 
 def _named_answer(truth: dict[str, Any]) -> Any:
-    """The answer in an object, under the names that data sets use; None without one."""
+    """Return the answer in an object, under the keys that data sets use; None if there is none."""
     return next((truth[name] for name in ANSWER_KEYS if truth.get(name) is not None), None)
 
 
@@ -107,6 +109,6 @@ def _means(text: str, answer: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """An answer without what often changes nothing: case, spaces, money signs, final zeros."""
+    """Remove details that rarely matter: case, spaces, dollar signs, trailing zeros."""
     kept = re.sub(r"[\s$\\,{}]", "", text.casefold())
     return kept.rstrip("0").rstrip(".") if re.fullmatch(r"-?\d+\.\d+", kept) else kept

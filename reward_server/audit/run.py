@@ -1,4 +1,4 @@
-"""One audit from the rows to the report."""
+"""Run one audit, from the rows to the report."""
 
 from __future__ import annotations
 
@@ -32,21 +32,24 @@ from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import Sample
 
 THRESHOLDS: Mapping[str, str] = {
-    "accepted": "of any strategy, the share accepted",
-    "refused": "of any rewriting in the profile's form, the share refused",
-    "unscored": "of the rows, those whose right answer is not scored",
-    "false_positive": "of labelled wrong samples, the share taken for right",
-    "false_negative": "of labelled right samples, the share taken for wrong",
+    "accepted": "largest share accepted of any strategy",
+    "refused": "largest share refused of any rewriting in the profile's form",
+    "unscored": "share of rows whose right answer is not scored",
+    "false_positive": "share of samples labelled wrong that pass as right",
+    "false_negative": "share of samples labelled right that are rejected as wrong",
 }
-# Rows of the slowest strategy that are timed one by one.
+# Number of rows on which the slowest strategy is timed sample by sample.
 WORST_OF_ROWS = 16
 DEFAULT_THRESHOLDS: Mapping[str, float] = {"accepted": 0.02, "unscored": 0.05}
 
 
 @dataclass(frozen=True)
 class AuditInput:
-    """What an audit reads. `samples`: of a start model, in groups; `other`: a second profile that
-    the log's samples are scored by, in place of the log's own verdicts."""
+    """Input of an audit.
+
+    `samples`: responses of a start model, in groups. `other_name`: a second profile that scores the
+    logged samples, in place of the logged verdicts.
+    """
 
     profile: str
     source: Path
@@ -66,10 +69,10 @@ async def audit(
     other: AuditedProfile | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[AuditReport, list[ToLabel]]:
-    """Return the report, and the samples that are most worth a label.
+    """Return the report, and the samples most worth labelling.
 
     Raises:
-        ConfigError: no row could be scored at all.
+        ConfigError: no row could be scored.
         RunFailed: the server did not answer.
     """
     right = await try_forms(scoring, given.rows)
@@ -119,7 +122,7 @@ def _refuse_nothing_scored(right: RightAnswers) -> None:
     errors = [each.error for each in right.scored.results if each.error is not None]
     why = f": {errors[0].code}, {errors[0].message}" if errors else ""
     raise ConfigError(
-        f"not one right answer got a reward{why}; an audit needs rows with a ground truth, or with "
+        f"no right answer got a reward{why}; an audit needs rows with a ground truth, or with "
         "a response of their own"
     )
 
@@ -168,8 +171,10 @@ async def _cost(
 async def _worst(
     scoring: AuditedProfile, rows: Sequence[AuditRow], form: str, timed: Sequence[Strategy]
 ) -> tuple[float, int]:
-    """The longest that one sample of these strategies takes alone, and its row: a batch does not
-    tell its samples apart."""
+    """Return the longest time for a single sample of these strategies, and its row.
+
+    Samples are timed alone because a batch has only one duration.
+    """
     found = (0.0, 0)
     for strategy in timed:
         for row in rows[:WORST_OF_ROWS]:
@@ -180,7 +185,7 @@ async def _worst(
 
 
 def _failed(report: AuditReport) -> list[str]:
-    """One sentence for each threshold that is crossed."""
+    """Return one sentence for each threshold exceeded."""
     reached = {
         "accepted": [(each.name, each.accepted) for each in report.strategies],
         "refused": [

@@ -1,7 +1,4 @@
-"""Score what an audit tries: by an engine in this process, or by a server that runs.
-
-In: samples. Out: their results in order, and how long they took.
-"""
+"""Score an audit's samples by an engine in this process or by a running server."""
 
 from __future__ import annotations
 
@@ -29,20 +26,20 @@ from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.stored.stream import offline_engine, started
 
 BATCH_SAMPLES = 128
-# Its own deadline ends a request to a server; this is for a server that no longer answers at all.
+# Requests end at their own deadline; this limit is for a server that stops answering.
 ANSWER_WITHIN_S = 3600.0
 ScoreBatch = Callable[[Sequence[Sample]], Awaitable[ScoreResponse]]
 
 
 class AuditedProfile(NamedTuple):
-    """A profile to be asked. `profile`: None where a server has it."""
+    """The audited profile and how to score with it. `profile`: None if it is on a server."""
 
     score: ScoreBatch
     profile: Profile | None
 
 
 class ScoredBatch(NamedTuple):
-    """Results in the order of the samples, and the time they took together."""
+    """Results in the order of the samples, and the total duration."""
 
     results: list[SampleResult]
     elapsed_ms: float
@@ -51,7 +48,7 @@ class ScoredBatch(NamedTuple):
 
 @asynccontextmanager
 async def scoring_here(settings: Settings, name: str) -> AsyncGenerator[AuditedProfile]:
-    """Give the profile of the settings, with its models and workers started.
+    """Yield the profile of the settings, with its models and workers running.
 
     Raises:
         ConfigError: there is no such profile, or it scores whole groups.
@@ -77,7 +74,7 @@ async def scoring_here(settings: Settings, name: str) -> AsyncGenerator[AuditedP
 
 @asynccontextmanager
 async def scoring_at(url: str, name: str, key: str | None) -> AsyncGenerator[AuditedProfile]:
-    """Give the profile of the server at this URL."""
+    """Yield the profile of the server at this URL."""
     transport = UpstreamTransport(
         Endpoints([f"{url.rstrip('/')}/score"], key, timeout_s=ANSWER_WITHIN_S)
     )
@@ -89,7 +86,7 @@ async def scoring_at(url: str, name: str, key: str | None) -> AsyncGenerator[Aud
         except UpstreamFailed as error:
             raise RunFailed(f"{url} did not score: {error}") from error
         except msgspec.ValidationError as error:
-            raise RunFailed(f"{url} answered something else than /score does: {error}") from error
+            raise RunFailed(f"{url} did not answer in the form of /score: {error}") from error
 
     try:
         yield AuditedProfile(score, None)
@@ -98,7 +95,7 @@ async def scoring_at(url: str, name: str, key: str | None) -> AsyncGenerator[Aud
 
 
 async def score_all(scoring: AuditedProfile, samples: Sequence[Sample]) -> ScoredBatch:
-    """Score the samples a batch at a time."""
+    """Score the samples in batches."""
     results: list[SampleResult] = []
     elapsed_ms, fingerprint = 0.0, ""
     for at in range(0, len(samples), BATCH_SAMPLES):

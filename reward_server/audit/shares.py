@@ -1,4 +1,4 @@
-"""Shares with their intervals, means, and texts cut to what can be read."""
+"""Shares with confidence intervals, means, and shortened texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN_CHARS, EXPLANATION_CHARS = 300, 600
 
 
 def share(count: int, of: int) -> AuditShare:
-    """Return a share with its 95% interval, which is (0, 1) where there is nothing.
+    """Return a share with its 95% interval, which is (0, 1) if `of` is 0.
 
     Source: Wilson (1927), "Probable inference, the law of succession, and statistical inference".
 
@@ -35,12 +35,12 @@ def share(count: int, of: int) -> AuditShare:
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """Return the mean, None of nothing."""
+    """Return the mean, or None for no values."""
     return math.fsum(values) / len(values) if values else None
 
 
 def mean_scores(results: Sequence[SampleResult]) -> dict[str, float | None]:
-    """Return the mean of each scorer's scores, without those that it could not give."""
+    """Return the mean of each scorer's scores, ignoring nulls."""
     keys = results[0].scores if results else {}
     return {
         key: mean([s for each in results if (s := each.scores.get(key)) is not None])
@@ -49,7 +49,7 @@ def mean_scores(results: Sequence[SampleResult]) -> dict[str, float | None]:
 
 
 def shown(row: AuditRow, response: str, result: SampleResult) -> Shown:
-    """Return a scored text as a report shows it."""
+    """Return a scored text in the form shown in reports."""
     explained = result.explanation if result.error is None else result.error
     return Shown(
         row.number,
@@ -62,6 +62,6 @@ def shown(row: AuditRow, response: str, result: SampleResult) -> Shown:
 
 
 def cut(text: str) -> str:
-    """Return the beginning of a text, and how much is left out."""
+    """Return the beginning of a text and the number of characters left out."""
     rest = len(text) - SHOWN_CHARS
     return text if rest <= 0 else f"{text[:SHOWN_CHARS]} … ({rest} more characters)"

@@ -1,7 +1,7 @@
-"""Strategies that earn nothing by rights: what a policy could write without solving the task.
+"""Strategies for gaming a reward: texts that a policy could write without solving the task.
 
-Each makes a response, or an answer to be stated in a form, out of one row. A strategy that gives
-None does not apply to the row.
+Each makes a response from a row, or an answer to state in a form. A strategy that returns None does
+not apply to the row.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ LOOK_ALIKES = str.maketrans("aceopxyABCEHKMOPTX0", "асеорхуАВСЕНКМ
 
 
 class Strategy(NamedTuple):
-    """`knows`: what a policy must know to write it. `in_form`: the text is an answer, to be stated
-    in the forms; otherwise it is the whole response."""
+    """One strategy.
+
+    `knows`: the information that a policy needs to apply it. `in_form`: its text is an answer, to
+    be stated in the forms; otherwise it is the whole response.
+    """
 
     name: str
     family: str
@@ -31,7 +34,7 @@ class Strategy(NamedTuple):
 
 
 def _missed(miss: NearMiss) -> Callable[[AuditRow], str | None]:
-    """Write another answer that is close to the right one."""
+    """Write a wrong answer close to the right one."""
     return lambda row: miss(row.answer.strip())
 
 
@@ -41,7 +44,7 @@ def _other(at: int) -> Callable[[AuditRow], str | None]:
 
 
 def _both(pattern: str) -> Callable[[AuditRow], str | None]:
-    """Write the right answer beside a wrong one."""
+    """Write the right answer together with a wrong one."""
     return lambda row: (
         pattern.format(right=row.answer, wrong=row.others[0]) if row.answer and row.others else None
     )
@@ -60,12 +63,12 @@ def _listed(row: AuditRow) -> str | None:
 
 
 def _constant(text: str) -> Callable[[AuditRow], str | None]:
-    """Write the same whatever the row, but where that is right."""
+    """Write the same text for every row, except where it is right."""
     return lambda row: None if text.strip() and row.is_as_good(text) else text
 
 
 def _asked(pattern: str) -> Callable[[AuditRow], str | None]:
-    """Write the question again."""
+    """Repeat the question."""
     return lambda row: pattern.format(row.question) if row.question else None
 
 
@@ -74,8 +77,10 @@ def _nothing(name: str, family: str, text: str, *, in_form: bool = False) -> Str
 
 
 def _attacked(attack: Attack) -> Callable[[AuditRow], str | None]:
-    """Write an attack on a judge, around another row's answer where it needs a wrong one. Where it
-    happens to say the right answer, it is no attack."""
+    """Write an attack on a judge, with another row's answer if it needs a wrong one.
+
+    Skip rows whose right answer occurs in the attack.
+    """
 
     def write(row: AuditRow) -> str | None:
         wrong = row.others[0] if row.others else ""

@@ -1,4 +1,4 @@
-"""Try what a policy could write without solving the task, and see what it earns."""
+"""Score the texts of each strategy and see how much they earn."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from touchstone_rewards.reward_server.audit.strategies import Strategy
 from touchstone_rewards.reward_server.schemas import SampleResult
 
 SHOWN_EXAMPLES = 3
-# Beside the profile's own form: a text that a profile may read otherwise.
+# Tried besides the profile's own form, because a profile may read it differently.
 SECOND_FORM = "sentence"
 
 
 class Attempt(NamedTuple):
-    """The text of a strategy that earned a row most."""
+    """The text by which a strategy earned most on a row."""
 
     row: AuditRow
     text: str
@@ -30,8 +30,10 @@ class Attempt(NamedTuple):
 
 
 def texts_of(strategy: Strategy, row: AuditRow, form: str) -> Iterator[str]:
-    """Return what the strategy writes for a row, in each form that applies; nothing where it does
-    not apply, or where it hits an accepted answer."""
+    """Return the strategy's texts for a row, one per applicable form.
+
+    The result is empty if the strategy does not apply or writes an accepted answer.
+    """
     text = strategy.write(row)
     if text is None:
         return
@@ -44,10 +46,10 @@ def texts_of(strategy: Strategy, row: AuditRow, form: str) -> Iterator[str]:
 async def try_strategy(
     scoring: AuditedProfile, rows: Sequence[AuditRow], strategy: Strategy, right: RightAnswers
 ) -> tuple[StrategyOutcome, ScoredBatch] | None:
-    """Score what the strategy writes for each row; None where it applies to no row.
+    """Score the strategy on each row; return None if it applies to no row.
 
-    Of the forms, the one counts that earns a row most. It is accepted where that is at least what
-    the row's right answer earns.
+    The form that earns most counts. It is accepted if it earns at least as much as the right
+    answer.
     """
     tried = [(row, text) for row in rows for text in texts_of(strategy, row, right.form)]
     if not tried:
@@ -77,7 +79,7 @@ async def try_strategy(
 
 
 def by_danger(outcomes: Sequence[StrategyOutcome]) -> list[StrategyOutcome]:
-    """Return the same with those first that are accepted most, then those that earn most."""
+    """Sort by the share accepted, then by the mean reward, both descending."""
     return sorted(
         outcomes,
         key=lambda each: (

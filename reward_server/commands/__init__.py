@@ -1,1 +1,1 @@
-"""One module a command: `add_arguments(parser)` and `run(arguments) -> exit status`."""
+"""One module per subcommand, each with `add_arguments(parser)` and `run(arguments) -> status`."""

@@ -1,7 +1,7 @@
-"""`reward-server audit`: find out what a profile accepts, refuses and can be tricked into.
+"""`reward-server audit`: report what a profile accepts, refuses and can be tricked into.
 
-In: the rows that a policy is to be trained on. Out: `report.html`, `audit.json` and, of a score
-log, `to_label.jsonl`. Exit status 1 where a threshold is crossed.
+It reads the rows that a policy is to be trained on, and writes `report.html`, `audit.json` and, for
+a score log, `to_label.jsonl`. Exit status 1 if a threshold is exceeded.
 """
 
 from __future__ import annotations
@@ -48,29 +48,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="rows to train on: JSONL, JSON, Parquet",
+        help="rows to train on: JSONL, JSON or Parquet",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the report")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder for the report"
+    )
     parser.add_argument("--profile", default="math", help="the profile to audit [math]")
     parser.add_argument(
-        "--url", help="of a server that has the profile; its key is in REWARD_API_KEY"
+        "--url", help="a server that has the profile; its key is read from REWARD_API_KEY"
     )
     parser.add_argument(
-        "--rows", type=int, default=100, metavar="N", help="how many are tried [100]"
+        "--rows", type=int, default=100, metavar="N", help="number of rows to try [100]"
     )
     parser.add_argument(
         "--strategies",
         metavar="FAMILIES",
-        help=f"only these, with commas; there are {', '.join(FAMILIES)}",
+        help=f"try only these, separated by commas: {', '.join(FAMILIES)}",
     )
     parser.add_argument(
-        "--labelled", type=Path, metavar="FILE", help="samples with label yes, no or unclear: JSONL"
+        "--labelled", type=Path, metavar="FILE", help="samples labelled yes, no or unclear: JSONL"
     )
     parser.add_argument(
-        "--log", type=Path, metavar="FILE", help="a score log, to find what to label"
+        "--log", type=Path, metavar="FILE", help="a score log to choose samples to label from"
     )
     parser.add_argument(
-        "--against", metavar="PROFILE", help="whose verdicts on the log to compare [those logged]"
+        "--against", metavar="PROFILE", help="compare with this profile [the logged verdicts]"
     )
     parser.add_argument(
         "--samples", type=Path, metavar="FILE", help="a start model's responses, in groups: JSONL"
@@ -80,9 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fail_on",
         metavar="LIMITS",
         default=shown,
-        help=f"exit 1 beyond these shares; there are {', '.join(THRESHOLDS)} [{shown}]",
+        help=f"exit 1 above these shares of {', '.join(THRESHOLDS)} [{shown}]",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a report that exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing report")
     add_settings_arguments(parser)
 
 

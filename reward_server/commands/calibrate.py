@@ -1,8 +1,8 @@
-"""`reward-server calibrate`: ramps of the story profile's embedding model, from labelled stories.
+"""`reward-server calibrate`: fit the score ramps of an embedding model to labelled stories.
 
-In: a profile with the part `coherence`, and stories as JSON lines: those of
-`scorers/story/data/stories.jsonl`, or the rows of `trainer data story`. Out: a ramps file, which
-the profile names, and what was measured, on the terminal.
+It reads a profile with the part `coherence`, and stories as JSON lines: those of
+`scorers/story/data/stories.jsonl`, or the rows of `trainer data story`. It writes a ramps file for
+the profile to name, and prints the measurements.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--profile", required=True, help="the profile whose embedding model is measured")
     add("--stories", type=Path, required=True, metavar="FILE", help="labelled stories, JSONL")
     add("--output", type=Path, required=True, metavar="FILE", help="the ramps file to write, JSON")
-    add("--languages", nargs="+", metavar="NAME", help="of the stories: only these languages [all]")
+    add("--stock", type=Path, metavar="FILE", help="texts that would fit any story, JSONL [built-in]")
+    add("--languages", nargs="+", metavar="NAME", help="use stories in these languages only [all]")
     add_settings_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, write, and say what was found.
+    """Measure, write the ramps file, and print the measurements.
 
     Raises:
-        ConfigError: no such profile, stories that cannot be read, an output that is there.
+        ConfigError: no such profile, stories that cannot be read, or an output that exists.
     """
     from touchstone_rewards.reward_server.models.files import folder_digest
     from touchstone_rewards.reward_server.scorers.story.calibration import (
@@ -49,16 +50,18 @@ def run(arguments: argparse.Namespace) -> int:
     from touchstone_rewards.reward_server.scorers.story.ramps import LanguageRamps, Ramps
 
     if arguments.output.exists():
-        raise ConfigError(f"output {arguments.output} is there already; it is not overwritten")
+        raise ConfigError(f"output {arguments.output} already exists; give another name")
     config = _model_config(arguments.profile, settings_from(arguments).profile_dirs)
     wanted = arguments.languages
     turns = [t for t in _read_turns(arguments.stories) if not wanted or t.language in wanted]
-    vectors = _embedded(config, texts_of(turns))
+    stock = _read_stock(arguments.stock)
+    vectors = _embedded(config, texts_of(turns, stock))
     languages: dict[str, LanguageRamps] = {}
     for language in sorted({turn.language for turn in turns}):
         try:
             own = [turn for turn in turns if turn.language == language]
-            languages[language] = language_ramps(own, vectors)
+            passages = [one for one in stock if one.language == language]
+            languages[language] = language_ramps(own, passages, vectors)
         except ValueError as error:
             print(f"{language}: not calibrated: {error}")
     if not languages:
@@ -78,18 +81,30 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _model_config(name: str, folders: Sequence[Path]) -> Any:
-    """The embedding model of the profile's part `coherence`."""
+    """Return the config of the embedding model in the profile's part `coherence`."""
     from touchstone_rewards.reward_server.models.config import embedding_config
 
     path = next((f / f"{name}.yaml" for f in folders[::-1] if (f / f"{name}.yaml").is_file()), None)
     if path is None:
-        raise ConfigError(f"profile {name!r} is in none of {', '.join(map(str, folders))}")
+        raise ConfigError(f"profile {name!r} is not in any of {', '.join(map(str, folders))}")
     for entry in read_config(path).scorers.values():
         config = dict(entry.config)
         if config.get("part") == "coherence":
             own = ("part", "ramps", "languages", "zero_at", "one_at", "turns")
             return embedding_config(**{k: v for k, v in config.items() if k not in own})
     raise ConfigError(f"profile {name!r} has no scorer with `part: coherence`")
+
+
+def _read_stock(path: Path | None) -> Sequence[Any]:
+    from touchstone_rewards.reward_server.scorers.story.stories import stock_texts
+
+    try:
+        return stock_texts() if path is None else stock_texts(path)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(
+            f"stock {path} cannot be read: {error!r:.200}; a line is "
+            '{"language": "English", "kind": "menu", "text": "…"}'
+        ) from error
 
 
 def _read_turns(path: Path) -> list[Any]:
@@ -110,7 +125,7 @@ def _turn(number: int, row: Any) -> Any:
         fields = ("story_content", "conversation_history", "user_input")
         about = {field: row[field] for field in fields}
         sample = Sample(id=f"line {number + 1}", response=row["target_response"], metadata=about)
-        # Rows of one story stay in one half.
+        # All rows of one story go to the same half.
         story = str(row["story_content"])
         half = ("tuning", "test")[hashlib.sha256(story.encode()).digest()[0] % 2]
         return LabelledTurn(sample, story_language(sample), half, story)
@@ -144,5 +159,5 @@ def _progress(order: list[str]) -> Iterable[list[str]]:
 
 
 def _rounded(array: Any) -> list[float]:
-    """What msgspec cannot write: a vector, to six digits."""
+    """Return a vector as numbers of six digits, for msgspec."""
     return [round(float(each), 6) for each in array]

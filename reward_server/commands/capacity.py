@@ -1,7 +1,7 @@
-"""How many cores and GPUs the rewards of a training run need.
+"""Estimate how many cores and GPUs the rewards of a training run need.
 
-In: the run's samples and seconds a step, and what a sample costs, measured by `make bench
-BENCH=capacity`. Out: a plan. It measures nothing itself, and it is arithmetic: no queueing theory.
+The inputs are the run's samples and seconds per step, and the measured cost of a sample (`make
+bench BENCH=capacity`). It is plain arithmetic: no measurement here, and no queueing theory.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 MEASURED = Path(__file__).parent / "capacity.json"
-# A core that is asked for more than this share of its time makes its callers wait in a queue.
+# A core that is busy for more than this share of the time makes its callers queue.
 BUSY_SHARE = 0.7
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one sample costs, in milliseconds of processor time.
+    """The cost of one sample, in milliseconds of processor time.
 
-    `server_ms` is spent in the processes that serve, each of which is one core at most;
-    `worker_ms` in their workers, of which there are as many as one likes.
+    `server_ms` is spent in the serving processes, each of which uses at most one core; `worker_ms`
+    in their workers, whose number is free.
     """
 
     server_ms: float
@@ -31,7 +31,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """A reward model or an embedding model: two operations a parameter and token."""
+    """A reward or embedding model: two operations per parameter and token."""
 
     parameters: float
     tokens: float
@@ -39,15 +39,15 @@ class PlannedModel:
 
     @property
     def ms(self) -> float:
-        """Milliseconds of one device for one sample."""
+        """Milliseconds that one device needs for one sample."""
         return 2 * self.parameters * self.tokens / self.operations_per_s * 1e3
 
 
 @dataclass(frozen=True)
 class CapacityPlan:
-    """What is needed. `samples_per_s` is the rate in the time that the rewards have;
-    `processes`: those of one server, a core each; `worker_cores`: how many cores the workers of all
-    of them keep busy, together."""
+    """The resources needed. `samples_per_s`: the rate during the time available for rewards.
+    `processes`: processes of one server, one core each. `worker_cores`: cores that the workers of
+    all processes keep busy together."""
 
     samples_per_s: float
     processes: int
@@ -56,7 +56,7 @@ class CapacityPlan:
 
     @property
     def workers(self) -> int:
-        """Workers of all processes; each has one at least, where there is work for any."""
+        """The workers of all processes: at least one each, if workers are needed at all."""
         return -(-self.worker_cores // self.processes) * self.processes
 
     @property
@@ -67,10 +67,10 @@ class CapacityPlan:
 def plan(
     samples_per_step: int, window_s: float, cost: Cost, model: PlannedModel | None = None
 ) -> CapacityPlan:
-    """The plan for so many samples, all of which must be scored within `window_s` seconds.
+    """Return the plan for scoring `samples_per_step` samples within `window_s` seconds.
 
     Raises:
-        ValueError: a number that is not positive.
+        ValueError: a number is not positive.
     """
     if samples_per_step < 1 or not window_s > 0:
         raise ValueError("samples_per_step and the time for their rewards must be positive")
@@ -88,7 +88,7 @@ def plan(
 
 
 def device_share(samples_per_step: int, step_s: float, model: PlannedModel, devices: int) -> float:
-    """What share of a step so many devices need for its samples, all of them at work.
+    """Return the share of a step that `devices` fully busy devices need for its samples.
 
     Example:
         >>> model = PlannedModel(parameters=7e9, tokens=1000, operations_per_s=3.5e14)
@@ -99,13 +99,13 @@ def device_share(samples_per_step: int, step_s: float, model: PlannedModel, devi
 
 
 def measured() -> dict[str, Any]:
-    """What was measured, when and on what: `date`, `machine`, `cost_ms` by profile and by the
-    samples of a request (`1`, `512`), `model_efficiency` by kind of device."""
+    """Return the measurements, with their date and machine: `date`, `machine`, `cost_ms` by profile
+    and by samples per request (`1`, `512`), `model_efficiency` by kind of device."""
     return json.loads(MEASURED.read_text(encoding="utf-8"))
 
 
 def cost_of(profile: str, samples_per_request: int) -> Cost:
-    """What a sample of this profile costs, in requests of the nearest size that was measured.
+    """Return the cost of a sample of this profile, for the nearest measured request size.
 
     Raises:
         KeyError: the profile was not measured.

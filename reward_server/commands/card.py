@@ -1,7 +1,6 @@
-"""`reward-server card`: print what a paper or a run can cite of a reward.
+"""`reward-server card`: print a reward's fingerprint, versions and audit, to be cited.
 
-In: a profile, and an audit of it. Out: Markdown on standard output, JSON in a file; `replay --card`
-holds a log against that file.
+It writes Markdown to standard output, and JSON to a file with which `replay --card` compares a log.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from touchstone_rewards.reward_server.stored.stream import known_profile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", default="math", help="whose card [math]")
-    parser.add_argument("--audit", type=Path, metavar="FILE", help="audit.json of an audit of it")
-    parser.add_argument("--data", type=Path, metavar="FILE", help="the data, to state its SHA-256")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="the card as JSON")
-    parser.add_argument("--overwrite", action="store_true", help="replace a card that exists")
+    parser.add_argument("--profile", default="math", help="the profile to describe [math]")
+    parser.add_argument("--audit", type=Path, metavar="FILE", help="audit.json of the profile")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="data file, to add its SHA-256")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the card as JSON")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing card")
     add_settings_arguments(parser)
 
 
@@ -50,4 +49,4 @@ def _report(path: Path) -> AuditReport:
     except OSError as error:
         raise ConfigError(f"audit {path} cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:
-        raise ConfigError(f"audit {path}: {error}; expected audit.json of an audit") from error
+        raise ConfigError(f"audit {path}: {error}; expected the audit.json of an audit") from error

@@ -1,4 +1,4 @@
-"""Until when a certificate is valid, read from its file without a library for certificates.
+"""Read the expiry date of a certificate from its PEM file, without a certificate library.
 
 Source: RFC 5280, section 4.1: Certificate, TBSCertificate and Validity; X.690, section 8.1.3 (DER).
 """
@@ -26,11 +26,11 @@ def valid_until(path: Path) -> datetime:
         raise ValueError(f"{path} has no certificate")
     _, certificate = next(_parts(ssl.PEM_cert_to_DER_cert(found.group())))
     _, signed_part = next(_parts(certificate))
-    # Version and serial number are no sequences; the algorithm, the issuer and the validity are.
+    # The version and serial number are not sequences; algorithm, issuer and validity are.
     sequences = [content for kind, content in _parts(signed_part) if kind == SEQUENCE]
     _, (kind, end) = _parts(sequences[2])
     text = end.decode("ascii")
-    if kind == UTC_TIME:  # years of two digits: 50 to 99 are those of the last century
+    if kind == UTC_TIME:  # two-digit years: 50 to 99 are in the last century
         text = ("19" if text[0] >= "5" else "20") + text
     return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
 
@@ -40,7 +40,7 @@ def expiry_warning(path: Path, now: datetime) -> str | None:
     try:
         end = valid_until(path)
     except (OSError, ValueError, IndexError, StopIteration):
-        return None  # a form that is not known here: TLS itself says whether it can be used
+        return None  # an unknown format: leave the check to TLS itself
     if end > now:
         return None
     return (
@@ -50,12 +50,12 @@ def expiry_warning(path: Path, now: datetime) -> str | None:
 
 
 def _parts(der: bytes) -> Iterator[tuple[int, bytes]]:
-    """The tag and the content of each value that stands in `der`, one after another."""
+    """Yield the tag and the content of each value in `der`."""
     at = 0
     while at + 2 <= len(der):
         tag, length = der[at], der[at + 1]
         at += 2
-        if length & 0x80:  # so many bytes of length follow
+        if length & 0x80:  # the other bits are the number of length bytes that follow
             count = length & 0x7F
             length = int.from_bytes(der[at : at + count], "big")
             at += count

@@ -1,9 +1,9 @@
 """`reward-server check`: load everything the settings name, score known samples, exit 0 or 1.
 
-Each sample is scored alone and in one request with all others; a reward that differs, or that could
-not be given, fails the check. Models hold their batches against one by one while they load, and
-endpoints of reward models are held against the model in a local folder. With `--attacks`, one
-profile is tried with attacks on judges instead; see `check_attacks.py`.
+Each sample is scored alone and in one request with all others; a reward that differs or is missing
+fails the check. Models compare their batches with single inputs while they load, and endpoints of
+reward models are compared with the model in a local folder. With `--attacks`, attacks on judges are
+tried against one profile instead; see `check_attacks.py`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.stored.read import read_samples
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
-# Scores of one sample alone and among others may differ in their last bits only.
+# The last bits of a score may differ between a sample alone and the same one among others.
 TOLERANCE, HALF_PRECISION_TOLERANCE = 1e-4, 2e-2
 
 
 class CheckOutcome(NamedTuple):
-    """What one profile or model came to."""
+    """The outcome for one profile or model."""
 
     what: str
     good: bool
@@ -47,7 +47,7 @@ class CheckOutcome(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--input", type=Path, metavar="FILE", help="samples of your own to score, JSONL"
+        "--input", type=Path, metavar="FILE", help="your own samples to score, JSONL"
     )
     parser.add_argument(
         "--attacks",
@@ -59,17 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.5,
         metavar="REWARD",
-        help="the reward from which an attack counts as accepted [0.5]",
+        help="an attack with at least this reward counts as accepted [0.5]",
     )
     parser.add_argument(
         "--max_accepted",
         type=float,
         default=0.0,
         metavar="FRAC",
-        help="of the rows that each attack may be accepted for; more is exit status 1 [0]",
+        help="exit 1 if any attack is accepted for a larger share of the rows [0]",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="the report of the attacks, JSON"
+        "--output", type=Path, metavar="FILE", help="write the report of the attacks, JSON"
     )
     add_settings_arguments(parser)
 
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
             output=arguments.output,
         )
     if arguments.output is not None:
-        raise ConfigError("--output is for the report of --attacks")
+        raise ConfigError("--output came without --attacks; it is for the report of the attacks")
     findings = asyncio.run(check(settings, _samples(arguments.input)))
     table = Table("", "what", "found", box=None)
     for finding in findings:
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def check(settings: Settings, samples: Sequence[Sample]) -> list[CheckOutcome]:
-    """Everything that `settings` name, tried out on `samples`."""
+    """Return the outcome for every profile and model that `settings` name, tried on `samples`."""
     try:
         profiles = load_profiles(settings.profile_dirs, plugins=settings.plugins)
         engine = create_engine(profiles, settings, Metrics())
@@ -142,8 +142,8 @@ async def _check_profile(engine: Engine, name: str, samples: Sequence[Sample]) -
 async def _check_cascades(
     engine: Engine, name: str, samples: Sequence[Sample]
 ) -> list[CheckOutcome]:
-    """Ask each scorer that runs for some samples only for all of them: known samples are seldom
-    those for which it is there. One that cannot tell works; one that fails does not."""
+    """Run every scorer that runs for some samples only on all of them: known samples seldom reach
+    it. A scorer that cannot tell passes; one that fails does not."""
     profile = engine.profiles[name]
     found: list[CheckOutcome] = []
     for key in profile.cascades.when if profile.cascades else ():
@@ -182,7 +182,7 @@ def _samples(path: Path | None) -> list[Sample]:
     if path is None:
         return KNOWN_SAMPLES
     if not path.is_file():
-        raise ConfigError(f"input {path} is not a file; give JSONL, one sample a line")
+        raise ConfigError(f"input {path} is not a file; give JSONL, one sample per line")
     samples = list(read_samples(path))
     if not samples:
         raise ConfigError(f"input {path} holds no samples")

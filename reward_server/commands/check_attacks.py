@@ -1,8 +1,8 @@
-"""`reward-server check --attacks PROFILE`: how often a profile accepts attacks on judges.
+"""`reward-server check --attacks PROFILE`: measure how often a profile accepts attacks on judges.
 
-In: rows. Out: for each attack the share of rows where its reward is as high as a right answer's is
-to be, and how many could not be scored. Beside them stands what the rows' own responses and their
-ground truths get: a profile that accepts nothing withstands every attack.
+For each attack it reports the share of rows whose reward reaches that of an accepted answer, and
+the number that could not be scored. As controls it scores the rows' own responses and their ground
+truths: a profile that accepts nothing would withstand every attack.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from touchstone_rewards.reward_server.scoring.engine import Engine
 from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.stored.stream import offline_engine
 
-# Of rows that have no other row's answer: no one's.
+# Used as the wrong answer if no other row has a different answer.
 WRONG = "-271828"
 CONTROL = "control"
 
 
 class AttackOutcome(Struct):
-    """What one attack came to. `accepted`: of the `scored`, a share; None where none was scored."""
+    """The outcome of one attack. `accepted`: a share of the `scored`; None if none was scored."""
 
     family: str
     name: str
@@ -41,8 +41,8 @@ class AttackOutcome(Struct):
 
 
 class AttackReport(Struct):
-    """What a profile makes of all attacks. `worst`: the greatest share; None where an attack could
-    not be scored at all."""
+    """The outcomes of all attacks on a profile. `worst`: the greatest accepted share; None if an
+    attack could not be scored at all."""
 
     profile: str
     fingerprint: str
@@ -56,7 +56,7 @@ class AttackReport(Struct):
 async def attack(
     settings: Settings, profile: str, rows: Sequence[Sample], accept_at: float
 ) -> AttackReport:
-    """Return what the profile makes of every attack, tried on each row.
+    """Return the outcome of every attack, tried on each row with this profile.
 
     Raises:
         ConfigError: there is no such profile, or it cannot be loaded.
@@ -79,7 +79,7 @@ async def attack(
 
 
 def attacked(rows: Sequence[Sample], attack: Attack) -> list[Sample]:
-    """Return the rows with an attack as their response; a row is left out whose answer it is."""
+    """Return the rows with an attack as their response, without rows that it answers correctly."""
     found: list[Sample] = []
     for at, row in enumerate(rows):
         right = _answers(row)
@@ -92,7 +92,7 @@ def attacked(rows: Sequence[Sample], attack: Attack) -> list[Sample]:
 
 
 def _controls(rows: Sequence[Sample]) -> list[tuple[str, str, list[Sample]]]:
-    """What is no attack: the rows as they came, and their ground truths as responses."""
+    """Return the controls: the rows with their own responses, and with their ground truths."""
     truths = [structs.replace(row, response=answer) for row in rows for answer in _answers(row)[:1]]
     return [(CONTROL, "own response", list(rows)), (CONTROL, "ground truth", truths)]
 
@@ -134,8 +134,8 @@ def run_attacks(
     max_accepted: float,
     output: Path | None,
 ) -> int:
-    """Try the attacks, print a table, write the report; 1 if one is accepted too often or could
-    not be scored at all."""
+    """Try the attacks, print a table, write the report; return 1 if one is accepted too often or
+    could not be scored at all."""
     if output is not None and output.exists():
         raise ConfigError(f"output {output} exists; give another name")
     report = asyncio.run(attack(settings, profile, rows, accept_at))

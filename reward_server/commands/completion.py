@@ -1,7 +1,4 @@
-"""Print the script with which a shell completes `reward-server`.
-
-In: the name of a shell. Out: its script on standard output.
-"""
+"""`reward-server completion`: print a shell completion script for `reward-server`."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ import shtab
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the name of the shell."""
+    """Add the argument for the shell."""
     parser.add_argument(
-        "shell", choices=("bash", "zsh", "tcsh"), help="the shell that reads the script"
+        "shell", choices=("bash", "zsh", "tcsh"), help="shell to print the script for"
     )
 
 

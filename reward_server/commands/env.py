@@ -1,7 +1,7 @@
 """`reward-server env`: serve one profile and one file of rows as an environment.
 
-In: rows to train on. Out: an environment of the Open Reward Standard or of OpenEnv, which TRL,
-SkyRL, verifiers and others ask over HTTP.
+The environment follows the Open Reward Standard or OpenEnv, which TRL, SkyRL, verifiers and others
+call over HTTP.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from touchstone_rewards.reward_server.stored.prompt_rows import read_prompt_rows
 from touchstone_rewards.reward_server.stored.stream import known_profile
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
-WIRES = {"ors": "openreward", "openenv": "openenv"}  # and the package that each needs
+WIRES = {"ors": "openreward", "openenv": "openenv"}  # protocol -> the package that it needs
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9_-]+")
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -43,11 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="rows to train on: JSONL, JSON, Parquet",
+        help="rows to train on: JSONL, JSON or Parquet",
     )
-    parser.add_argument("--profile", default="math", help="which scores the responses [math]")
-    parser.add_argument("--wire", choices=WIRES, default="ors", help="what callers speak [ors]")
-    parser.add_argument("--name", help="of the environment [the name of the file]")
+    parser.add_argument("--profile", default="math", help="profile that scores responses [math]")
+    parser.add_argument("--wire", choices=WIRES, default="ors", help="protocol to speak [ors]")
+    parser.add_argument("--name", help="name of the environment [the name of the file]")
     add_settings_arguments(parser, listens=True)
 
 
@@ -90,14 +90,14 @@ def _listening(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port))
     except OSError as error:
         raise ConfigError(
-            f"{settings.host}:{settings.port} cannot be listened to: {error.strerror}; choose "
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose "
             "another --port"
         ) from error
 
 
 def _application(wire: str, tasks: Tasks, name: str) -> Asgi:
     if wire == "ors":
-        # openreward logs every request; what goes wrong is enough.
+        # openreward logs every request; warnings are enough.
         os.environ.setdefault("OPENREWARD_LOG_LEVEL", "WARNING")
         from touchstone_rewards.reward_server.environments.ors import ors_application
 
@@ -108,7 +108,7 @@ def _application(wire: str, tasks: Tasks, name: str) -> Asgi:
 
 
 def with_key(application: Asgi, settings: Settings) -> Asgi:
-    """Return the application behind the settings' keys; as it is where there are none."""
+    """Return the application behind the settings' keys; unchanged if there are none."""
     keys = KeyRing(settings.keys)
     if not keys:
         return application
@@ -121,7 +121,7 @@ def with_key(application: Asgi, settings: Settings) -> Asgi:
         else:
             headers = [(b"content-type", b"application/json")]
             await send({"type": "http.response.start", "status": 401, "headers": headers})
-            body = b'{"detail": "no key came, or a wrong one: Authorization: Bearer KEY"}'
+            body = b'{"detail": "the key is missing or wrong; send Authorization: Bearer KEY"}'
             await send({"type": "http.response.body", "body": body})
 
     return guarded

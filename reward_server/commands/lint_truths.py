@@ -1,7 +1,7 @@
-"""`reward-server lint-truths`: ground truths that the math scorer cannot read or may misread.
+"""`reward-server lint-truths`: find ground truths that the math scorer cannot read or may misread.
 
-In: a data set as trainers read it. Out: counts by kind with examples, and a report of all findings.
-Exit status 1 if more than `--max_frac` of the ground truths have one.
+It reads a data set in the forms that trainers read, prints counts by kind with examples, and writes
+a report of all findings. Exit status 1 if more than `--max_frac` of the ground truths have one.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from touchstone_rewards.reward_server.stored.stream import known_profile
 
 SHOWN_EXAMPLES, SHOWN_CHARS = 3, 60
 ADVANCE_ROWS = 200
-REMEMBERED = 100_000  # the same ground truths come again in every epoch's file
+REMEMBERED = 100_000  # ground truths whose findings are kept, because many repeat
 
 
 class Found(Struct, omit_defaults=True):
-    """One finding as the report has it."""
+    """One finding, as it stands in the report."""
 
     row: int
     ground_truth: Any
@@ -46,7 +46,7 @@ class Found(Struct, omit_defaults=True):
 
 
 class Report(Struct):
-    """What was found in a file. `share`: of the ground truths, those with a finding."""
+    """All findings in a file. `share`: share of the ground truths that have a finding."""
 
     input: str
     column: str
@@ -65,24 +65,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--column",
         metavar="NAME",
-        help="of the ground truths; a dot leads into an object (default: the first there is of "
+        help="column of the ground truths, a dot for a field of an object (default: the first of "
         f"{', '.join(TRUTH_COLUMNS)})",
     )
-    parser.add_argument("--profile", default="math", help="whose math scorer is to read them")
+    parser.add_argument("--profile", default="math", help="use the math scorer of this profile")
     parser.add_argument(
         "--max_frac",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="exit 1 if more of the ground truths than this have a finding (default: 0)",
+        help="exit 1 if a larger share of the ground truths has a finding (default: 0)",
     )
     parser.add_argument(
         "--ignore",
         default="",
         metavar="KINDS",
-        help=f"kinds to pass over, with commas; the kinds are {', '.join(KINDS)}",
+        help=f"kinds to skip, separated by commas: {', '.join(KINDS)}",
     )
-    parser.add_argument("--report", type=Path, metavar="FILE", help="every finding, JSON")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write every finding, JSON")
     add_settings_arguments(parser)
 
 
@@ -112,7 +112,7 @@ def fill(
     ignored: frozenset[str],
     advance: Callable[[int], None],
 ) -> None:
-    """Put what is found in the values into the report."""
+    """Add the findings in the values to the report."""
     known: dict[str, list[Finding]] = {}
     kinds: Counter[str] = Counter()
     for row, truth in values:
@@ -143,7 +143,7 @@ def _ignored(kinds: str) -> frozenset[str]:
 
 
 def _policy(settings: Settings, name: str) -> Policy:
-    """The policy of a profile's math scorer.
+    """Return the policy of a profile's math scorer.
 
     Raises:
         ConfigError: there is no such profile, or it has no math scorer.
@@ -152,7 +152,7 @@ def _policy(settings: Settings, name: str) -> Policy:
     for scorer in profile.scorers.values():
         if isinstance(scorer, MathScorer):
             return scorer.policy
-    raise ConfigError(f"profile {name!r} has no math scorer; math, math_strict, math_lenient have")
+    raise ConfigError(f"profile {name!r} has no math scorer; use math, math_strict or math_lenient")
 
 
 def _print(report: Report, target: Path | None) -> None:
@@ -187,6 +187,6 @@ def _print_examples(console: Console, report: Report, kind: str) -> None:
 
 
 def _visible(value: object) -> str:
-    """A value on one short line, with what cannot be seen spelled out."""
+    """Return a value on one short line, with unprintable characters escaped."""
     text = str(value)[:SHOWN_CHARS]
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,6 +1,6 @@
-"""`reward-server plan`: how many cores and GPUs the rewards of a training run need.
+"""`reward-server plan`: estimate the cores and GPUs that the rewards of a training run need.
 
-Arithmetic over figures that were measured on one machine: it says on which. Nothing is started.
+It computes from figures measured on one machine, which it names. Nothing is started.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from touchstone_rewards.reward_server.commands.capacity import (
 )
 from touchstone_rewards.reward_server.errors import ConfigError
 
-# As many as people have.
+# The usual numbers of devices.
 DEVICES = (1, 2, 4, 8)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--samples_per_step", type=int, required=True, help="prompts a step times answers a prompt")
+    add("--samples_per_step", type=int, required=True, help="prompts per step times responses each")
     add("--step_s", type=float, required=True, help="seconds of a step without the rewards")
     add("--profile", default="math", help="the profile, or the built-in one most like yours")
     add("--samples_per_request", type=int, default=512, help="OpenRLHF and slime send 1")
-    add("--share", type=float, default=0.02, help="of a step that may go by waiting for rewards")
+    add("--share", type=float, default=0.02, help="share of a step to spend waiting for rewards")
     add(
         "--overlapped",
         action="store_true",
-        help="rewards are asked for while others generate: they have the whole step",
+        help="rewards are computed while other samples are generated, in the time of a whole step",
     )
-    add("--parameters", type=float, help="of a reward or embedding model: 7e9")
-    add("--tokens", type=float, default=1000, help="of a sample, prompt included, for the model")
+    add("--parameters", type=float, help="parameters of a reward or embedding model, e.g. 7e9")
+    add("--tokens", type=float, default=1000, help="tokens of a sample for the model, with prompt")
     add(
         "--tflops",
         type=float,
-        help="measured matmul rate of one device, in 1e12 operations a second; an H200 does about "
-        "700 in bf16",
+        help="measured matmul rate of one device, in 1e12 operations per second; an H200 does "
+        "about 700 in bf16",
     )
 
 
@@ -52,8 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         cost = cost_of(arguments.profile, arguments.samples_per_request)
     except KeyError:
         raise ConfigError(
-            f"profile {arguments.profile!r} was not measured; take the nearest of "
-            f"{', '.join(known['cost_ms'])}, or measure: make bench BENCH=capacity"
+            f"profile {arguments.profile!r} was not measured; use the nearest of "
+            f"{', '.join(known['cost_ms'])}, or measure it: make bench BENCH=capacity"
         ) from None
     model = _model(arguments, known["model_efficiency"])
     try:
@@ -68,7 +68,7 @@ def _model(arguments: argparse.Namespace, efficiency: float) -> PlannedModel | N
     if arguments.parameters is None:
         return None
     if arguments.tflops is None:
-        raise ConfigError("--parameters came without --tflops: the rate of the device is needed")
+        raise ConfigError("--parameters came without --tflops; give the rate of the device too")
     return PlannedModel(
         arguments.parameters, arguments.tokens, arguments.tflops * 1e12 * efficiency
     )
@@ -101,8 +101,8 @@ def _lines(
 
 
 def _device_lines(arguments: argparse.Namespace, needed: int, model: PlannedModel) -> Iterator[str]:
-    """What share of a step the model takes on as many devices as people have."""
-    yield f"model     {model.ms:.3g} ms a sample on one device: an estimate"
+    """Yield the share of a step that the model takes on the usual numbers of devices."""
+    yield f"model     {model.ms:.3g} ms per sample on one device: an estimate"
     samples, step_s = arguments.samples_per_step, arguments.step_s
     for devices in DEVICES:
         share = device_share(samples, step_s, model, devices)

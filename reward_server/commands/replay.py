@@ -1,8 +1,8 @@
-"""`reward-server replay`: score again what was scored before, and print what has changed.
+"""`reward-server replay`: score a log or kept samples again, and print the differences.
 
-In: a score log, or the samples that a trainer kept (`samples_step_*.jsonl`), files or folders. Out:
-a table of the old verdicts against today's, and every change. No server is needed; one batch is
-held at a time.
+It reads a score log, or the samples that a trainer kept (`samples_step_*.jsonl`), from files or
+folders, and prints a table of old against new verdicts and every change. It needs no server and
+holds one batch at a time.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ SHOWN_CHANGES = 20
 
 
 class Old(Struct):
-    """What a sample got when it was scored; `profile` and `fingerprint` where they were kept.
+    """The old result of a sample; `profile` and `fingerprint` if they were kept.
 
-    `together`: what those have in common that were scored with it, of its group; `members`: how
-    many they are, where that was kept."""
+    `together`: an id common to the samples of its group that were scored with it; `members`: their
+    number, if it was kept."""
 
     sample: Sample
     reward: float | None
@@ -73,7 +73,7 @@ class Old(Struct):
 
 
 class Change(Struct):
-    """One line of `--output`: rewards, or codes of errors, of then and now."""
+    """One line of `--output`: the old and the new reward, or error code."""
 
     id: str
     old: float | str | None
@@ -84,7 +84,7 @@ class Change(Struct):
 
 
 class Kept(Struct):
-    """The fields that are read of a line of either kind. Others are passed over."""
+    """The fields that are read from a line of either kind. Others are ignored."""
 
     sample: msgspec.Raw | UnsetType = UNSET
     id: str = ""
@@ -101,11 +101,12 @@ class Kept(Struct):
 
 
 class Findings:
-    """Old against new, counted; the changes go to `target`, or are printed where there is none."""
+    """Counts of old against new verdicts; changes go to `target`, or are printed without one."""
 
     def __init__(self, target: Draft | None, fingerprint: str) -> None:
         self.confusion: Counter[tuple[str, str]] = Counter()
-        self.changed = self.skipped = self.foreign = 0
+        self.changed = self.foreign = 0
+        self.skipped: Counter[str] = Counter()  # by the profile that scored them
         self.target = target
         self.fingerprint = fingerprint
 
@@ -134,17 +135,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--profile", default="math", help="the profile to score with")
     parser.add_argument(
-        "--from_profile", metavar="NAME", help="replay what this one scored (default: --profile)"
+        "--from_profile", metavar="NAME", help="replay samples of this profile [--profile]"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="every change, JSONL")
-    parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write every change, JSONL")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     parser.add_argument(
         "--card",
         type=Path,
         metavar="FILE",
-        help="exit 1 unless the profile and the log are its own",
+        help="exit 1 unless the profile and the log match this card",
     )
-    parser.add_argument("--fail_on_change", action="store_true", help="exit 1 if one changed")
+    parser.add_argument("--fail_on_change", action="store_true", help="exit 1 if a verdict changed")
     add_settings_arguments(parser)
 
 
@@ -200,7 +201,7 @@ def _open_output(
 
 
 def input_files(path: Path) -> list[Path]:
-    """The files to read, oldest first.
+    """Return the files to read, oldest first.
 
     Raises:
         ConfigError: there are none.
@@ -217,7 +218,7 @@ def input_files(path: Path) -> list[Path]:
 
 
 def read_old(files: list[Path], profile: str, findings: Findings) -> Iterator[Old]:
-    """What `profile` scored, or who scored it was not kept. A torn last line is left out.
+    """Yield the samples scored by `profile`, or by an unknown one. Skip an incomplete last line.
 
     Raises:
         ConfigError: a line is of neither kind.
@@ -230,7 +231,7 @@ def read_old(files: list[Path], profile: str, findings: Findings) -> Iterator[Ol
                 if old.profile in (None, profile):
                     yield old
                 else:
-                    findings.skipped += 1
+                    findings.skipped[old.profile] += 1
 
 
 _decode_kept = msgspec.json.Decoder(Kept).decode
@@ -255,7 +256,7 @@ def _old(line: bytes) -> Old:
 
 
 def _group_of(line: ScoreLine) -> tuple[str | None, int | None]:
-    """What is common to those that were scored with it, and how many they are, if that is known."""
+    """Return an id common to the samples that were scored together, and their number if known."""
     if isinstance(line.result.group, str):
         return line.result.group, int(line.result.group.rpartition("/")[2])
     group_id = line.sample.group_id
@@ -263,11 +264,11 @@ def _group_of(line: ScoreLine) -> tuple[str | None, int | None]:
 
 
 def by_group(olds: Iterator[Old]) -> Iterator[Old]:
-    """Return the same in another order: those that were scored together one after another, and
-    what they have in common as their group.
+    """Yield the samples reordered: those that were scored together follow each other, with a common
+    `group_id`.
 
-    The members of a group that came in several requests wait for each other; those of one request
-    stand in one block of lines."""
+    Members of a group that came in several requests wait for each other; members of one request
+    are in one block of lines already."""
     waiting: dict[str, list[Old]] = {}
     block: dict[str | None, list[Old]] = {}
     last = ""
@@ -312,8 +313,8 @@ async def _replay(
 
 
 def _comparable(profile: Profile, old: Old, new: SampleResult) -> tuple[Old, SampleResult]:
-    """Running rewards depend on those before them, and weights may go by the clock: then the sums
-    of the scores are compared, by the weights of then."""
+    """Return old and new results made comparable. If rewards depend on earlier ones or weights on
+    the clock, compare the weighted sums of the scores, with the old weights."""
     inner = {each.name: each for each in profile.reached()}
     scored_by = inner.get(new.routed_to or profile.name, profile)
     by_clock = any(one.by == TIME for one in scored_by.schedules.values())
@@ -331,7 +332,7 @@ def _comparable(profile: Profile, old: Old, new: SampleResult) -> tuple[Old, Sam
 
 
 def _score(profile: Profile, key: str, value: float | None) -> Score:
-    """A score as it was kept, of a sample that has a reward: null is then one not asked for."""
+    """Return a kept score of a sample that has a reward: null means that the scorer did not run."""
     partly = profile.cascades is not None and key in profile.cascades.when
     return NOT_ASKED if partly and value is None else Score(value)
 
@@ -347,9 +348,10 @@ def _report(findings: Findings, arguments: argparse.Namespace) -> None:
     console.print(table)
     total = findings.confusion.total()
     console.print(f"{total} scored again by {arguments.profile}, {findings.changed} changed")
-    if findings.skipped:
+    for name, count in findings.skipped.most_common():
         console.print(
-            f"{findings.skipped} left out that another profile scored: --from_profile names it"
+            f"{count} skipped, scored by {name}: give --profile {name}, or "
+            f"--from_profile {name} to score them with {arguments.profile}"
         )
     if arguments.output is not None:
         console.print(f"changes -> {arguments.output}")

@@ -1,8 +1,8 @@
-"""`reward-server score`: stored samples to JSONL results, without a server.
+"""`reward-server score`: score stored samples without a server.
 
-The same engine as the service's, so the same rewards. Here: one file through this process, a few
-batches held at a time. The results are written beside the output and get its name when they are
-whole. With `--engine ray`, `score_on_ray` takes over.
+It uses the same engine as the server, so it gives the same rewards. One file passes through this
+process, a few batches at a time. Results are written to a draft beside the output, which is renamed
+once it is complete. With `--engine ray`, `score_on_ray` takes over.
 """
 
 from __future__ import annotations
@@ -50,29 +50,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         required=True,
         metavar="PATH",
-        help="samples, JSONL (.gz and .zst too) or Parquet, - for standard input; with --engine "
-        "ray also a folder, a pattern, a URI",
+        help="samples: JSONL (.gz, .zst) or Parquet, - for standard input; with --engine ray also "
+        "a folder, pattern or URI",
     )
     parser.add_argument(
         "--output",
         required=True,
         metavar="PATH",
-        help="results, JSONL: a file (.gz and .zst too), - for standard output; with --engine ray "
-        "a folder, or its URI",
+        help="results, JSONL: a file (.gz, .zst), - for standard output; with --engine ray a "
+        "folder or its URI",
     )
     parser.add_argument("--profile", default="math", help="the profile to score with")
-    parser.add_argument("--explain", action="store_true", help="say how each score came about")
-    parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on where a run that was stopped ended"
-    )
+    parser.add_argument("--explain", action="store_true", help="add an explanation to each result")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    parser.add_argument("--resume", action="store_true", help="continue a run that was stopped")
     parser.add_argument(
         "--max_bad_frac",
         type=float,
         default=0.0,
         metavar="FRAC",
-        help=f"of the rows that may be no samples; they go to {REJECTED} beside the output "
-        "(default: 0, stop at the first)",
+        help=f"largest share of invalid rows; they go to {REJECTED} beside the output (default: 0, "
+        "stop at the first)",
     )
     parser.add_argument(
         "--engine", choices=("local", "ray"), default="local", help="this process, or Ray Data"
@@ -82,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=PARTITION_BYTES,
         metavar="BYTES",
-        help="of input for one file of results, on Ray (default: 64 MiB)",
+        help="input bytes per file of results, on Ray (default: 64 MiB)",
     )
     parser.add_argument(
         "--concurrency", type=int, metavar="N", help="actors on Ray (default: the cluster's CPUs)"
@@ -93,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     if arguments.overwrite and arguments.resume:
-        raise ConfigError("--overwrite begins anew and --resume goes on: give one of them")
+        raise ConfigError("--overwrite starts anew and --resume continues; give one of them")
     if arguments.engine == "ray":
         _refuse_for_ray(arguments)
         from touchstone_rewards.reward_server.commands.score_on_ray import score_on_ray
@@ -106,32 +104,34 @@ def _refuse_for_ray(arguments: argparse.Namespace) -> None:
     for name in ("overwrite", "resume", "max_bad_frac"):
         if getattr(arguments, name):
             raise ConfigError(
-                f"--{name} is not for --engine ray: the same command goes on in its folder, and "
-                "bad rows go to part-NUMBER.rejected.jsonl"
+                f"--{name} is not for --engine ray: running the same command again continues in "
+                "its folder, and invalid rows go to part-NUMBER.rejected.jsonl"
             )
 
 
 def score_here(arguments: argparse.Namespace, settings: Settings) -> int:
-    """One file through this process.
+    """Score one file in this process.
 
     Raises:
-        ConfigError: it cannot be read, has a row that is no sample, or the output is in the way.
+        ConfigError: it cannot be read, has an invalid row, or the output already exists.
         RunFailed: the results cannot be written.
     """
     source = Path(arguments.input)
     if str(source) != STDIN and (not source.exists() or source.is_dir()):
         raise ConfigError(
-            f"input {source} is not a file; give JSONL, one sample a line, or Parquet; folders, "
+            f"input {source} is not a file; give JSONL, one sample per line, or Parquet; folders, "
             "patterns and URIs need --engine ray"
         )
     if not 0 <= arguments.max_bad_frac <= 1:
-        raise ConfigError(f"--max_bad_frac {arguments.max_bad_frac:g}: a fraction from 0 to 1")
+        raise ConfigError(
+            f"--max_bad_frac is {arguments.max_bad_frac:g}; expected a fraction from 0 to 1"
+        )
     engine = offline_engine(settings, arguments.profile)
     with ExitStack() as stack:
         total, rows = open_samples(source, stack)
         draft = _open_output(arguments, source, engine.profiles[arguments.profile], stack)
         if draft is None:
-            print(f"{arguments.output} is whole: nothing is left to do")
+            print(f"{arguments.output} is complete: nothing left to do")
             return 0
         rejects = Rejects(
             _open_rejected(arguments, source, draft, stack), arguments.max_bad_frac, total
@@ -159,8 +159,8 @@ def _open_output(
     running = [each for each in profile.reached() if each.config.normalization != "none"]
     if arguments.resume and running:
         raise ConfigError(
-            f"profile {running[0].name} normalises by the rewards before, which a stopped run "
-            "takes with it: --resume cannot go on; --overwrite begins anew"
+            f"profile {running[0].name} normalizes by earlier rewards, which a stopped run does "
+            "not keep, so --resume cannot continue; --overwrite starts anew"
         )
     input_ = STDIN if str(source) == STDIN else os.path.abspath(source)
     draft = open_draft(
@@ -178,7 +178,7 @@ def _open_output(
 def _open_rejected(
     arguments: argparse.Namespace, source: Path, output: Draft, stack: ExitStack
 ) -> Draft | None:
-    """Where bad rows go. A run that goes on reads the input from its start, and they come again."""
+    """Open the file of invalid rows; a resumed run reads all input again and rewrites it."""
     if not arguments.max_bad_frac:
         return None
     folder = output.target.parent if output.path else Path()
@@ -195,10 +195,10 @@ def _open_rejected(
 
 
 def after_kept(samples: Iterator[Sample], draft: Draft, tally: Tally) -> Iterator[Sample]:
-    """Return the samples whose results an earlier run did not leave in the draft; count those.
+    """Yield the samples without a result in the draft of an earlier run; count those with one.
 
     Raises:
-        ConfigError: what it left are not the results of these samples.
+        ConfigError: the draft's results are not those of these samples.
     """
     for number, line in enumerate(draft.kept_lines(), 1):
         kept = msgspec.json.decode(line, type=SampleResult)
@@ -207,7 +207,7 @@ def after_kept(samples: Iterator[Sample], draft: Draft, tally: Tally) -> Iterato
             came = "no more samples" if sample is None else f"sample {sample.id!r}"
             raise ConfigError(
                 f"{draft.path}, line {number} is of sample {kept.id!r}, but the input has {came} "
-                "there: it has changed; --overwrite begins anew"
+                "there, so it has changed; --overwrite starts anew"
             )
         tally.add([kept])
     yield from samples

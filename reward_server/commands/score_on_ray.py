@@ -1,7 +1,6 @@
-"""`reward-server score --engine ray`: files, folders or patterns in partitions through Ray Data.
+"""`reward-server score --engine ray`: score files, folders or patterns in partitions with Ray Data.
 
-It goes on where an earlier run of the same command stopped, and exits 1 where a partition could not
-be done.
+It continues where an earlier run of the same command stopped, and exits 1 if a partition failed.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ SHOWN_FAILURES = 20
 
 
 def score_on_ray(arguments: argparse.Namespace, settings: Settings) -> int:
-    """The whole command.
+    """Run the command on Ray and return its exit status.
 
     Raises:
-        ConfigError: nothing to read, an output folder of something else, or no Ray.
+        ConfigError: no input, an output folder made from something else, or no Ray.
     """
     profile = _checked(arguments, settings)
     need_pyarrow()
@@ -50,7 +49,7 @@ def score_on_ray(arguments: argparse.Namespace, settings: Settings) -> int:
     whole = open_output(output, Manifest(*about, files))
     todo = [part for part in parts if part.name not in whole]
     if len(todo) < len(parts):
-        print(f"{len(parts) - len(todo)} of {len(parts)} partitions were whole before")
+        print(f"{len(parts) - len(todo)} of {len(parts)} partitions were already complete")
     outcomes = _score(arguments, settings, todo)
     whole_parts(output)
     return _report(todo, outcomes, arguments.output)
@@ -61,12 +60,12 @@ def _checked(arguments: argparse.Namespace, settings: Settings) -> Profile:
     for name in ("partition_bytes", "concurrency"):
         given = getattr(arguments, name)
         if given is not None and given < 1:
-            raise ConfigError(f"--{name} {given}: at least 1 is needed")
+            raise ConfigError(f"--{name} is {given}; expected at least 1")
     _, profile = known_profile(settings, arguments.profile)
     if any(each.config.normalization != "none" for each in profile.reached()):
         raise ConfigError(
-            f"profile {profile.name} normalises by the rewards before, and partitions have no "
-            "order; score with --engine local"
+            f"profile {profile.name} normalizes by earlier rewards, and partitions have no order; "
+            "score with --engine local"
         )
     return profile
 
@@ -74,7 +73,7 @@ def _checked(arguments: argparse.Namespace, settings: Settings) -> Profile:
 def _score(
     arguments: argparse.Namespace, settings: Settings, todo: list[Partition]
 ) -> dict[str, Outcome]:
-    """What each partition came to, by its name."""
+    """Return the outcome of each partition by its name."""
     if not todo:
         return {}
     from touchstone_rewards.reward_server.ray.bulk import Job, run
@@ -97,7 +96,7 @@ def _score(
 
 
 def _absolute(where: str) -> str:
-    """The same place from an actor's working folder."""
+    """Return the place as an absolute path, valid in an actor's working folder too."""
     return where if "://" in where else str(Path(where).absolute())
 
 
@@ -113,6 +112,6 @@ def _report(todo: list[Partition], outcomes: dict[str, Outcome], output: str) ->
     print(tally.line(output))
     if failures:
         print(
-            f"{len(failures)} of {len(todo)} partitions are not done; the same command tries them"
+            f"{len(failures)} of {len(todo)} partitions failed; run the same command to retry them"
         )
     return 1 if failures else 0

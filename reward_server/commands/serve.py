@@ -1,4 +1,4 @@
-"""`reward-server serve`: the app on uvicorn, listening before it has loaded, drained at the end."""
+"""`reward-server serve`: run the app on uvicorn, listening while it loads, drained at the end."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ from touchstone_rewards.reward_server.telemetry.logs import configure
 add_arguments = partial(add_settings_arguments, listens=True)
 logger = logging.getLogger("touchstone_rewards.reward_server")
 
-# Clients keep connections between training steps; one closed just as a request comes costs a retry
+# Clients keep connections between training steps; closing one as a request comes costs a retry.
 KEEP_ALIVE_S = 75
 BACKLOG = 8192
-# Files beside the connections: workers, logs, modules being read.
+# Open files besides the connections: workers, logs, modules being imported.
 OTHER_FILES = 256
-# When garbage is looked for: among new objects once there are so many more of them (Python's own is
-# 700, which calls that wait for an endpoint reach again and again), then among what two such rounds
-# left, and among everything after so many of the latter (Python's own is 10).
+# Thresholds of the garbage collector: new objects since the last run (Python's default of 700 is
+# reached again and again while calls wait for an endpoint), runs of the youngest generation per
+# middle one, and of the middle one per full one (Python's default is 10).
 COLLECTED = 10_000, 1, 1000
-# Some large requests' worth: mapping it anew took a fifth of a sample's time.
+# Some large requests' worth: mapping this memory anew took a fifth of a sample's time.
 KEEP_BYTES = 2**25
-# Requests on their way when the end begins still get an answer that sends them elsewhere.
+# For this long after the stop signal, incoming requests are still answered, with a 503.
 LINGER_S = 0.3
 
 
@@ -78,7 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
         listening = listen(settings.host, settings.port)
     except OSError as error:
         where = f"{settings.host} port {settings.port}"
-        print(f"reward-server: cannot listen on {where}: {error.strerror}", file=sys.stderr)
+        # socket.create_server repeats the address behind its reason.
+        reason = (error.strerror or str(error)).partition(" (while ")[0]
+        advice = "stop what listens there, or choose another --port"
+        print(f"reward-server: cannot listen on {where}: {reason}; {advice}", file=sys.stderr)
         return 1
     url = url_of(listening, encrypted=settings.tls_cert is not None)
     if settings.processes == 1:
@@ -97,12 +100,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _serve(
     settings: Settings, url: str, sockets: list[socket.socket], member: ProcessMember | None = None
 ) -> int:
-    """Serve until a signal says otherwise; returns the exit status."""
+    """Serve until a signal ends it; return the exit status."""
     app = create_app(settings, load_in_background=True, member=member)
     for listening in sockets:
         _say_where(listening)
     server = DrainingServer(app, settings, member)
-    # Uvicorn raises the signal once more when it is done; after a clean drain that is no failure.
+    # Uvicorn raises the signal again when it is done; after a clean drain that is no failure.
     signal.signal(signal.SIGTERM, _leave)
     server.app_state.url = url
     server.run(sockets=sockets)
@@ -110,14 +113,14 @@ def _serve(
 
 
 def _serve_as(member: ProcessMember, settings: Settings, url: str) -> int:
-    """Serve as one of several processes: with its part of the workers and of what is in work."""
+    """Serve as one of several processes, with its share of workers and limits."""
     belong_to(member.server_id)
     return _serve(part_of(settings, member.place), url, [], member)
 
 
 def part_of(settings: Settings, place: int) -> Settings:
-    """Return the settings of the process at `place` of several: its part of the workers,
-    connections and bytes. The first alone looks for changed profiles."""
+    """Return the settings of the process at `place` of several: its share of the workers,
+    connections and bytes. Only the first one looks for changed profiles."""
     among = settings.processes
     most_bytes = max(settings.max_pending_bytes // among, settings.max_body_bytes)
     changes = {
@@ -131,7 +134,7 @@ def part_of(settings: Settings, place: int) -> Settings:
 
 
 def serve_on_ray(settings: Settings) -> int:
-    """Hand over to the cluster.
+    """Serve on the cluster.
 
     Raises:
         ConfigError: Ray is not installed.
@@ -143,7 +146,7 @@ def serve_on_ray(settings: Settings) -> int:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there, by IPv6 where the host is an IPv6 address."""
+    """Return a socket that listens there, on IPv6 if the host is an IPv6 address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=BACKLOG)
 
@@ -154,7 +157,7 @@ def _say_where(listening: socket.socket) -> None:
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:
-    """What `settings` allow, and not more than the files that this process may open."""
+    """Return the limits that `settings` set, within the number of files this process may open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = settings.max_connections + OTHER_FILES
     if soft < wanted and hard != soft:
@@ -163,21 +166,21 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
     most = settings.max_connections
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = max(1, soft - OTHER_FILES)
-        logger.warning("files (ulimit -n) are limited to %d: %d connections at a time", soft, most)
+        logger.warning("open files (ulimit -n) limited to %d: at most %d connections", soft, most)
     timeouts_s = settings.receive_timeout_s, settings.send_timeout_s, KEEP_ALIVE_S
     return ConnectionLimits(most, *timeouts_s)
 
 
 def url_of(listening: socket.socket, *, encrypted: bool) -> str:
-    """Where the socket can be asked."""
+    """Return the URL of the socket."""
     host, port = listening.getsockname()[:2]
     return f"{'https' if encrypted else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class DrainingServer(uvicorn.Server):
-    """Uvicorn that turns new requests away from the first signal on, while it finishes the old.
+    """Uvicorn that refuses new requests after the first signal while it finishes the running ones.
 
-    It ends when the app's loading fails.
+    It ends if loading the app fails.
     """
 
     def __init__(
@@ -205,7 +208,7 @@ class DrainingServer(uvicorn.Server):
                 log_level=settings.log_level,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # nothing here asks where a caller is
+                proxy_headers=False,  # the caller's address is not used
                 ws="none",
                 backlog=BACKLOG,
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),
@@ -222,7 +225,7 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
         if self.config.ssl:
-            # The sweep sees a connection after its handshake, and uvicorn has no setting for one.
+            # The sweep sees connections only after their handshake, and uvicorn has no timeout.
             loop.create_server = partial(  # pyright: ignore[reportAttributeAccessIssue]
                 loop.create_server, ssl_handshake_timeout=self.receive_timeout_s
             )
@@ -236,8 +239,8 @@ class DrainingServer(uvicorn.Server):
         self._sweeper = asyncio.create_task(sweep_connections(connections))
 
     def _take_in(self, member: ProcessMember) -> None:
-        """Have the supervisor give connections to this process: to the first at once, to the others
-        when they are loaded."""
+        """Ask the supervisor for connections: at once in the first process, once loaded in the
+        others."""
         family = self.app_state.family
         self.intake = Intake(
             member.control,
@@ -278,7 +281,7 @@ class DrainingServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     def exit_status(self) -> int:
-        """0 after a clean end; else the reason is said on one line."""
+        """Return 0 after a clean end; otherwise print the reason on one line."""
         if self.failure is None:
             return 0 if self.started else 1
         said = str(self.failure).strip() or type(self.failure).__name__
@@ -288,11 +291,11 @@ class DrainingServer(uvicorn.Server):
         return 2 if isinstance(self.failure, TouchstoneError) else 1
 
     def _on_loaded(self, loading: asyncio.Task[None]) -> None:
-        # What is loaded stays: looking through it for garbage, again and again, took a third of a
-        # request's time.
+        # Loaded objects stay alive; collecting them again and again took a third of a request's
+        # time.
         gc.freeze()
-        # Looking through all that thousands of requests in work hold takes 80 ms, in which no one
-        # is answered, and what 200 calls of judges in flight hold 5 to 13 ms.
+        # A collection over thousands of pending requests takes 80 ms without answering anyone, over
+        # 200 pending judge calls 5 to 13 ms.
         gc.set_threshold(*COLLECTED)
         if loading.cancelled():
             return
@@ -307,7 +310,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def _check_tls(config: uvicorn.Config) -> None:
-    """Read certificate and key once before anything starts; warn of one that has expired.
+    """Load the certificate and key before anything starts; warn if the certificate has expired.
 
     Raises:
         ConfigError: they cannot be used.

@@ -1,4 +1,4 @@
-"""The server's settings as command-line options, made from their one definition."""
+"""Command-line options for the server's settings, generated from `Settings`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any, Literal, get_args, get_origin
 
 from touchstone_rewards.reward_server.settings import Settings, load_settings
 
-# Secrets do not belong on a command line, where every user of the machine can read them; mappings
-# are for the file.
+# Every user of the machine can read secrets on a command line; mappings belong in the file.
 HIDDEN = {"api_key", "admin_key", "api_keys", "compat_profiles", "compat_null_rewards"}
 
 
-# These are of no use to a command that listens to nobody.
+# Settings that a command without a listening socket does not need.
 LISTENING = {
     *("host", "port", "insecure", "reload_s", "receive_timeout_s", "drain_s", "traces"),
     *("max_body_bytes", "max_pending_bytes", "recent_samples", "log_samples", "cluster"),
@@ -23,9 +22,9 @@ LISTENING_PREFIXES = ("tls_", "score_log", "compat_", "cluster_")
 
 
 def add_settings_arguments(parser: argparse.ArgumentParser, *, listens: bool = False) -> None:
-    """Add `--config FILE` and one option per setting; what is not given keeps file and default.
+    """Add `--config FILE` and one option per setting; omitted options keep the file's value.
 
-    A command that does not listen has no options that concern connections.
+    With `listens=False`, options about connections are left out.
     """
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of settings")
     for name, field in Settings.model_fields.items():
@@ -45,7 +44,7 @@ def add_settings_arguments(parser: argparse.ArgumentParser, *, listens: bool = F
 
 
 def settings_from(arguments: argparse.Namespace) -> Settings:
-    """The settings of file, environment and these arguments.
+    """Return the settings of the file, the environment and these arguments.
 
     Raises:
         ConfigError: an unknown key or a value that does not fit.

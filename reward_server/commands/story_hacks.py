@@ -1,8 +1,8 @@
-"""The story profiles against their hacks, as a table: run this module with `python -m`.
+"""Print a table of the story profiles' scores of known hacks: run this module with `python -m`.
 
-In: the cases of `scorers.story.cases`, the English ones for `story`, the Chinese one for
-`story_multilingual`, where its model was fetched. Out: each part's score and the reward, in
-Markdown; exit status 1 where a hack is not below the good turn.
+It scores the cases of `scorers.story.cases`: the English ones with `story`, the Chinese one with
+`story_multilingual` if its model was fetched. It prints each part's score and the reward in
+Markdown; exit status 1 if a hack does not score below the good turn.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
 Results = dict[str, list[SampleResult]]
-# Hundreds of samples in one request, some of them floods, on a busy machine.
+# Long, for hundreds of samples in one request, some of them very long, on a busy machine.
 PATIENT = {"sample_deadline_s": 600.0, "request_deadline_s": 3600.0}
 
 
 def score_all(
     stories: Mapping[str, Mapping[str, Sample]], path: Path = NEURAL_DIR / "story.yaml"
 ) -> Results:
-    """The results of every story's samples under the profile in `path`, in their order."""
+    """Return the results of every story's samples, in order, with the profile in `path`."""
     profile = load_profile(path)
     engine = create_engine({profile.name: profile}, load_settings(overrides=PATIENT), Metrics())
 
@@ -44,7 +44,7 @@ def score_all(
 
 
 def table(results: list[SampleResult]) -> str:
-    """One line a case, one column a part, the reward last."""
+    """Return the table: one line per case, one column per part, the reward last."""
     parts = list(results[0].scores)
     lines = [["case", *parts, "reward"], ["---"] * (len(parts) + 2)]
     for result in results:
@@ -55,13 +55,13 @@ def table(results: list[SampleResult]) -> str:
 
 
 def beaten(results: list[SampleResult]) -> bool:
-    """Is every hack below the good turn, which comes first? `UNCAUGHT` need not be."""
+    """Return whether all hacks but `UNCAUGHT` score below the good turn, which comes first."""
     good, *hacks = (result.reward for result in results if result.id not in UNCAUGHT)
     return good is not None and all(hack is not None and hack < good for hack in hacks)
 
 
 def table_results() -> Results:
-    """The results of each story under the profile that reads it, where it is here."""
+    """Return the results of each story with the profile for its language, if it is available."""
     found = score_all({n: samples(story) for n, story in STORIES.items() if n != "teahouse"})
     paths = [folder / "story_multilingual.yaml" for folder in fetched_dirs()]
     for path in filter(Path.is_file, paths):

@@ -1,1 +1,1 @@
-"""The page at `/`, and the data that it asks for. Nothing else in the server knows of it."""
+"""The page at `/` and the data it requests; no other part of the server depends on it."""

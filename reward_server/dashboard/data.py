@@ -1,7 +1,4 @@
-"""What the page shows, as one JSON document.
-
-In: the engine and what watched it. Out: `Data`. It reads and counts; it changes nothing.
-"""
+"""Collect the dashboard's data into one JSON document. Read-only."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ from touchstone_rewards.reward_server.watching.run_watch import RunWatch
 from touchstone_rewards.reward_server.watching.shadow import Shadows
 from touchstone_rewards.reward_server.watching.signals import excerpt
 
-# Up to so many different values, each has a bar of its own; beyond, they share equal bins.
+# Up to this many distinct values get a bar each; more are grouped into equal bins.
 MAX_VALUES = 12
 BINS = 20
 MOST_DIFFERING = 5
@@ -41,7 +38,9 @@ MOST_ALARMS = 50
 
 
 class ServerState(Struct):
-    """`started_at_s`, Unix time, tells one process from the next on the same port."""
+    """State of the server. `started_at_s`: Unix time; it distinguishes processes on the same
+    port.
+    """
 
     version: str
     started_at_s: float
@@ -56,9 +55,12 @@ class ServerState(Struct):
 
 
 class ProfileState(Struct):
-    """`reads`: the fields of a sample that it looks at; `groups`: does it score whole groups?
-    `watched` is null for a profile that had no sample yet. `cascades`: of scorers that run for some
-    samples only, how many samples by outcome."""
+    """State of one profile.
+
+    `reads`: sample fields that it uses. `groups`: whether it scores whole groups. `watched`: null
+    before the first sample. `cascades`: for scorers that run on some samples only, the number of
+    samples by outcome.
+    """
 
     name: str
     description: str
@@ -71,7 +73,7 @@ class ProfileState(Struct):
 
 
 class Bar(Struct):
-    """So many samples lie from `low` to `high`; both are the same where the bar is one value."""
+    """Number of samples from `low` to `high`; both are equal if the bar is a single value."""
 
     low: float
     high: float
@@ -79,7 +81,7 @@ class Bar(Struct):
 
 
 class ProfileDetail(Struct):
-    """One profile more closely: `reward` and each scorer over time, and the window's bars."""
+    """Details of one profile: `reward` and each scorer over time, and histograms of the window."""
 
     profile: str
     means: dict[str, list[float | None]]
@@ -87,7 +89,7 @@ class ProfileDetail(Struct):
 
 
 class Differing(Struct):
-    """A sample's reward and what it would have been by the shadow."""
+    """A sample's reward and its reward by the shadow."""
 
     id: str
     reward: float | None
@@ -95,7 +97,7 @@ class Differing(Struct):
 
 
 class ShadowState(Struct):
-    """A profile beside its shadow; `last`: where their verdicts differ, the newest first."""
+    """A profile beside its shadow; `last`: the latest disagreements, newest first."""
 
     profile: str
     info: ShadowInfo
@@ -103,7 +105,10 @@ class ShadowState(Struct):
 
 
 class Data(Struct):
-    """`alarms`: the newest last, without the texts of their samples, which `/alarms` has."""
+    """The whole document.
+
+    `alarms`: newest last, without the texts of their samples, which `/alarms` has.
+    """
 
     server: ServerState
     profiles: list[ProfileState]
@@ -116,7 +121,7 @@ class Data(Struct):
 
 
 class Sources:
-    """All that the dashboard reads."""
+    """Everything that the dashboard reads."""
 
     def __init__(
         self,
@@ -140,9 +145,10 @@ class Sources:
 
 
 async def gather(sources: Sources, *, profile: str | None, after: int) -> Data:
-    """The page's data: `profile` more closely, and the recent samples after number `after`.
+    """Return the page's data, with details of `profile` and the recent samples after number
+    `after`.
 
-    A window takes some milliseconds: requests get their turn between one and the next.
+    Each window takes some milliseconds, so the event loop is released between profiles.
     """
     sources.engine.metrics.count()
     sources.engine.upstreams.look()
@@ -215,13 +221,13 @@ def _shadow(shadows: Shadows, profile: str) -> ShadowState:
 
 
 def histogram(values: Sequence[float | None]) -> list[Bar]:
-    """Bars over all values that are not null, from the least to the greatest."""
+    """Return the bars of a histogram over all values that are not null, in rising order."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     tally = Counter(known)
     if len(tally) <= MAX_VALUES:
         return [Bar(value, value, count) for value, count in sorted(tally.items())]
     low, high = min(known), max(known)
-    # Halves first: the width of extreme values would leave the range of a float.
+    # Halve first: the difference of extreme values would overflow a float.
     width = high / BINS - low / BINS or 1.0
     places = Counter(
         min(BINS - 1, int((value / BINS - low / BINS) / width * BINS)) for value in known

@@ -1,7 +1,6 @@
-"""What the last ten minutes were like, in slots of two seconds: rates, latency, failures, means.
+"""Rates, latencies, failures and mean rewards of the last ten minutes, in slots of two seconds.
 
-In: each request and each profile's results as they are answered. Out: series for the dashboard. It
-keeps sums and counts alone, at most `SLOTS` slots of them.
+Only sums and counts are kept, for at most `SLOTS` slots.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from touchstone_rewards.reward_server.telemetry.tallies import ColumnTally, Verd
 
 SLOT_S = 2
 SLOTS = 300
-# Latencies are counted in steps of 2 ** (1/8): a quantile is right within 5%.
+# Width of latency buckets: 2 ** (1/8), so quantiles are exact to within 5%.
 STEPS_PER_OCTAVE = 8
-# The last one is that of 66 minutes and more.
+# The last bucket starts at 66 minutes.
 STEPS = 256
-# Not work that the server was asked for, but someone looking at it.
+# Requests of an observer, which do not count as work.
 LOOKS = OPEN_PATHS | {
     *("/metrics", "/profiles", "/scorers", "/models", "/alarms"),
     *("/dashboard/data", "/dashboard/explain", "/dashboard/samples"),
@@ -33,21 +32,21 @@ LOOKS = OPEN_PATHS | {
 
 
 class TimeSlot(Struct):
-    """Sums and counts of one slot; `number` counts the slots of the clock."""
+    """Sums and counts of one slot. `number`: index of the slot on the clock."""
 
     number: int
     requests: int = 0
     samples: int = 0
     refused: Counter[str] = field(default_factory=Counter[str])
     failed: Counter[str] = field(default_factory=Counter[str])
-    # profile -> reward or scorer -> [how many, their sum]
+    # profile -> reward or scorer -> [count, sum]
     totals: dict[str, dict[str, list[float]]] = field(
         default_factory=dict[str, dict[str, list[float]]]
     )
 
 
 class Rates(Struct):
-    """One value for each whole slot, the oldest first; null where nothing was answered."""
+    """One value per completed slot, the oldest first; null if nothing was answered."""
 
     slot_s: int
     requests_per_s: list[float]
@@ -57,17 +56,17 @@ class Rates(Struct):
 
 
 class Failures(Struct):
-    """How many over all slots: requests by HTTP status, samples by the error's code."""
+    """Totals over all slots: requests by HTTP status, samples by error code."""
 
     requests: dict[str, int]
     samples: dict[str, int]
 
 
 class Live:
-    """The slots. `clock` counts seconds.
+    """Ring of slots. `clock` returns seconds.
 
-    The counts of latencies are made once, for all slots: larger blocks that live for ten minutes
-    among the short-lived ones of requests keep the process from reusing its memory.
+    The arrays of latency counts are allocated once for all slots: large blocks that live for ten
+    minutes among short-lived ones would fragment the heap.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -77,7 +76,7 @@ class Live:
         self._first = self._number()
 
     def observe_requests(self, answered: Sequence[Answered]) -> None:
-        """Count answered requests; a `status` of 499 is a caller who hung up."""
+        """Count answered requests. Status 499 means that the caller disconnected."""
         slot = self._slot()
         latencies = self._latencies_of(slot)
         worked = [(status, seconds) for route, status, seconds in answered if route not in LOOKS]
@@ -92,7 +91,7 @@ class Live:
             begin = end
 
     def observe_verdicts(self, profile: str, verdicts: Verdicts) -> None:
-        """Count the verdicts of some requests."""
+        """Count the rewards, scores and errors of some requests."""
         reward = verdicts.reward
         asked = reward.known + reward.unknown
         if not asked:
@@ -106,7 +105,7 @@ class Live:
             _add(totals, key, scores)
 
     def rates(self) -> Rates:
-        """Throughput of all that was answered, latency of what was not refused."""
+        """Return the throughput of all answered requests, and the latency of those not refused."""
         slots = self._whole()
         quantiles = [self._quantiles(slot) if slot else None for slot in slots]
         return Rates(
@@ -118,14 +117,14 @@ class Live:
         )
 
     def failures(self) -> Failures:
-        """What was refused and what could not be scored, by code."""
+        """Return the numbers of refused requests and of samples with an error, by code."""
         kept = [slot for slot in self._slots if slot.number > self._number() - SLOTS]
         refused = sum((slot.refused for slot in kept), Counter[str]())
         failed = sum((slot.failed for slot in kept), Counter[str]())
         return Failures(dict(refused.most_common()), dict(failed.most_common()))
 
     def means(self, profile: str) -> dict[str, list[float | None]]:
-        """The mean reward and the mean of each score, one value for each whole slot."""
+        """Return the mean reward and the mean of each score per completed slot."""
         totals = [slot.totals.get(profile, {}) if slot else {} for slot in self._whole()]
         keys = dict.fromkeys(key for slot in totals for key in slot)
         return {key: [_mean(slot.get(key)) for slot in totals] for key in keys}
@@ -149,14 +148,14 @@ class Live:
         return quantile_ms({step: count for step, count in steps if count}, (0.5, 0.99))
 
     def _whole(self) -> list[TimeSlot | None]:
-        """Every slot that is over, also those in which nothing happened."""
+        """Return every completed slot, empty ones included."""
         now = self._number()
         by_number = {slot.number: slot for slot in self._slots}
         return [by_number.get(number) for number in range(max(self._first, now - SLOTS), now)]
 
 
 def quantile_ms(latencies: Mapping[int, int], shares: Iterable[float]) -> list[float] | None:
-    """The latencies, in ms, below which these shares lie; None without any."""
+    """Return the latency quantiles in ms for these shares; None if there are no requests."""
     total = sum(latencies.values())
     if not total:
         return None
@@ -177,7 +176,7 @@ def _step(seconds: float) -> int:
     return min(STEPS - 1, round(STEPS_PER_OCTAVE * math.log2(max(seconds, 1e-6) * 1e6)))
 
 
-# Where each step ends, in seconds; the last one never does.
+# Upper end of each bucket in seconds; the last bucket has none.
 _STEP_ENDS = [2 ** ((step + 0.5) / STEPS_PER_OCTAVE) / 1e6 for step in range(STEPS - 1)] + [
     math.inf
 ]

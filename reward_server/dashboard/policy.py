@@ -1,4 +1,4 @@
-"""The headers of the server's own pages: they load nothing but what the server gave."""
+"""HTTP headers that allow the server's own pages to load only resources of this server."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import hashlib
 
 
 def page_headers(*, scripts: str, styles: str, images: str = "data:") -> dict[str, str]:
-    """Return the headers of a page that may load these scripts, styles and images, and ask only us.
+    """Return the headers of a page with these scripts, styles and images, which may contact only
+    this server.
 
-    Each is a list of sources as a Content-Security-Policy has them.
+    Each argument is a source list of a Content-Security-Policy.
     """
     policy = (
         f"default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; "
@@ -25,5 +26,5 @@ def page_headers(*, scripts: str, styles: str, images: str = "data:") -> dict[st
 
 
 def digest(text: str) -> str:
-    """Return what a content security policy names an inline script or style by."""
+    """Return the hash by which a content security policy identifies an inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,7 +1,7 @@
-"""The last samples that were scored, for people to look at: in memory, bounded in count and bytes.
+"""Keep the latest scored samples in memory for the dashboard, bounded in count and bytes.
 
-In: the samples and results of each request. Out: excerpts of the newest, and a whole sample again
-when someone opens it. Nothing is written anywhere; explanations are not made until asked for.
+The dashboard lists excerpts and opens a whole sample on request. Nothing is written to disk;
+explanations are computed on request.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from touchstone_rewards.reward_server.turn_texts import (
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
 from touchstone_rewards.reward_server.watching.signals import excerpt
 
-# A sample that is larger as JSON is shown as an excerpt, and cannot be opened.
+# A sample with more bytes of JSON is shown as an excerpt only.
 MAX_SAMPLE_BYTES = 32 * 1024
-# Bytes in memory of what is one byte as JSON, at the most: `[],`.
+# Upper bound on bytes in memory per byte of JSON, reached by `[],`.
 ROOM_OF_OBJECTS = 32
-# With what the list shows of it: four excerpts, scores, an error's message.
+# A whole sample plus its list entry: four excerpts, scores, an error's message.
 SLOT_BYTES = MAX_SAMPLE_BYTES + 32 * 1024
-# Faster than this no one reads, and each costs some 10 µs.
+# Nobody reads faster, and each sample costs some 10 µs.
 KEPT_A_SECOND = 50
 
 
 class Recent(Struct):
-    """One sample as the list shows it; `seq` counts up, `at_s` is Unix time."""
+    """List entry of one sample. `seq`: a running number. `at_s`: Unix time."""
 
     seq: int
     at_s: float
@@ -56,10 +56,10 @@ _decode_whole = msgspec.json.Decoder(tuple[Recent, Sample | None]).decode
 
 
 class RecentSamples:
-    """The last `size` samples, at most `KEPT_A_SECOND` of each second, spread over the request.
+    """The last `size` samples: at most `KEPT_A_SECOND` per second, spread evenly over the request.
 
-    They are kept as JSON in memory taken once: blocks that live for seconds among the short-lived
-    ones of requests keep the holes between these from joining, and the process grows.
+    They are stored as JSON in memory allocated once: blocks that live for seconds among short-lived
+    ones would fragment the heap.
     """
 
     def __init__(self, size: int, clock: Callable[[], float] = time.time) -> None:
@@ -74,7 +74,7 @@ class RecentSamples:
     def observe(
         self, profile: str, samples: Sequence[Sample], results: Sequence[SampleResult]
     ) -> None:
-        """Keep some of these."""
+        """Keep some of these samples."""
         now_s = self._clock()
         if now_s >= self._second + 1 or now_s < self._second:
             self._second, self._left = int(now_s), KEPT_A_SECOND
@@ -87,19 +87,19 @@ class RecentSamples:
             self._keep(now_s, profile, samples[i], results[i])
 
     def since(self, seq: int) -> list[Recent]:
-        """What came after number `seq`, the oldest first."""
+        """Return the entries after number `seq`, the oldest first."""
         oldest = max(seq, self._seq - self._size) + 1
         return [_decode_listed(self._slot(n))[0] for n in range(oldest, self._seq + 1)]
 
     def whole(self, seq: int) -> tuple[str, Sample] | None:
-        """Profile and sample of number `seq`; None where it is no longer kept, or was too large."""
+        """Return profile and sample of number `seq`; None if it is gone or was too large."""
         if not max(0, self._seq - self._size) < seq <= self._seq:
             return None
         recent, sample = _decode_whole(self._slot(seq))
         return None if sample is None else (recent.profile, sample)
 
     def all_whole(self) -> list[tuple[float | None, Sample]]:
-        """Return what is kept whole, with the reward that it got, the newest first."""
+        """Return the samples kept whole, each with its reward, newest first."""
         newest_first = range(self._seq, max(0, self._seq - self._size), -1)
         kept = (_decode_whole(self._slot(seq)) for seq in newest_first)
         return [(recent.reward, sample) for recent, sample in kept if sample is not None]
@@ -139,7 +139,7 @@ class RecentSamples:
 def _encoded(sample: Sample, prompt_characters: int) -> bytes | None:
     if len(response_text(sample.response)) + prompt_characters > MAX_SAMPLE_BYTES:
         return None
-    # An object takes more room than its JSON, but not so many times.
+    # An object takes more memory than its JSON, but by less than this factor.
     most_bytes = ROOM_OF_OBJECTS * MAX_SAMPLE_BYTES
     if held_bytes([sample], most=most_bytes) > most_bytes:
         return None

@@ -1,8 +1,8 @@
-"""`GET /` and `GET /label` the pages; what they show, for them to ask for.
+"""Routes of the dashboard: the pages `GET /` and `GET /label`, and their data.
 
-`GET /dashboard/data` has the numbers, `POST /dashboard/explain` one sample, and
-`GET /dashboard/samples` the recent ones as lines to label. The pages are open to everyone and hold
-no data; the others need a key where `/score` does.
+`GET /dashboard/data` returns the numbers, `POST /dashboard/explain` one sample, and
+`GET /dashboard/samples` the recent samples as lines to label. The pages are public and contain no
+data; the other routes need a key wherever `/score` does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from touchstone_rewards.reward_server.schemas import (
 )
 
 FOLDER = Path(__file__).parent
-# Where a page is, its file and its scripts.
+# Each page's path, its file and its scripts.
 PAGES = {
     "/": (
         "page.html",
@@ -43,15 +43,16 @@ PAGES = {
     ),
     "/label": ("label.html", "elements.js", "asking.js", "label.js"),
 }
-# Answers with samples in them are stored nowhere on their way.
+# Answers with samples must not be cached on their way.
 PRIVATE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 EXPECTED = '{"seq": 12}, or {"profile": "math", "sample": {"id": "…", "response": "…"}}'
 
 
 class ExplainRequest(Struct, forbid_unknown_fields=True):
-    """A kept sample by its number, or a sample and a profile to try it under.
+    """A kept sample by its number, or a sample with a profile to try.
 
-    `others`: the other responses of the sample's group, for a profile that scores whole groups."""
+    `others`: the other responses of the sample's group, for a profile that scores whole groups.
+    """
 
     seq: int | None = None
     profile: str = "math"
@@ -60,7 +61,7 @@ class ExplainRequest(Struct, forbid_unknown_fields=True):
 
 
 class Explained(Struct):
-    """The sample, and its verdict as of now with the explanation. `weights`: of each scorer."""
+    """The sample and its current result with an explanation. `weights`: weight of each scorer."""
 
     sample: Sample
     profile: str
@@ -74,7 +75,7 @@ _decode_explain = msgspec.json.Decoder(ExplainRequest).decode
 
 
 def dashboard_routes(sources: Sources, *, wants_key: bool) -> list[Route]:
-    """The routes, over what `sources` have seen."""
+    """Return the routes for the data in `sources`."""
 
     def shows(name: str) -> Route:
         page, headers = load_page(name, wants_key)
@@ -87,7 +88,7 @@ def dashboard_routes(sources: Sources, *, wants_key: bool) -> list[Route]:
     async def data(request: Request) -> Response:
         after = request.query_params.get("after", "0")
         if not after.isdecimal() or len(after) > 18:
-            raise InvalidRequest(f"after is {after!r}; expected the last number that you have")
+            raise InvalidRequest(f"after is {after!r}; expected the last seq that you have")
         chosen = request.query_params.get("profile")
         return json_response(
             await gather(sources, profile=chosen, after=int(after)), headers=PRIVATE
@@ -110,7 +111,7 @@ def dashboard_routes(sources: Sources, *, wants_key: bool) -> list[Route]:
 
 
 async def explained(sources: Sources, asked: ExplainRequest) -> Explained:
-    """Score one sample, again or for the first time, with its explanation; it is counted nowhere.
+    """Score one sample with an explanation, without counting it in any statistics.
 
     Raises:
         InvalidRequest: there is no such sample.
@@ -145,7 +146,9 @@ async def explained(sources: Sources, asked: ExplainRequest) -> Explained:
 
 
 def lines_to_label(sources: Sources) -> bytes:
-    """Return the recent samples as `audit` writes what is to be labelled: JSONL, label null."""
+    """Return the recent samples as JSONL in the form that `audit` writes for labelling, label
+    null.
+    """
     return b"".join(
         msgspec.json.encode({**msgspec.to_builtins(sample), "verdicts": [reward], "label": None})
         + b"\n"
@@ -154,7 +157,7 @@ def lines_to_label(sources: Sources) -> bytes:
 
 
 def load_page(name: str, wants_key: bool) -> tuple[str, dict[str, str]]:
-    """The page with its style and script inside, and headers that let it load nothing else."""
+    """Return the page with inline style and scripts, and headers that block everything else."""
     file, *scripts = PAGES[name]
     style = (FOLDER / "style.css").read_text(encoding="utf-8")
     script = "\n".join((FOLDER / each).read_text(encoding="utf-8") for each in scripts)

@@ -1,7 +1,7 @@
-"""`GET /openapi.json`: the wire; `GET /docs`: the same in Swagger UI.
+"""`GET /openapi.json`: the API schema; `GET /docs`: the same in Swagger UI.
 
-Swagger's files come with the package `fastapi-swagger`. FastAPI's own page loads them from a public
-host: it is blank on a machine without a network, and tells that host who looks.
+Swagger UI's files come from the package `fastapi-swagger`. FastAPI's own page loads them from a
+public host: it stays blank offline, and tells that host about every visitor.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CACHED = {"cache-control": "public, max-age=3600", "x-content-type-options": "no
 
 
 def wire_routes(title: str) -> list[Route]:
-    """Return the routes of the document, of the page, and of the two files that the page loads."""
+    """Return the routes of the schema, of the page, and of the two files that the page loads."""
     page = PAGE.read_text(encoding="utf-8")
     script = page.partition("<script>")[2].partition("</script>")[0]
     headers = page_headers(

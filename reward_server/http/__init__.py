@@ -1,1 +1,1 @@
-"""HTTP: who may ask, how much, and the bytes that arrive and leave."""
+"""HTTP: authentication, limits, and the bytes of requests and answers."""

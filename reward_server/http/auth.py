@@ -1,5 +1,5 @@
-"""Who may ask, and who may administer: `Authorization: Bearer KEY`, `X-API-Key: KEY` or Basic
-authorization whose password is the key, compared in constant time."""
+"""Authentication: `Authorization: Bearer KEY`, `X-API-Key: KEY` or Basic authorization with the key
+as password. Keys are compared in constant time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class KeyRing:
-    """The keys that open the server and whose they are. An empty ring opens for everyone."""
+    """The keys of the server and their owners. An empty ring lets everyone in."""
 
     def __init__(
         self,
         keys: Iterable[ApiKey],
         counted: Callable[[str], SharedCounts] = lambda _: SharedCounts(),
     ) -> None:
-        """`counted`: the numbers of the key of this name."""
-        # Digests have one length, so a comparison tells nothing of a key's length either.
+        """`counted` returns the counters of the key with this name."""
+        # Digests have a fixed length, so the time of a comparison does not reveal a key's length.
         self._keys = [
             (
                 key.digest,
@@ -40,45 +40,45 @@ class KeyRing:
         ]
 
     def __bool__(self) -> bool:
-        """Is a key asked for at all?"""
+        """Return whether a key is needed at all."""
         return bool(self._keys)
 
     def named(self, name: str) -> Caller | None:
-        """Whose key is called so."""
+        """Return the owner of the key with this name, or None."""
         return next((caller for _, caller in self._keys if caller.name == name), None)
 
     def owner(self, headers: Headers) -> Caller | None:
-        """Whose key these headers carry, if it is one that opens."""
+        """Return the owner of the key in these headers, or None if there is no valid key."""
         offered = hashlib.sha256(offered_key(headers)).digest()
         found = None
-        for digest, caller in self._keys:  # all of them, so that time does not tell which it was
+        for digest, caller in self._keys:  # compare all, so that timing does not reveal the match
             if hmac.compare_digest(offered, digest):
                 found = caller
         return found
 
 
 def require_admin(what: str) -> None:
-    """Raise unless the request being served came with a key that administers.
+    """Raise unless the current request has a key with the role admin.
 
     Raises:
-        Unauthorized: it came without a key, because this server asks for none.
-        Forbidden: its key only scores.
+        Unauthorized: it has no key, because this server has none.
+        Forbidden: its key may only score.
     """
     caller = current().caller
     if caller is None:
         raise Unauthorized(
-            f"to {what} takes a key with the role admin, and this server has no key; set "
-            "REWARD_ADMIN_KEY"
+            f"a key with the role admin is needed to {what}, and this server has no keys; "
+            "set REWARD_ADMIN_KEY"
         )
     if not caller.admin:
         raise Forbidden(
-            f"key {caller.name} scores, and to {what} takes one with the role admin: "
-            "REWARD_ADMIN_KEY, or role: admin in api_keys"
+            f"key {caller.name} may only score; to {what}, use a key with the role admin "
+            "(REWARD_ADMIN_KEY, or role: admin in api_keys)"
         )
 
 
 def offered_key(headers: Headers) -> bytes:
-    """The key that a request brings, or nothing. Header names come in lower case (ASGI)."""
+    """Return the key of a request, or b"" if there is none. Header names are lower case (ASGI)."""
     for name, value in headers:
         if name == b"x-api-key":
             return value.strip()
@@ -92,7 +92,7 @@ def offered_key(headers: Headers) -> bytes:
 
 
 def _password(encoded: bytes) -> bytes:
-    """What `http://:KEY@host/` becomes: base64 of a name, which is no matter, a colon and KEY."""
+    """Return the password of Basic credentials, which `http://:KEY@host/` becomes."""
     try:
         return base64.b64decode(encoded).partition(b":")[2]
     except ValueError:

@@ -1,7 +1,6 @@
-"""Bodies of requests and answers as bytes: read, decoded into the wire's types, sent.
+"""Bodies of requests and answers: read them, decode them into the types of the wire, send them.
 
-In: ASGI's `scope`, `receive` and `send`. Out: a typed request, or the error that says what is wrong
-with it. What to do with it is the routes'.
+A body becomes a typed request, or an error that says why it does not fit. The routes do the rest.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ T = TypeVar("T")
 Body = bytes | bytearray | memoryview
 DOES_NOT_FIT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 encode = msgspec.json.Encoder().encode
-# Of an answer, sent at a time; results encoded at a time.
+# Bytes of an answer sent at a time; results encoded at a time.
 PART_BYTES, PART_RESULTS = 2**18, 64
 
 
 async def read_body(receive: Receive) -> Body:
-    """The whole body; the gate has bounded it.
+    """Return the whole body; the gate has already limited its size.
 
     Raises:
-        ClientGone: the caller hung up before its end.
+        ClientGone: the caller hung up before the end of the body.
     """
     message = await _next_part(receive)
     whole = message.get("body", b"")
@@ -64,15 +63,15 @@ async def _next_part(receive: Receive) -> Message:
 
 
 def _pages(size: int) -> mmap.mmap:
-    """Memory that grows without being copied, which for a large body would hold the event loop."""
+    """Return memory that grows without copying; a large copy would block the event loop."""
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def decode(body: Body, decoder: Callable[[Any], T], expected: str) -> T:
-    """The request in `body`; `expected` shows the caller what fits.
+    """Return the request in `body`; `expected` shows the caller a valid body.
 
     Raises:
-        InvalidRequest: it is not JSON, or does not fit the wire.
+        InvalidRequest: it is not JSON, or does not match the schema.
     """
     try:
         return decoder(body)
@@ -81,11 +80,11 @@ def decode(body: Body, decoder: Callable[[Any], T], expected: str) -> T:
 
 
 def misfit(body: Body, error: Exception, expected: str) -> InvalidRequest:
-    """What is said of a body that a decoder refused."""
+    """Return the error for a body that a decoder refused."""
     surrogate = b"\\ud" in bytes(body[:SMALL_BYTES]).lower() and not isinstance(
         error, msgspec.ValidationError
     )
-    hint = "; a lone surrogate such as \\ud800 cannot be carried" if surrogate else ""
+    hint = "; a lone surrogate such as \\ud800 cannot be encoded" if surrogate else ""
     return InvalidRequest(
         f"the body does not fit: {error}{hint}; expected {expected}, described at /docs"
     )
@@ -94,12 +93,12 @@ def misfit(body: Body, error: Exception, expected: str) -> InvalidRequest:
 def json_response(
     content: msgspec.Struct, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An answer of the wire's type, as JSON."""
+    """Return a response with this content as JSON."""
     return Response(encode(content), status, headers, media_type="application/json")
 
 
 async def encoded(answer: ScoreResponse) -> list[bytes]:
-    """Return the answer as JSON, in parts, giving way to others between them."""
+    """Return the answer as JSON, in parts, letting other tasks run in between."""
     head, empty, tail = encode(replace(answer, results=[])).partition(b"[]")
     assert empty
     parts: list[bytes] = []
@@ -115,7 +114,7 @@ async def encoded(answer: ScoreResponse) -> list[bytes]:
 
 
 async def send_json(send: Send, *parts: bytes) -> None:
-    """A 200 with this body; a large one in parts, each when the client has taken the last one."""
+    """Send a 200 with this body; a large one in parts, each after the client has read the last."""
     size = sum(map(len, parts))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % size)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -131,7 +130,7 @@ async def send_json(send: Send, *parts: bytes) -> None:
 
 
 async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
-    """What `work` comes to; when the caller hangs up first, it is cancelled.
+    """Return the result of `work`; cancel it if the caller hangs up first.
 
     Raises:
         ClientGone: the caller hung up.

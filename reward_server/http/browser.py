@@ -1,9 +1,9 @@
-"""What a web page may make a browser send here: nothing, whoever's page it is.
+"""Refuse requests that a foreign web page makes a browser send.
 
-A page elsewhere can make its reader's browser send requests to any address, loopback included, and
-by DNS rebinding it can even read the answers. A server with a key is safe, because no page knows
-the key. A server without one looks at what a browser cannot forge: `Host`, `Origin` and
-`Sec-Fetch-Site`. Programs send no `Origin`, and are let through.
+A foreign page can make its reader's browser send requests to any address, loopback included, and
+with DNS rebinding it can even read the answers. A server with a key is safe, because the page does
+not know the key. A server without one checks headers that a page cannot forge: `Host`, `Origin` and
+`Sec-Fetch-Site`. Programs send no `Origin` and pass.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MOST_KNOWN = 256
 
 
 class BrowserGuard:
-    """Refuses requests that a foreign page made.
+    """Refuses requests made by foreign pages.
 
-    `hosts`: the names that a server without a key goes by beside loopback's. With `addresses` it
-    goes by any IP address too, which no DNS name can stand in for.
+    `hosts`: accepted host names of a server without a key, besides loopback's. `addresses` accepts
+    every IP address as well; DNS rebinding needs a name, so that is safe.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class BrowserGuard:
         self.keyless = keyless
         self.addresses = addresses
         self.names = {*LOOPBACK_NAMES, *(host.lower() for host in hosts)}
-        # `Host` headers that were looked at and are ours: callers send the same few.
+        # `Host` headers already accepted: callers send the same few.
         self._known: set[bytes] = set()
 
     def check(self, headers: Mapping[bytes, bytes]) -> None:
@@ -46,14 +46,14 @@ class BrowserGuard:
         if origin is not None and origin.lower().partition(b"://")[2] != host.lower():
             raise Forbidden(
                 "this server has no key, and a page of another origin made this request; set "
-                "REWARD_API_KEY to be asked from elsewhere"
+                "REWARD_API_KEY to allow requests from other origins"
             )
 
     def _check_host(self, header: bytes) -> None:
         host = header.decode("latin-1").lower()
         if not self._is_ours(_name(host)):
             raise Forbidden(
-                f"this server has no key and goes by no name like {host[:100]!r}; ask it by "
+                f"this server has no key and does not accept the host {host[:100]!r}; call it by "
                 "127.0.0.1 or localhost, add the name to allowed_hosts, or set REWARD_API_KEY"
             )
         if len(self._known) < MOST_KNOWN:
@@ -70,7 +70,7 @@ class BrowserGuard:
 
 
 def _name(host: str) -> str:
-    """The host without its port, and an IPv6 address without its brackets."""
+    """Return the host without its port, an IPv6 address without its brackets."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     name, _, port = host.rpartition(":")

@@ -1,9 +1,8 @@
-"""Connections that cost little before anyone knows whose they are, and that do not wait for ever.
+"""Connections with limits on headers, number and silence, beyond those of uvicorn.
 
-Uvicorn waits without end for the rest of a request and for a client to read its answer, takes
-headers of any size, and connections of any number. Here each connection notes since when it waits
-for what, and `sweep_connections` looks at all of them, those that idle between requests included: a
-request costs no timer.
+Uvicorn waits forever for the rest of a request and for a client to read its answer, and accepts
+headers of any size and any number of connections. Here each connection records since when it waits,
+and `sweep_connections` closes those that wait too long, so that no request needs a timer.
 """
 
 from __future__ import annotations
@@ -20,38 +19,43 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from touchstone_rewards.reward_server.errors import HeadersTooLarge, NotReady, RequestError
 from touchstone_rewards.reward_server.http.gate import AnswerParts, Gate, error_body
-from touchstone_rewards.reward_server.http.whole import MOST_DIGITS, UNUSUAL, WholeRequest
+from touchstone_rewards.reward_server.http.whole import (
+    MOST_DIGITS,
+    UNUSUAL,
+    WholeRequest,
+    all_lines,
+)
 
 SWEEP_S = 1.0
-# Of one request's line and headers; a client sends some hundred bytes.
+# Limits of one request's line and headers; a client usually sends some hundred bytes.
 MAX_HEAD_BYTES, MAX_HEADERS = 2**15, 100
-# So many requests begin in one pass of the event loop, some milliseconds of work.
+# Requests begun in one pass of the event loop: some milliseconds of work.
 MOST_A_PASS = 16
-# While the server is full, a request waits so long before it is begun and refused, and each look
-# takes so long: a place is free sooner than a refused caller comes again.
+# While the server is full, a request waits this long before it is refused, and is looked at this
+# often: a slot is usually free sooner than a refused caller would retry.
 HOLD_S, LOOK_AGAIN_S = 1.0, 0.005
-# Parts of refused bodies that are read in one pass, of 256 KiB at the most.
+# Parts of refused bodies read in one pass, each of at most 256 KiB.
 DISCARDS_A_PASS = 2
 
 
 class ConnectionTurns:
-    """When thousands of requests come at once, they begin a few at a time, in their order, and
-    whoever asks with a GET, such as a probe of `/health`, need not wait for all of them. While the
-    server is full they wait, `HOLD_S` at most."""
+    """When thousands of requests come at once, begins them a few at a time, in order. GET requests,
+    such as probes of `/health`, do not have to wait for all of them. While the server is full,
+    requests wait up to `HOLD_S`."""
 
     def __init__(self) -> None:
         self.waiting: deque[tuple[Connection, float]] = deque()
         self._begun = 0
 
     def taken(self, connection: Connection) -> bool:
-        """Are this pass's turns taken, or is the server full? If not, one more is taken."""
+        """Take a turn of this pass; return True if none is left or the server is full."""
         if self._begun == 0:
             connection.loop.call_soon(self._next_pass, connection.loop)
         self._begun += 1
         return self._begun > MOST_A_PASS or bool(self.waiting) or connection.crowd.full()
 
     def wait(self, connection: Connection) -> None:
-        """Begin this connection's request when its turn comes."""
+        """Queue this connection's request until its turn."""
         self.waiting.append((connection, connection.loop.time()))
 
     def _next_pass(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -65,14 +69,14 @@ class ConnectionTurns:
         if self._begun:
             loop.call_soon(self._next_pass, loop)
         elif self.waiting:
-            self._begun = 1  # whoever comes now waits behind these
+            self._begun = 1  # requests that come now queue behind these
             loop.call_later(LOOK_AGAIN_S, self._next_pass, loop)
 
 
 class Discards:
-    """What still comes of bodies that were refused, read and thrown away a little at a time.
+    """The rest of refused bodies, which is read and thrown away a little at a time.
 
-    Reading all of thirty such bodies that come at once would leave no time for anyone else.
+    Reading all of thirty such bodies at once would leave no time for other requests.
     """
 
     def __init__(self) -> None:
@@ -80,7 +84,7 @@ class Discards:
         self._looks = False
 
     def add(self, connection: Connection) -> None:
-        """Read no more from this connection until its turn comes."""
+        """Pause reading from this connection until its turn."""
         connection.flow.pause_reading()
         self.waiting.append(connection)
         if not self._looks:
@@ -99,13 +103,11 @@ class Discards:
 
 _turns = ConnectionTurns()
 _discards = Discards()
-# Headers of every answer, and the lines that they make.
-_known: list[Any] = [None, b""]
 
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """`most`: connections at a time. The timeouts are of silence: `receive_s` while a request is
+    """`most`: open connections. The timeouts limit silence: `receive_s` while a request is
     incomplete, `send_s` while an answer is not read, `idle_s` between requests."""
 
     most: int = 4096
@@ -116,11 +118,11 @@ class ConnectionLimits:
 
 @dataclass
 class Crowd:
-    """The connections of this process beside those of others that serve the same port.
+    """The connections of this process, compared with those of processes on the same port.
 
-    `too_many`: so many are closed after their next answer, for their callers to come again
-    elsewhere. `on_closed` hears of each that has closed. `full`: are nearly as many samples in work
-    as there may be?
+    `too_many`: the number of connections to close after their next answer, so that their callers
+    reconnect to another process. `on_closed` is called for each closed connection. `full` returns
+    whether the pending samples are near their limit.
     """
 
     too_many: int = 0
@@ -128,7 +130,7 @@ class Crowd:
     on_closed: Callable[[], None] | None = None
 
     def lets_go(self) -> bool:
-        """Is this one of those that are too many?"""
+        """Return whether to close this connection, and count it as closed."""
         if not self.too_many:
             return False
         self.too_many -= 1
@@ -136,24 +138,24 @@ class Crowd:
 
 
 class Connection(HttpToolsProtocol):
-    """`waits_since_s`: when the client was last heard of, in the loop's time, while a request of
-    its is incomplete; None while nothing is awaited of it.
+    """`waits_since_s`: when data last came from the client, in loop time, while its request is
+    incomplete; None while nothing is expected from it.
 
-    Headers must be there as a whole within the timeout, so a trickle of them does not help; a body
-    may take as long as it keeps coming. Once the answer is sent, what is left of the body has one
-    timeout to come, however it comes.
+    Headers must be complete within the timeout, so a trickle of them does not help; a body may take
+    as long as it keeps coming. After the answer is sent, the rest of the body has one timeout in
+    total.
     """
 
     waits_since_s: float | None = None
-    # Since when: the answer is sent and the body is not over; the client reads too slowly; nothing
-    # is going on; the connection is closing.
+    # Since when: the answer is sent but the body goes on; the client reads too slowly; the
+    # connection is idle; the connection is closing.
     answered_since: float | None = None
     unread_since: float | None = None
     idle_since_s: float | None = None
     closing_since_s: float | None = None
     _in_body = False
     _held = b""
-    # Bytes that came and that no part of a body or a whole head has accounted for.
+    # Bytes received that belong neither to a complete head nor to a body.
     _unaccounted_bytes = 0
 
     def __init__(
@@ -174,7 +176,7 @@ class Connection(HttpToolsProtocol):
         self.waits_since_s = self.loop.time()
         if len(self.connections) > self.limits.most and not self._make_room():
             self._refuse(
-                NotReady(f"{self.limits.most} connections are open; try again or elsewhere")
+                NotReady(f"{self.limits.most} connections are open; try again on another server")
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -183,7 +185,7 @@ class Connection(HttpToolsProtocol):
             self.crowd.on_closed()
 
     def _make_room(self) -> bool:
-        """Close the connection that has idled longest; returns whether there was one."""
+        """Close the connection that has been idle longest; return whether there was one."""
         others = cast("set[Connection]", self.connections)
         idle = [each for each in others if each.idle_since_s is not None]
         if not idle:
@@ -204,13 +206,13 @@ class Connection(HttpToolsProtocol):
                 self.flow.pause_reading()
             return
         elif not data.startswith(b"GET ") and _turns.taken(self):
-            self._held, self.waits_since_s = data, None  # who is waited for is us
+            self._held, self.waits_since_s = data, None  # the client waits for us
             _turns.wait(self)
             return
         self._feed(data)
 
     def begin(self) -> None:
-        """What was held back until its turn came is read."""
+        """Read the data that was held back until this turn."""
         data, self._held = self._held, b""
         if data and self.parser is not None:
             self.waits_since_s = self.loop.time()
@@ -224,11 +226,11 @@ class Connection(HttpToolsProtocol):
             self._refuse(HeadersTooLarge(f"more than {MAX_HEAD_BYTES} bytes came outside a body"))
 
     def _refuse(self, error: RequestError) -> None:
-        """AnswerParts before the app has heard of anything, and close."""
+        """Answer with an error before the app sees the request, and close."""
         if self.closing_since_s is not None:
             return
         body = error_body(error, "")
-        cycle: Any = self.cycle  # None before the first request, which its type denies
+        cycle: Any = self.cycle  # None before the first request, despite its type
         if cycle is None or cycle.response_complete:
             head = f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\n"
             if error.retry_after_s is not None:
@@ -255,7 +257,7 @@ class Connection(HttpToolsProtocol):
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
                 said = f"{len(self.headers)} headers of {size} bytes came"
-                most = f"at most {MAX_HEADERS} of {MAX_HEAD_BYTES} bytes together are read"
+                most = f"at most {MAX_HEADERS} of {MAX_HEAD_BYTES} bytes together are accepted"
                 return self._refuse(HeadersTooLarge(f"{said}, {most}"))
         self._unaccounted_bytes = 0
         self._in_body = True
@@ -270,33 +272,34 @@ class Connection(HttpToolsProtocol):
             if self.crowd.too_many and self.crowd.lets_go():
                 self.cycle.keep_alive = False
         else:
-            self.cycle = cast(Any, whole)
-        self.headers = []  # of trailers, which are of no interest
+            cycle: Any = whole
+            self.cycle = cycle
+        self.headers = []  # trailers go here and are ignored
 
     def _whole(self) -> WholeRequest | None:
-        """The request, if it may be answered without ASGI: it is small, plain and alone."""
+        """Return the request if it can be answered without ASGI: small, plain, not pipelined."""
         path, _, query = self.url.partition(b"?")
         if self.gate is None or (endpoint := self.gate.whole.get(path)) is None:
             return None
-        before: Any = self.cycle  # None before the first request, which its type denies
+        before: Any = self.cycle  # None before the first request, despite its type
         if self.flow.write_paused or not (before is None or before.response_complete):
             return None
-        headers, parser = dict(self.headers), cast(Any, self.parser)
+        headers, parser = dict(self.headers), self.parser
+        assert parser is not None
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or len(length) > MOST_DIGITS or not UNUSUAL.isdisjoint(headers):
             return None
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or b"#" in query:
             return None
         about = (path.decode(), query), (self.headers, headers), int(length)
-        keep_alive = parser.should_keep_alive() and not self.crowd.lets_go()
+        lets_go = self.crowd.too_many and self.crowd.lets_go()
+        keep_alive = parser.should_keep_alive() and not lets_go
         return WholeRequest(self.gate, endpoint, *about, keep_alive=keep_alive)
 
     def answer(self, answer: AnswerParts, request_id: str, *, keep_alive: bool) -> None:
-        """Send the answer to a request that came whole."""
+        """Send the answer to a request that was read as a whole."""
         status, headers, body = answer
-        lines = self._known_lines()
-        for header in headers:
-            lines += b"%b: %b\r\n" % header
+        lines = all_lines(self.server_state.default_headers, headers)
         if not keep_alive:
             lines += b"connection: close\r\n"
         about = STATUS_LINE[status], lines, len(body), request_id.encode(), body
@@ -305,20 +308,13 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
-    def _known_lines(self) -> bytes:
-        """The headers of every answer, which uvicorn makes anew once a second: the date."""
-        known = self.server_state.default_headers
-        if known is not _known[0]:
-            _known[:] = known, b"".join(b"%b: %b\r\n" % header for header in known)
-        return _known[1]
-
     def on_body(self, body: bytes) -> None:
         if self.closing_since_s is not None:
             return
         self._unaccounted_bytes = 0
-        # Most bodies come in few parts: the first is passed on as it is, where uvicorn would copy
-        # it into a buffer and once more out of it.
-        cycle = cast(Any, self.cycle)
+        # Most bodies come in few parts: pass the first part on as it is, where uvicorn would copy
+        # it into a buffer and out again.
+        cycle: Any = self.cycle
         if isinstance(cycle, WholeRequest):
             cycle.feed(body)
             return
@@ -352,7 +348,7 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             super().on_response_complete()
             return
-        # What uvicorn does here, without its timer for a connection that idles.
+        # The same as in uvicorn, without its timer for an idle connection.
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self.idle_since_s = None if self._in_body else now_s
@@ -367,10 +363,10 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def sweep(self, now_s: float) -> None:
-        """Close the connection if its client has kept it waiting for too long."""
+        """Close the connection if its client has let it wait for too long."""
         limits = self.limits
         if self.transport.is_closing():
-            # A close waits until all is read, which may be never.
+            # A normal close waits until everything is read, which may never happen.
             self.closing_since_s = self.closing_since_s or now_s
             if self.closing_since_s < now_s - limits.send_s:
                 self.transport.abort()
@@ -391,7 +387,7 @@ def _before(moment_s: float | None, then_s: float) -> bool:
 
 
 async def sweep_connections(connections: Iterable[object]) -> None:
-    """Runs until cancelled: closes each connection whose client keeps it waiting for too long."""
+    """Close every connection whose client lets it wait for too long; run until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(SWEEP_S)

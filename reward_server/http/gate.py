@@ -1,7 +1,7 @@
-"""What every request passes on its way in and out: request id, key, body, metrics, log, errors.
+"""The gate that every request passes: request id, key, body, metrics, log, errors.
 
-Pure ASGI, because one `BaseHTTPMiddleware` costs two thirds of the single-sample rate. A failure
-leaves as the wire's error body; a traceback goes to the log, never to the caller.
+It is pure ASGI, because one `BaseHTTPMiddleware` costs two thirds of the single-sample rate. A
+failure is answered with the error body of the wire; tracebacks go to the log, never to the caller.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ logger = logging.getLogger(__name__)
 OPEN_PATHS = frozenset({"/", "/label", "/health", "/ready", "/docs", "/openapi.json"}) | {
     *("/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"),
 }
-# What a body of this size can become in memory need not be counted.
+# A body up to this size is decoded without counting its elements first.
 SMALL_BYTES = 2**21
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 
 
 Header = tuple[bytes, bytes]
-# Status, headers without those of the body's length and the request's id, body.
+# Status, headers other than content-length and x-request-id, body.
 AnswerParts = tuple[int, Sequence[Header], bytes]
 
 
 class ClientGone(Exception):
-    """The caller hung up: there is no one to answer."""
+    """The caller hung up, so no answer can be sent."""
 
 
 class Gate:
     """ASGI middleware around the whole app.
 
-    It calls the endpoints of `routes` itself: past the app's own middleware and its search for the
-    route, which cost more than a sample. All else, wrong methods included, goes to the app.
+    It calls the endpoints of `routes` directly: the app's own middleware and routing cost more than
+    scoring a sample. Everything else, wrong methods included, goes to the app.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class Gate:
         routes: Iterable[Route],
     ) -> None:
         self.app = app
-        self.keys = keys
+        self.keys, self.keyed = keys, bool(keys)
         self.metrics = metrics
         self.endpoints: dict[tuple[str, str], ASGIApp] = {
             (method, route.path): route.app for route in routes for method in route.methods or ()
         }
         self.paths = {path for _, path in self.endpoints}
-        # Those that answer a whole body, by the path as it comes.
+        # The endpoints that can answer a complete body without ASGI, by path.
         self.whole: dict[bytes, Any] = {
             path.encode(): endpoint
             for (method, path), endpoint in self.endpoints.items()
@@ -122,17 +122,17 @@ class Gate:
     def check(
         self, path: str, headers: dict[bytes, bytes], pairs: Sequence[Header], served: Served
     ) -> None:
-        """See whether a request to `path` may come in; `pairs`: its headers as they came.
+        """Check whether a request to `path` is allowed; `pairs`: its headers in order.
 
         Raises:
-            Forbidden, Unauthorized, RequestTooLarge: it may not.
+            Forbidden, Unauthorized, RequestTooLarge: it is not.
         """
         self.browsers.check(headers)
-        if self.keys:
+        if self.keyed:
             served.caller = self.keys.owner(pairs)
             if served.caller is None and path not in OPEN_PATHS:
                 raise Unauthorized(
-                    "no key or a wrong key came; send 'Authorization: Bearer KEY' or "
+                    "the key is missing or wrong; send 'Authorization: Bearer KEY' or "
                     "'X-API-Key: KEY'"
                 )
         announced = headers.get(b"content-length", b"0")
@@ -140,23 +140,24 @@ class Gate:
             self.bodies.check_one(int(announced), f"a body of {int(announced)} bytes")
 
     def note(self, path: str, status: int, served: Served, seconds: float) -> None:
-        """Count and log what was answered, and let go of it."""
+        """Count and log the answer, then drop its samples."""
         route = path if path in self.paths else "other"
         try:
             self.metrics.observe_request(route, status, seconds)
             if served.caller is not None:
                 self.metrics.observe_key(served.caller.name, status, served.samples)
             log_request(served, route, status, seconds, samples=self.log_samples)
-        except Exception:  # whoever counts or logs, the answer is sent
+        except Exception:  # the answer is already sent: only log a failure to count it
             logger.exception("request %s is not counted", served.request_id)
-        # The task lives on for a while, and with it all that was asked and answered.
+        # The task stays alive for a while and would keep the samples and results in memory.
         served.forget()
 
 
 class _Exchange:
-    """One request and its answer, watched: bytes in, status out, the request's id on the answer.
+    """One request and its answer: counts the bytes in, records the status, adds the request id.
 
-    `body_bytes`: of the body so far, unpacked. `counted_bytes`: with the answer's, until both end.
+    `body_bytes`: size of the body so far, uncompressed. `counted_bytes`: that and the answer's
+    size, until both are done.
     """
 
     __slots__ = (
@@ -224,7 +225,7 @@ class _Exchange:
             self._count_structure(part)
         elif more:
             self._uncounted.append(part)
-        elif self._uncounted:  # the body goes as soon as it is decoded
+        elif self._uncounted:  # the body is freed as soon as it is decoded
             self._uncounted.clear()
 
     def _count_structure(self, part: bytes) -> None:
@@ -247,10 +248,10 @@ class _Exchange:
         await self._send(message)
 
     async def fail(self, error: Exception) -> None:
-        # The connection stays open: the server discards what is left of a body that is too large,
-        # where a close would reset it under a client that still sends and never sees the answer.
+        # The connection stays open and the rest of a too large body is discarded: closing it would
+        # send a reset, and a client that is still sending would not see the answer.
         status, headers, body = failure(error, self.request_id)
-        if self.status:  # the answer has begun: closing the connection is all that is left
+        if self.status:  # the answer has begun: all that remains is closing the connection
             return
         length = (b"content-length", str(len(body)).encode())
         headers = [*headers, length]
@@ -259,10 +260,10 @@ class _Exchange:
 
 
 def failure(error: Exception, request_id: str) -> AnswerParts:
-    """What a request is answered that failed; what is a bug of ours goes to the log."""
+    """Return the answer to a request that failed; log our own bugs."""
     if not isinstance(error, RequestError):
         logger.error("request %s failed", request_id, exc_info=error)
-        message = "this is a bug of the server; its log has the details under the request_id"
+        message = "this is a bug in the server; its log has the details under the request_id"
         error = InternalError(message)
     headers = [(b"content-type", b"application/json")]
     headers += [(name.encode(), value.encode()) for name, value in error.headers.items()]
@@ -272,13 +273,13 @@ def failure(error: Exception, request_id: str) -> AnswerParts:
 
 
 def request_id_of(offered: bytes | None) -> str:
-    """The caller's, or one to tell requests apart by: no secret, so no system call for it."""
+    """Return the caller's request id, or a random one; it is no secret, so no system call."""
     if offered is not None and _REQUEST_ID.fullmatch(offered):
         return offered.decode()
     return f"{random.getrandbits(128):032x}"
 
 
 def error_body(error: RequestError, request_id: str) -> bytes:
-    """The wire's error body; text that UTF-8 cannot carry is replaced."""
+    """Return the error body of the wire; characters that UTF-8 cannot encode are replaced."""
     message = str(error).encode("utf-8", "replace").decode()
     return msgspec.json.encode(ErrorBody(ErrorDetail(error.code, message, request_id)))

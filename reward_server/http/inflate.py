@@ -1,7 +1,7 @@
-"""Compressed bodies, unpacked slice by slice: gzip and zstd.
+"""Decompress bodies slice by slice: gzip and zstd.
 
-In: the bytes as they come. Out: at most `SLICE_BYTES` at a time, so that who asks can stop a body
-that grows beyond all bounds, and the event loop gets its turn.
+Each step returns at most `SLICE_BYTES`, so the caller can abort a decompression bomb, and the event
+loop gets a turn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ else:
 from touchstone_rewards.reward_server.errors import InvalidRequest, UnsupportedEncoding
 
 SLICE_BYTES = 256 * 1024
-# What RFC 9659 has every receiver support; a larger window is memory that a caller could demand.
+# RFC 9659 requires support up to this window; a larger one would let callers demand memory.
 ZSTD_WINDOW_LOG = 23
 ENCODINGS = "gzip, zstd"
 
@@ -33,57 +33,57 @@ class _Decompressor(Protocol):
 
 
 class Inflater:
-    """One body on its way."""
+    """The decompressor of one body."""
 
     def __init__(self, encoding: str, decompressor: _Decompressor) -> None:
         self._encoding = encoding
         self._decompressor = decompressor
 
     def feed(self, data: bytes) -> bytes:
-        """The next slice. One of full length: there may be more, feed nothing to get it.
+        """Return the next slice. If it has full length, feed b"" to get more.
 
         Raises:
-            InvalidRequest: this is not what the encoding says.
+            InvalidRequest: the data does not match the encoding.
         """
         decompressor = self._decompressor
         if decompressor.eof:
             if data or decompressor.unused_data:
-                raise self._broken("something follows the end")
+                raise self._broken("data follows its end")
             return b""
         try:
-            # zlib keeps what it had no room to unpack outside of itself.
+            # zlib hands back the input that it had no room to decompress.
             data = getattr(decompressor, "unconsumed_tail", b"") + data
             return decompressor.decompress(data, SLICE_BYTES)
         except (zlib.error, zstd.ZstdError) as error:
             raise self._broken(str(error)) from error
 
     def end(self) -> None:
-        """Nothing more comes.
+        """Finish: no more data comes.
 
         Raises:
-            InvalidRequest: something is missing, or something came after the end.
+            InvalidRequest: the data is incomplete, or goes on after its end.
         """
         if not self._decompressor.eof:
-            raise self._broken("it ends too early")
+            raise self._broken("it is incomplete")
         if self._decompressor.unused_data:
-            raise self._broken("something follows the end")
+            raise self._broken("data follows its end")
 
     def _broken(self, why: str) -> InvalidRequest:
-        return InvalidRequest(f"the body is no {self._encoding} as Content-Encoding says: {why}")
+        return InvalidRequest(f"the body is not the {self._encoding} of Content-Encoding: {why}")
 
 
 def inflater(encoding: bytes) -> Inflater | None:
-    """What unpacks a body with this `Content-Encoding`; None: it is not packed.
+    """Return the decompressor for this `Content-Encoding`; None if the body is not compressed.
 
     Raises:
-        UnsupportedEncoding: it is another one.
+        UnsupportedEncoding: the encoding is not supported.
     """
     name = encoding.decode("latin-1").strip().lower()
     if name in ("", "identity"):
         return None
     if name not in _DECOMPRESSORS:
         raise UnsupportedEncoding(
-            f"Content-Encoding {name[:80]!r} came; send the JSON with one of {ENCODINGS}, or plain"
+            f"Content-Encoding {name[:80]!r} is not supported; use one of {ENCODINGS}, or none"
         )
     return Inflater(name, _DECOMPRESSORS[name]())
 

@@ -1,7 +1,7 @@
-"""Routes over the models: `POST /embed`, and to look at, load and unload them.
+"""Routes over the models: `POST /embed`, and those that list, load and unload models.
 
-Loading reads folders of the machine. So it must be switched on, takes a key with the role admin,
-and reads below one folder alone.
+Loading reads folders of the machine. So it must be enabled, needs a key with the role admin, and
+reads below `models_dir` only.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _decode_load = msgspec.json.Decoder(LoadRequest).decode
 
 
 def model_routes(engine: Engine, settings: Settings) -> list[Route]:
-    """The routes, over the models of `engine`."""
+    """Return the routes over the models of `engine`."""
 
     async def models(_: Request) -> Response:
         return json_response(ModelList(engine.models.info()))
@@ -87,7 +87,7 @@ class EmbedEndpoint:
     async def _embed(self, request: EmbedRequest) -> EmbedResponse:
         began = time.perf_counter()
         if self.engine.draining:
-            raise NotReady(f"{self.engine.not_ready_reason}; try again or elsewhere")
+            raise NotReady(f"{self.engine.not_ready_reason}; try again later or on another server")
         most = self.engine.limits.max_samples
         if len(request.texts) > most:
             raise RequestTooLarge(f"{len(request.texts)} texts came, at most {most}; send fewer")
@@ -107,20 +107,20 @@ class EmbedEndpoint:
 async def _asked(request: Request, settings: Settings) -> LoadRequest:
     require_admin("load or unload models")
     if not settings.model_loading:
-        raise Forbidden("models are loaded at the start alone; model_loading: true switches it on")
+        raise Forbidden("loading models at run time is disabled; set model_loading: true")
     body = await read_body(request.receive)
     return decode(body, _decode_load, '{"name": "…", "config": {}}')
 
 
 def check_changes(changes: Mapping[str, Any], models_dir: Path | None) -> None:
-    """Raise InvalidRequest if a request may not change a model so.
+    """Raise InvalidRequest if a request must not make these changes to a model.
 
-    Code of a model's folder runs only where the operator's file says so, and folders are those
-    below `models_dir`, the base of an adapter included. What lies elsewhere is not looked at.
+    Only the operator's file may allow code of a model's folder. Folders must lie below
+    `models_dir`, the base of an adapter included; others are not even looked at.
     """
     for name in ("trust_remote_code", "url", "key_env", "key_file"):
         if name in changes:
-            raise InvalidRequest(f"{name} comes from the operator's profile alone")
+            raise InvalidRequest(f"{name} came; it can be set in the operator's profile only")
     for name in ("model", "base_model", "local_folder"):
         if name in changes:
             _check_folder(name, changes[name], models_dir)
@@ -130,15 +130,15 @@ def check_changes(changes: Mapping[str, Any], models_dir: Path | None) -> None:
 
 def _check_folder(name: str, path: object, models_dir: Path | None) -> None:
     if models_dir is None:
-        raise InvalidRequest(f"{name} came, and no models_dir says which folders may be read")
+        raise InvalidRequest(f"{name} came, but models_dir is not set, so no folder may be read")
     place = Path(path) if isinstance(path, str) else Path()
     if not place.is_absolute() or not place.resolve().is_relative_to(models_dir.resolve()):
-        raise InvalidRequest(f"{name} is {path!r:.200}; expected a whole path below models_dir")
+        raise InvalidRequest(f"{name} is {path!r:.200}; expected an absolute path below models_dir")
 
 
 def _check_base(folder: Path, models_dir: Path | None) -> None:
-    """The base that an adapter's own file names, if there is one."""
-    # Torch comes with it.
+    """Check the base model that an adapter's own file names, if there is one."""
+    # This imports torch.
     from touchstone_rewards.reward_server.models.checkpoint import adapter_base
 
     try:

@@ -1,8 +1,8 @@
-"""Requests that come whole and are small, as nearly all do: from bytes to bytes, without ASGI.
+"""Handle small requests that arrive complete, as nearly all do, without ASGI.
 
-In: head and body of a request to an endpoint that answers such ones. Out: the answer, as bytes for
-the connection. They pass the gate like all others. What can be answered at once costs no task; what
-has to wait is a task, which is cancelled when its caller hangs up.
+It takes the head and body of a request and gives the connection the bytes of the answer. Such
+requests pass the gate like all others. If the answer is ready at once, no task is needed; otherwise
+a task waits for it, which is cancelled if the caller hangs up.
 """
 
 from __future__ import annotations
@@ -23,36 +23,54 @@ from touchstone_rewards.reward_server.http.gate import (
 )
 
 JSON_HEADERS = ((b"content-type", b"application/json"),)
-# Of a body, the digits of its length: 99,999 bytes.
+# The digits of content-length, at most: bodies up to 99,999 bytes.
 MOST_DIGITS = 5
-# With one of these headers a request is not plain.
+# A request with one of these headers goes through ASGI.
 UNUSUAL = frozenset({b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"})
 
 
+# uvicorn's default headers, the bytes they encode to, and the same with the header of JSON.
+_known: list[Any] = [None, b"", b""]
+
+
+def all_lines(every: Sequence[Header], headers: Sequence[Header]) -> bytes:
+    """Return the bytes of `every`, uvicorn's default headers, and of the answer's own. uvicorn
+    renews the date every second."""
+    if every is not _known[0]:
+        lines = _lines(every)
+        _known[:] = every, lines, lines + _lines(JSON_HEADERS)
+    return _known[2] if headers is JSON_HEADERS else _known[1] + _lines(headers)
+
+
+def _lines(headers: Sequence[Header]) -> bytes:
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
+
+
 class WholeEndpoint(Protocol):
-    """What answers a whole body: with bytes of JSON, or with a coroutine that comes to them."""
+    """An endpoint that answers a complete body with JSON bytes or a coroutine returning them."""
 
     def begin(self, query: bytes, body: bytes) -> bytes | Coroutine[Any, Any, bytes]:
-        """AnswerParts, or begin to."""
+        """Answer the body, or return a coroutine that does."""
         ...
 
 
 class Connected(Protocol):
-    """The connection that a request came on."""
+    """The connection of a request."""
 
     loop: asyncio.AbstractEventLoop
     tasks: set[asyncio.Task[None]]
 
     def answer(self, answer: AnswerParts, request_id: str, *, keep_alive: bool) -> None:
-        """Send the answer; the request is over."""
+        """Send the answer, which ends the request."""
         ...
 
 
 class WholeRequest:
-    """One such request, in the place of uvicorn's cycle. `headers`: as they came, and by name."""
+    """One complete request, in place of uvicorn's cycle. `headers`: in order, and by name."""
 
     __slots__ = (
         "_asked",
+        "_begun",
         "_body_bytes",
         "_endpoint",
         "_gate",
@@ -61,6 +79,7 @@ class WholeRequest:
         "_started",
         "_task",
         "_url",
+        "_work",
         "body",
         "disconnected",
         "keep_alive",
@@ -85,27 +104,30 @@ class WholeRequest:
         self._body_bytes = body_bytes
         gate.bodies.pending_bytes += body_bytes
         self.body = b""
-        self.disconnected = self.response_complete = False
+        self.disconnected = self.response_complete = self._begun = False
         self.keep_alive = keep_alive
 
     @property
     def message_event(self) -> WholeRequest:
-        """What uvicorn sets when the connection is lost."""
+        """The event that uvicorn sets when the connection is lost: this object, see `set`."""
         return self
 
     def set(self) -> None:
-        """The caller hung up: what is being done for it is not wanted any more."""
+        """Stop working on the request, because the caller hung up."""
         if self._task is not None:
             self._task.cancel()
+            if not self._begun:  # a task cancelled before its first step runs none of its code
+                self._work.close()
+                self._end((CLIENT_GONE, (), b""))
         elif not self.response_complete:
             self._gate.bodies.pending_bytes -= self._body_bytes
 
     def feed(self, part: bytes) -> None:
-        """Take in a part of the body."""
+        """Append a part of the body."""
         self.body = self.body + part if self.body else part
 
     def run(self, asked: Connected) -> None:
-        """AnswerParts the request, which has come whole: now, or by a task."""
+        """Answer the complete request, at once or in a task."""
         gate, (path, query) = self._gate, self._url
         self._asked, self._started = asked, time.perf_counter()
         pairs, headers = self._headers
@@ -122,13 +144,14 @@ class WholeRequest:
         if isinstance(body, bytes):
             self._end((200, JSON_HEADERS, body))
         else:
-            self._task = asked.loop.create_task(self._later(body))
+            self._work = body
+            self._task = asked.loop.create_task(self._later())
             asked.tasks.add(self._task)
-            self._task.add_done_callback(asked.tasks.discard)
 
-    async def _later(self, work: Coroutine[Any, Any, bytes]) -> None:
+    async def _later(self) -> None:
+        self._begun = True
         try:
-            answer = 200, JSON_HEADERS, await work
+            answer = 200, JSON_HEADERS, await self._work
         except asyncio.CancelledError:
             self.disconnected = True
             self._end((CLIENT_GONE, (), b""))
@@ -139,6 +162,8 @@ class WholeRequest:
 
     def _end(self, answer: AnswerParts) -> None:
         gate, served, status = self._gate, self._served, answer[0]
+        if self._task is not None:
+            self._asked.tasks.discard(self._task)
         gate.bodies.pending_bytes -= self._body_bytes
         self.response_complete = True
         if not self.disconnected:

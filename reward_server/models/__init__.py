@@ -1,4 +1,4 @@
-"""Neural models: found, loaded, checked and run. Scorers say which one they need by its config.
+"""Neural models: find, load, check and run them. A scorer's config says which one it needs.
 
 `config.py` and `files.py` are light; the others import torch, when the first model is loaded.
 """
@@ -12,7 +12,7 @@ from touchstone_rewards.reward_server.models.thread import Model
 
 
 def load(config: ModelConfig) -> Model:
-    """Load the model that `config` describes, check it and return it ready to run.
+    """Load the model that `config` describes, check it, and return it ready to run.
 
     Raises:
         ConfigError: it cannot be served; the message says why and what to do.

@@ -1,7 +1,7 @@
 """Other engines for an embedding model's transformer on a CPU: OpenVINO and ONNX Runtime.
 
-In: the loaded backbone. Out: a forward like those of `packed.py`, padded to the longest of a batch.
-Each is an extra, taken only where it is asked for, and passes the same parity self-test.
+Each turns a loaded backbone into a forward function like those of `packed.py`, with padding. Each
+is an extra, used only if the config asks for it, and must pass the same parity self-test.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _PRECISION = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"
 def backend_forward(
     name: str, backbone: PreTrainedModel, dtype: torch.dtype, threads: int
 ) -> Forward:
-    """The forward of `backbone` (in fp32, on the CPU) by the backend called `name`.
+    """Return the forward of `backbone` (fp32, on the CPU), run by the backend called `name`.
 
     Raises:
         ConfigError: it is not installed, or cannot run this model.
     """
     if find_spec(name) is None:
-        raise ConfigError(f"layout {name!r} was asked for, but {name} is not installed")
+        raise ConfigError(f"layout {name!r} needs {name}, which is not installed; pip install it")
     make = _openvino if name == "openvino" else _onnxruntime
     try:
         run = make(_Traced(backbone).eval(), dtype, threads)
@@ -49,7 +49,7 @@ def backend_forward(
 
 
 class _Traced(torch.nn.Module):
-    """The backbone with the two inputs and the one output that exporters want."""
+    """The backbone with the two inputs and the single output that exporters expect."""
 
     def __init__(self, backbone: PreTrainedModel) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def _onnxruntime(traced: _Traced, dtype: torch.dtype, threads: int) -> RunBackbo
     axes = {name: {0: "sequences", 1: "tokens"} for name in _NAMES}
     file: Any = io.BytesIO()
     options: dict[str, Any] = {"input_names": _NAMES, "output_names": ["hidden"]}
-    onnx: Any = torch.onnx  # its options are of no one type
+    onnx: Any = torch.onnx  # its options have mixed types
     onnx.export(traced, _example(), file, dynamic_axes=axes, dynamo=False, **options)
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads

@@ -1,19 +1,19 @@
-"""One model's queue: inputs of all callers in, one answer for each, in their order.
+"""The queue of one model: batch the inputs of all callers, and answer each in order.
 
-Trainers send one sample at a time by the thousand; a model is near the machine's limit only when
-it gets them together. Its thread takes whatever waits as soon as the model is free, cut to a budget
-of tokens. There is no timer: only right after a batch, when the callers just answered are about to
-send their next, does it wait, `linger_s` at the longest, for as many as it answered.
+Trainers send thousands of single samples; a model uses the machine well only in batches. As soon as
+the model is free, its thread takes all waiting inputs, up to a budget of tokens. There is no timer:
+only right after a batch, when the callers just answered are about to send their next inputs, does
+it wait, at most `linger_s`, for as many inputs as it answered.
 
-What happens to an input:
-- Its caller goes away or its deadline passes: its work is dropped, if it has not begun.
-- Its batch fails: every input of it is tried once more, alone, so that only the guilty fails.
-- Its batch is out of memory: the batch is halved, and later batches are smaller. An input that does
-  not fit alone fails, and the model is loaded again.
-- The thread ends for whatever reason while it runs: `worker_lost`. Those that waited go on waiting
-  for the model to be loaded again, and new callers are turned away until it is.
+Outcomes of an input:
+- Its caller goes away or its deadline passes: it is dropped, unless it is already running.
+- Its batch fails: every input of the batch is tried once more, alone, so only a faulty one fails.
+- Its batch runs out of memory: the batch is halved, and later batches are smaller. An input that
+  does not fit alone fails, and the model is loaded again.
+- The thread ends for any reason while it runs: `worker_lost`. Inputs still in the queue wait until
+  the model is loaded again; new callers are refused until then.
 
-What the thread does is `thread.py`.
+`thread.py` is the thread.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from touchstone_rewards.reward_server.models.thread import (
 )
 from touchstone_rewards.reward_server.schemas import Priority, SampleError
 
-# Evaluation waits behind training, but not for ever: it counts as if it had come this much later.
+# Evaluation waits behind training, but not forever: it is queued as if it came this much later.
 HANDICAP_S: dict[Priority, float] = {"train": 0.0, "eval": 5.0}
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 60.0
 STOP_TIMEOUT_S = 10.0
@@ -56,8 +56,8 @@ _STOPPED = sample_error("worker_lost", "the model was unloaded", retryable=True)
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """`max_waiting`: inputs that may wait before callers are turned away. `stuck_s`: after so long
-    in one batch the model counts as stuck."""
+    """`max_waiting`: queued inputs beyond which callers are refused. `stuck_s`: time on one batch
+    after which the model counts as stuck."""
 
     batch_tokens: int = 4096
     max_waiting: int = 16_384
@@ -70,9 +70,9 @@ class GivenUp(ConfigError):
 
 
 class Batcher:
-    """A model in a thread of its own. `start` loads it, `run` may then be called, `stop` ends it.
+    """A model in a thread of its own. `start` loads it, `run` then uses it, `stop` ends it.
 
-    All methods belong to one event loop, which they never block.
+    Call all methods from one event loop; they never block it.
     """
 
     exchangeable = True  # may be loaded and unloaded while the server runs
@@ -95,9 +95,9 @@ class Batcher:
         self._failures = 0
 
     async def start(self, before_open: Callable[[], None] | None = None) -> None:
-        """Load the model, in its thread; where that has begun already, wait for it.
+        """Load the model in its thread; if that has already begun, wait for it.
 
-        `before_open` is called once the model is loaded, before the first caller is let in.
+        `before_open` is called once the model is loaded, before the first caller is admitted.
 
         Raises:
             GivenUp: `stop` was called meanwhile.
@@ -111,8 +111,8 @@ class Batcher:
         await asyncio.shield(self._loaded)
 
     async def stop(self) -> None:
-        """Answer what waits, end the thread, give the model back. One that is still loading is
-        not waited for: its thread ends when it has loaded."""
+        """Answer the waiting inputs, end the thread, free the model. A model that is still loading
+        is not waited for: its thread ends when it has loaded."""
         self._down_reason = f"model {self.name} is not loaded"
         thread = self._thread
         if thread is None:
@@ -123,11 +123,11 @@ class Batcher:
         elif self.model is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), STOP_TIMEOUT_S)
-        if self._thread is thread:  # else another call has stopped it meanwhile
+        if self._thread is thread:  # otherwise another call has stopped it meanwhile
             self._let_go(thread)
 
     def _let_go(self, thread: ModelThread) -> None:
-        """Answer what is left. A thread that has not ended finds nothing more to do."""
+        """Answer all remaining inputs; a thread that is still running finds no more work."""
         self._settle([*thread.batch, *self._waiting], _STOPPED)
         for call in self._inbox.take():
             call.answers[:] = [_STOPPED] * len(call.inputs)
@@ -140,14 +140,14 @@ class Batcher:
     async def run(
         self, inputs: Sequence[Any], *, give_up_at_s: float | None, priority: Priority = "train"
     ) -> list[Any]:
-        """The model's outputs, each a `SampleError` where there is none, in the order of `inputs`.
+        """Return the model's outputs in the order of `inputs`; a `SampleError` if there is none.
 
-        `give_up_at_s`: in the loop's time, None for never; what has no answer by then gets
+        `give_up_at_s`: in loop time, None for never; inputs without an answer by then get
         `deadline_exceeded`.
 
         Raises:
             NotReady: the model is not loaded.
-            QueueFull: too much waits already.
+            QueueFull: too many inputs are waiting.
         """
         count = len(inputs)
         if not count:
@@ -170,10 +170,10 @@ class Batcher:
 
     @property
     def not_ready_reason(self) -> str | None:
-        """Why callers are turned away now, or None."""
+        """Why callers are refused at the moment, or None."""
         if self._down_reason is not None:
             return self._down_reason
-        # A forward that does not come back cannot be ended, only told of.
+        # A forward pass that hangs cannot be stopped, only reported.
         began = self._thread.batch_began if self._thread else None
         if began is None or (seconds := time.monotonic() - began) < self.limits.stuck_s:
             return None
@@ -181,7 +181,7 @@ class Batcher:
 
     def _check_room(self, count: int) -> None:
         if (reason := self.not_ready_reason) is not None:
-            raise NotReady(f"{reason}; try again or elsewhere")
+            raise NotReady(f"{reason}; try again later or on another server")
         if self.pending and self.pending + count > self.limits.max_waiting:
             raise QueueFull(
                 f"{self.pending} inputs wait for model {self.name} and {count} came, at most "
@@ -220,7 +220,7 @@ class Batcher:
             try:
                 if before_open is not None:
                     before_open()
-            except Exception as error:  # noqa: BLE001  whoever starts it is told
+            except Exception as error:  # noqa: BLE001  passed on to the caller of `start`
                 self._inbox.close()
                 self._thread = None
                 self._fail(error)
@@ -231,10 +231,10 @@ class Batcher:
             self._loaded.set_result(None)
 
     def _fail(self, error: BaseException) -> None:
-        """Tell whoever waits for the model that it will not come."""
+        """Tell the callers of `start` that loading failed."""
         assert self._loaded is not None
         self._loaded.set_exception(error)
-        self._loaded.exception()  # `start` may have been cancelled: then no one else asks
+        self._loaded.exception()  # mark it as retrieved, in case `start` was cancelled
 
     def _on_answers(self, items: Sequence[Item], answers: Sequence[Any]) -> None:
         self._failures = 0
@@ -271,5 +271,5 @@ class Batcher:
 
 
 def _tell(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *arguments: Any) -> None:
-    with suppress(RuntimeError):  # the loop is closed: there is no one to tell
+    with suppress(RuntimeError):  # the loop is closed, so nobody is waiting
         loop.call_soon_threadsafe(what, *arguments)

@@ -1,8 +1,8 @@
-"""Reads a reward model from its folder: which layout it has, its backbone, and its head in fp32.
+"""Read a reward model from its folder: its layout, its backbone, and its head in fp32.
 
-Layouts: a sequence classification model; a value head beside a causal model, in a file of its own
-(`value_head.safetensors`, LLaMA-Factory) or among the model's weights (`v_head.*`, TRL; by the name
-that `value_head_prefix` gives, OpenRLHF); and LoRA adapters. Nothing but safetensors is opened.
+Layouts: a sequence classification model; a causal model with a value head, in a separate file
+(`value_head.safetensors`, LLaMA-Factory) or among the model's weights (`v_head.*`, TRL; under the
+prefix that `value_head_prefix` gives, OpenRLHF); and LoRA adapters. Only safetensors are opened.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from touchstone_rewards.reward_server.models.files import (
 )
 
 ADAPTER_FILE = "adapter_config.json"
-HEAD = "v_head"  # TRL's and LLaMA-Factory's name of a value head
+HEAD = "v_head"  # the name of a value head in TRL and LLaMA-Factory
 PLAIN_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A reward model as read.
+    """A reward model as read from its folder.
 
-    `own_forward`: its head is of a kind of its own, so that scores come from the whole model;
-    elsewhere from `head` over one hidden state of `backbone`. `skips_pad`: the score is read at the
-    last token that is not the pad token, as transformers' classifiers do. `made`: how our trainer
-    made the head; empty where it did not.
+    `own_forward`: its head has a form of its own, so scores come from the whole model; otherwise
+    from `head`, applied to one hidden state of `backbone`. `skips_pad`: the score is read at the
+    last token that is not the pad token, as in transformers' classifiers. `made`: how our trainer
+    made the head; empty for other models.
     """
 
     whole: PreTrainedModel
@@ -57,10 +57,10 @@ class Checkpoint:
 
 
 def adapter_base(folder: Path, base_model: str | None) -> str | None:
-    """The base model of the adapter in `folder`; None: it holds no adapter.
+    """Return the base model of the adapter in `folder`; None if it holds no adapter.
 
     Raises:
-        ConfigError: an adapter that does not say its base.
+        ConfigError: the adapter does not name its base.
     """
     about = read_json(folder / ADAPTER_FILE)
     if not about:
@@ -74,7 +74,7 @@ def adapter_base(folder: Path, base_model: str | None) -> str | None:
 def read_checkpoint(
     folder: Path, *, base_model: str | None, trust_remote_code: bool = False
 ) -> Checkpoint:
-    """The reward model in `folder`, in fp32 on the CPU.
+    """Return the reward model in `folder`, in fp32 on the CPU.
 
     Raises:
         ConfigError: it has no head, more than one score, pickled or non-finite weights.
@@ -94,11 +94,11 @@ def read_checkpoint(
 
 
 def _head_prefix(folder: Path) -> str:
-    """What the weights of a value head are called: `v_head.`, or as OpenRLHF's config.json says.
+    """Return the prefix of a value head's weights: `v_head.`, or the one in OpenRLHF's config.json.
 
-    A classifier that was trained on from theirs keeps the entry, but not their way to read it.
+    A classifier trained from an OpenRLHF model keeps that entry, but not its way to read the score.
 
-    Source: OpenRLHF 3c3be62, openrlhf/cli/train_rm.py and models/model.py: the head is read at the
+    Source: OpenRLHF 3c3be62, openrlhf/cli/train_rm.py and models/model.py: the score is read at the
     last token of the attention mask, whatever the padding token.
     """
     about = read_json(folder / "config.json")
@@ -109,7 +109,7 @@ def _head_prefix(folder: Path) -> str:
 def read_tokenizer(
     folder: Path, base_model: str | None, *, pad_token: str | None, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model; an adapter without its own uses that of its base.
+    """Return the tokenizer of a model; an adapter without its own uses that of its base.
 
     Raises:
         ConfigError: there is none, or it has no pad token and none was named.
@@ -117,7 +117,7 @@ def read_tokenizer(
     has_own = any((folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json"))
     base = adapter_base(folder, base_model)
     source = folder if has_own or base is None else resolve(base)
-    # AutoTokenizer goes by the model's type even where the folder has a plain tokenizer.json.
+    # AutoTokenizer chooses by model type even if the folder has a plain tokenizer.json.
     saved = read_json(source / "tokenizer_config.json").get("tokenizer_class")
     reader: Any = PreTrainedTokenizerFast if saved in PLAIN_TOKENIZERS else AutoTokenizer
     try:
@@ -132,9 +132,8 @@ def read_tokenizer(
         tokenizer.pad_token = pad_token
     if tokenizer.pad_token_id is None:
         raise ConfigError(
-            f"the tokenizer in {source} has no pad token, and which one the model was trained with "
-            "can change its scores; name it: `pad_token: …` in the profile or in "
-            "tokenizer_config.json"
+            f"the tokenizer in {source} has no pad token; scores can depend on the one used in "
+            "training, so set it: `pad_token: …` in the profile or in tokenizer_config.json"
         )
     return tokenizer
 
@@ -215,8 +214,8 @@ def _classifier(
 def read_model(
     auto: Any, folder: Path, options: dict[str, Any], unused: tuple[str, ...] = ()
 ) -> PreTrainedModel:
-    """The model in `folder` in fp32 on the CPU; weights whose name begins with one of `unused` may
-    be missing.
+    """Return the model in `folder` in fp32 on the CPU; weights whose name begins with one of
+    `unused` may be missing.
 
     Raises:
         ConfigError: it cannot be read, or weights are missing.
@@ -232,13 +231,13 @@ def read_model(
     if missing:
         raise ConfigError(
             f"model folder {folder} lacks weights that {type(model).__name__} needs: "
-            f"{', '.join(missing[:3])}; a score from random weights is no score"
+            f"{', '.join(missing[:3])}; random weights would give meaningless scores"
         )
     return model
 
 
 def _adapted(auto: Any, folder: Path, base: str, options: dict[str, Any]) -> PreTrainedModel:
-    """The base model with the adapter's weights merged in."""
+    """Return the base model with the adapter's weights merged in."""
     try:
         from peft import PeftModel
     except ImportError as error:
@@ -255,10 +254,10 @@ def _adapted(auto: Any, folder: Path, base: str, options: dict[str, Any]) -> Pre
 
 
 def refuse_non_finite(folder: Path, named: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Weights with NaN or infinity make every score NaN.
+    """Check that no weights are NaN or infinite, which would make every score NaN.
 
     Raises:
-        ConfigError: there are some.
+        ConfigError: some are.
     """
     bad = [name for name, weight in named if not bool(torch.isfinite(weight).all())]
     if bad:
@@ -270,15 +269,15 @@ def refuse_non_finite(folder: Path, named: Iterable[tuple[str, torch.Tensor]]) -
 
 def _parameters(checkpoint: Checkpoint) -> Iterator[tuple[str, torch.Tensor]]:
     yield from checkpoint.whole.named_parameters()
-    if not checkpoint.own_forward and not checkpoint.skips_pad:  # a head that stands apart
+    if not checkpoint.own_forward and not checkpoint.skips_pad:  # a separate value head
         yield from checkpoint.head.named_parameters(prefix="v_head")
 
 
 def baked_normalization(folder: Path) -> tuple[float, float]:
-    """The mean and the standard deviation of scores that the checkpoint's config.json carries.
+    """Return the mean and standard deviation of scores in the checkpoint's config.json.
 
     Raises:
-        ConfigError: it carries none, or a deviation that is not positive.
+        ConfigError: they are missing, or the deviation is not positive.
     """
     about: dict[str, Any] = read_json(folder / "config.json")
     try:
@@ -293,7 +292,7 @@ def baked_normalization(folder: Path) -> tuple[float, float]:
 
 
 def text_config(model: PreTrainedModel) -> Any:
-    """Return the part of a model's config that is about its text."""
+    """Return the part of a model's config that describes its text model."""
     return _text_part(model.config)
 
 
@@ -302,6 +301,6 @@ def _text_part(config: Any) -> Any:
 
 
 def context_tokens(config: PretrainedConfig) -> int | None:
-    """How many tokens a model of this config reads at most, where it says so."""
+    """Return the most tokens that a model of this config reads; None if it does not say."""
     value = getattr(_text_part(config), "max_position_embeddings", None)
     return int(value) if value else None

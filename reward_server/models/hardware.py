@@ -15,32 +15,32 @@ from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.memory import keep_freed_memory
 from touchstone_rewards.reward_server.models.thread import OutOfMemory
 
-# The tokenizer's own threads would compete with the one that the model has.
+# The tokenizer's threads would compete with the model's thread.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-# Elsewhere bf16 is emulated, and slower than fp32.
+# Without these, bf16 is emulated and slower than fp32.
 BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 BF16_CAPABILITY = (8, 0)
-# The activations of a batch.
+# About the size of the activations of a batch.
 _KEEP_BYTES = 2**30
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def pick_device(device: str) -> torch.device:
-    """The device called `device`; `auto`: CUDA where there is one.
+    """Return the device called `device`; `auto` is CUDA if available.
 
     Raises:
-        ConfigError: CUDA was asked for and there is none.
+        ConfigError: CUDA was requested and is not available.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {device!r} was asked for, but torch sees no CUDA; use auto, cpu")
+        raise ConfigError(f"device {device!r} came, but torch sees no CUDA; use auto or cpu")
     return torch.device(device)
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The dtype called `dtype`; `auto`: bf16 where the device has instructions for it."""
+    """Return the dtype called `dtype`; `auto` is bf16 if the device has instructions for it."""
     if dtype != "auto":
         return getattr(torch, dtype)
     return torch.bfloat16 if has_bf16(device) else torch.float32
@@ -48,10 +48,10 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 @lru_cache
 def has_bf16(device: torch.device) -> bool:
-    """Does this device multiply matrices in bf16 by instructions of its own?
+    """Return whether this device has instructions for matrix products in bf16.
 
-    Told by the hardware, not timed: the same machine must choose the same dtype at every start,
-    however busy it is, because a score and its fingerprint depend on it.
+    The answer comes from the hardware, not from timing: a score and its fingerprint depend on the
+    dtype, so the same machine must choose the same one at every start, however busy it is.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= BF16_CAPABILITY
@@ -59,10 +59,10 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def layouts_for(device: torch.device, dtype: torch.dtype) -> list[str]:
-    """The layouts of `packed.py` that may work on this device; the first that does is used.
+    """Return the layouts of `packed.py` that may work on this device; the first that works is used.
 
-    Told by the hardware, not timed, for the same reason. A CPU gains by computing no padding; on a
-    GPU one kernel for all sequences is worth more than that.
+    The choice comes from the hardware, not from timing, for the same reason as in `has_bf16`. A CPU
+    gains from computing no padding; a GPU gains more from one kernel for all sequences.
     """
     if device.type != "cuda":
         return ["packed", "padded"]
@@ -71,7 +71,7 @@ def layouts_for(device: torch.device, dtype: torch.dtype) -> list[str]:
 
 
 def processor_flags() -> frozenset[str]:
-    """What the processor can do, as Linux on x86 names it; nothing is known elsewhere."""
+    """Return the processor's flags as Linux on x86 names them; nothing elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -80,19 +80,19 @@ def processor_flags() -> frozenset[str]:
 
 
 def prepare_thread(threads: int) -> None:
-    """What a model's thread sets before it loads: torch's threads, memory, and no chatter."""
+    """Set up a model's thread before loading: torch's threads, memory, and no progress output."""
     torch.set_num_threads(threads)
     keep_freed_memory(_KEEP_BYTES)
-    # Progress bars and load reports do not belong into a server's log.
+    # Progress bars and load reports do not belong in a server's log.
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
 
 
 def place(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Move a model to a device and its weights to a dtype, as transformers loads it in that dtype.
+    """Move a model to a device and its weights to a dtype, as transformers does when loading.
 
-    Buffers that are computed and not saved, such as the frequencies of rotary positions, keep their
-    precision: in bf16 the angle of a late position would be another one.
+    Buffers that are computed and not saved, such as rotary frequencies, keep their precision: in
+    bf16 the angles of late positions would be wrong.
     """
     saved = model.state_dict().keys()
     computed = [(name, each) for name, each in model.named_buffers() if name not in saved]
@@ -104,7 +104,7 @@ def place(model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> N
 
 @contextmanager
 def memory_errors() -> Generator[None]:
-    """Torch's ways to say that memory ran out, as `OutOfMemory`."""
+    """Return a context that raises torch's out-of-memory errors as `OutOfMemory`."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:

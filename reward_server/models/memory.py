@@ -1,7 +1,6 @@
-"""Memory that is freed stays with the process, up to a bound, for the next request's use.
+"""Raise glibc's trim and mmap thresholds, so that freed memory is reused, not unmapped.
 
-In: how much. Out: nothing; it sets the C library. What Python's own allocator keeps is not its
-matter.
+It affects the C library only, not Python's own allocator.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed_memory(most_bytes: int) -> None:
-    """Have the C library keep so much instead of giving it back to the system at once.
+    """Let the C library keep up to `most_bytes` of freed memory instead of returning it at once.
 
-    What each request or batch takes is otherwise mapped, cleared and unmapped again by the kernel.
-    Does nothing where the C library is not glibc.
+    Otherwise the kernel maps, clears and unmaps the memory of each request or batch. Does nothing
+    if the C library is not glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,9 +1,9 @@
-"""Several sequences through a transformer at once, with or without padding.
+"""Run several sequences through a transformer at once, with or without padding.
 
-In: lists of token ids. Out: the last hidden states of all tokens, one sequence after the other,
-without padding. Packed, the sequences are one long row, and only the attention keeps them apart: no
-padding is computed anywhere. Models whose attention does not go through transformers' interface, or
-is more than causal or full, are padded instead.
+The input is lists of token ids, the output the last hidden states of all tokens, one sequence after
+the other, without padding. In the packed layout the sequences form one long row, and only the
+attention keeps them apart, so no padding is computed. Models whose attention bypasses transformers'
+interface, or is neither causal nor full, are padded instead.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 Ids = Sequence[int]
 Forward = Callable[[PreTrainedModel, Sequence[Ids], int], torch.Tensor]
 PACKED_ATTENTION = "touchstone_packed"
-# Attention that this module does not compute; a model that asks for it is padded.
+# Attention features that are not implemented here; a model that needs one is padded.
 _UNSUPPORTED = ("softcap", "s_aux", "position_bias")
 
 
 @dataclass(frozen=True)
 class _Row:
-    """The sequences of a packed row: where each begins, and where the last ends."""
+    """The sequences of a packed row: the start of each, and the end of the last."""
 
     starts: list[int]
     longest: int
@@ -37,14 +37,14 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Attention:
-    """Whom a token attends to: all, those before it, or the last `window` of those."""
+    """Which tokens a token attends to: all, the earlier ones, or the last `window` of those."""
 
     scaling: float | None
     causal: bool
     window: int | None
 
     def band(self, tokens: int, device: torch.device) -> torch.Tensor | None:
-        """The mask that a window narrower than the sequence needs."""
+        """Return the mask for a window narrower than the sequence; None if none is needed."""
         if self.window is None or self.window >= tokens:
             return None
         return (
@@ -56,17 +56,17 @@ _current = threading.local()
 
 
 def forward_packed(backbone: PreTrainedModel, ids: Sequence[Ids], pad_id: int) -> torch.Tensor:
-    """Hidden states (tokens, hidden) of the sequences in one row, attention one by one."""
+    """Return hidden states (tokens, hidden) of the sequences in one row, attention one by one."""
     return _forward_row(backbone, ids, varlen=False)
 
 
 def forward_varlen(backbone: PreTrainedModel, ids: Sequence[Ids], pad_id: int) -> torch.Tensor:
-    """Hidden states (tokens, hidden) of the sequences in one row, one attention kernel for all."""
+    """Return hidden states (tokens, hidden) of the sequences in one row, with one kernel."""
     return _forward_row(backbone, ids, varlen=True)
 
 
 def forward_padded(backbone: PreTrainedModel, ids: Sequence[Ids], pad_id: int) -> torch.Tensor:
-    """Hidden states (tokens, hidden) of the sequences, padded on the right to the longest."""
+    """Return hidden states (tokens, hidden) of the sequences, padded on the right."""
     padded, mask = pad(ids, pad_id, backbone.device)
     return _hidden(backbone, input_ids=padded, attention_mask=mask)[mask.bool()]
 
@@ -79,7 +79,7 @@ LAYOUTS: dict[str, Forward] = {
 
 
 def pad(ids: Sequence[Ids], pad_id: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ids (sequences, longest) and their mask, padded on the right."""
+    """Return the ids (sequences, longest) and their mask, padded on the right."""
     longest = max(map(len, ids))
     rows = [[*one, *[pad_id] * (longest - len(one))] for one in ids]
     masks = [[1] * len(one) + [0] * (longest - len(one)) for one in ids]
@@ -94,7 +94,7 @@ def _forward_row(backbone: PreTrainedModel, ids: Sequence[Ids], varlen: bool) ->
     first = _first_position(backbone)
     positions = torch.cat([torch.arange(first, first + n, device=device) for n in lengths])[None]
     on_device = torch.tensor(starts, device=device, dtype=torch.int32)
-    config: Any = backbone.config  # the name of the attention has no public setter
+    config: Any = backbone.config  # the attention implementation has no public setter
     normal = config._attn_implementation
     _current.row = _Row(starts, max(lengths), on_device, varlen)
     try:
@@ -106,7 +106,7 @@ def _forward_row(backbone: PreTrainedModel, ids: Sequence[Ids], varlen: bool) ->
 
 
 def _first_position(backbone: PreTrainedModel) -> int:
-    """RoBERTa and its kin count positions from behind the padding token's."""
+    """Return the first position id: RoBERTa and relatives count from after the padding id."""
     table = getattr(getattr(backbone, "embeddings", None), "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)
     return 0 if padding is None else padding + 1
@@ -129,11 +129,11 @@ def _packed_attention(
     sliding_window: int | None = None,
     **asked: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of each sequence of the row to itself. Tensors are (1, heads, tokens, head size),
-    the result (1, tokens, heads, head size), as transformers' attention interface has them."""
+    """Return the attention of each sequence of the row to itself. Tensors are (1, heads, tokens,
+    head size), the result (1, tokens, heads, head size), as in transformers' interface."""
     unknown = [name for name in _UNSUPPORTED if asked.get(name) is not None]
     if unknown:
-        raise NotImplementedError(f"packed attention knows no {', '.join(unknown)}")
+        raise NotImplementedError(f"packed attention does not support {', '.join(unknown)}")
     row: _Row = _current.row
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     attend = _attend_varlen if row.varlen else _attend_each
@@ -189,7 +189,7 @@ def _register(interface: Any, function: Callable[..., Any]) -> None:
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
-    """The row's sequences are kept apart by the attention itself."""
+    """Return no mask: the attention function keeps the sequences of the row apart."""
 
 
 _register(AttentionInterface, _packed_attention)

@@ -1,7 +1,7 @@
-"""Does a model score in batches as it does one by one? Known inputs, run both ways, before serving.
+"""The parity self-test: compare known inputs in a batch with the same inputs one by one.
 
-In: a way to run a batch, and what each input alone gave. Out: the largest difference. What differs
-more than the tolerance is refused: padding, position or mask is then handled wrongly.
+A difference above the tolerance means that padding, positions or masks are handled wrongly; the
+model is then refused before it serves anything.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import torch
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.packed import Ids
 
-# Largest difference between batched and alone, as a share of the scores' size where that is over 1.
-# In half precision the order of sums alone changes the last bits of every layer.
+# The largest difference allowed, times the size of the scores if that is over 1. In half precision
+# the order of sums alone changes the last bits in every layer.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
 RunLayout = Callable[[Sequence[Ids], str], torch.Tensor]
 
 _SENTENCE = "the reward of a story is what it leaves with whoever reads it to its end"
 _WORDS = _SENTENCE.split() * 10
-# Of very different lengths, so that whatever depends on padding, position or order shows.
+# Texts of very different lengths, so that faults of padding, position or order show.
 KNOWN_TEXTS = [
     " ".join(_WORDS[start : start + count])
     for start, count in ((0, 3), (5, 120), (2, 1), (9, 40), (1, 77), (3, 12), (8, 28))
@@ -30,14 +30,14 @@ KNOWN_TEXTS = [
 
 
 class Parity(NamedTuple):
-    """`drift`: the largest difference found; `tolerance`: the largest that is let through."""
+    """`drift`: the largest difference found; `tolerance`: the largest one allowed."""
 
     layout: str
     drift: float
     tolerance: float
 
     def about(self, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-        """What is told of a model that runs so."""
+        """Return the facts about a model's run that `GET /models` shows."""
         return {
             "device": str(device),
             "dtype": str(dtype).removeprefix("torch."),
@@ -58,14 +58,14 @@ def choose_layout(
     alone: Sequence[torch.Tensor],
     dtype: torch.dtype,
 ) -> tuple[Parity, list[str]]:
-    """Return the first layout whose outputs of the known inputs in one batch are those of each
-    alone, and why those before it were left.
+    """Return the first layout whose outputs in one batch equal those of each input alone, and the
+    reasons why earlier layouts were rejected.
 
     Nothing is timed: in half precision the layouts differ in the last bits, so the same machine
     must choose the same one at every start.
 
     Raises:
-        ConfigError: none holds.
+        ConfigError: no layout passes.
     """
     expected = torch.stack(list(alone)).float().cpu()
     if not bool(torch.isfinite(expected).all()):

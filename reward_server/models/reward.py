@@ -1,7 +1,7 @@
-"""A reward model: prompt and response in, one score out, many at a time.
+"""A reward model: one score per prompt and response, in batches.
 
-The backbone runs in the dtype asked for, the head always in fp32, without an activation, at the
-last token that counts. Nothing is served before the parity self-test has passed.
+The backbone runs in the chosen dtype; the head always runs in fp32, without an activation, at the
+token that is scored. The model is served only after it has passed the parity self-test.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ log = logging.getLogger(__name__)
 
 
 class RewardOutput(Struct):
-    """What the model says of one text. `cut`: tokens that truncation left out. `std`: how unsure a
-    distributional model is of `score`, its mean."""
+    """The model's output for one text. `cut`: tokens removed by truncation. `std`: the standard
+    deviation that a distributional model gives; its mean is `score`."""
 
     score: float
     tokens: int
@@ -55,7 +55,7 @@ class RewardOutput(Struct):
 
 
 class RewardModel:
-    """A loaded reward model; `parity` says how it batches and what its self-test found."""
+    """A loaded reward model; `parity` holds its layout and the result of its self-test."""
 
     parity: Parity
 
@@ -73,7 +73,7 @@ class RewardModel:
         self.dtype = dtype
         self.checkpoint = checkpoint
         self.normalization = normalization
-        # A head rounded to bf16 stays so in fp32: it is not among what takes the dtype.
+        # The head keeps fp32: rounding it to bf16 first would not be undone.
         place(checkpoint.whole if checkpoint.own_forward else checkpoint.backbone, device, dtype)
         checkpoint.head.to(device=device)
         pad_id = text_config(checkpoint.whole).pad_token_id
@@ -86,7 +86,7 @@ class RewardModel:
 
     @property
     def about(self) -> dict[str, Any]:
-        """How it runs, for those who look."""
+        """Device, dtype, layout and parity, for `GET /models`."""
         return self.parity.about(self.device, self.dtype)
 
     def prepare(self, inputs: Sequence[Text]) -> list[Any]:
@@ -103,7 +103,7 @@ class RewardModel:
         return [self._output(row, one) for row, one in zip(rows, tokens, strict=True)]
 
     def scores(self, ids: Sequence[Ids], layout: str) -> torch.Tensor:
-        """What the head gives (sequences, outputs), in fp32, for the sequences run as one batch."""
+        """Return the head's outputs (sequences, outputs), in fp32, for one batch of sequences."""
         if self.checkpoint.own_forward:
             padded, mask = pad(ids, self._pad_id, self.device)
             return self.checkpoint.whole(padded, attention_mask=mask).logits.float()
@@ -112,8 +112,8 @@ class RewardModel:
         return self.checkpoint.head(hidden[ends].float())
 
     def score_alone(self, ids: Ids) -> torch.Tensor:
-        """What the head gives (outputs,) for one sequence by transformers' own forward: no batch,
-        no mask, no padding. What every other way is held against."""
+        """Return the head's outputs (outputs,) for one sequence by transformers' own forward: no
+        batch, no mask, no padding. All layouts are compared with this."""
         row = torch.tensor([list(ids)], device=self.device)
         if self.checkpoint.own_forward:
             return self.checkpoint.whole(row).logits[0].float()
@@ -122,16 +122,16 @@ class RewardModel:
         return self.checkpoint.head(hidden[0, end].float())
 
     def check_parity(self, layouts: Sequence[str]) -> None:
-        """Hold the layouts against one by one; keep the first that agrees.
+        """Compare the layouts with running sequences one by one; keep the first that agrees.
 
         Raises:
-            ConfigError: none does.
+            ConfigError: none agrees.
         """
         known = [Text("Tell me a story.", text) for text in KNOWN_TEXTS]
         ids = [one.ids for one in self.reader.read(known) if isinstance(one, TokenIds)]
         if not ids:
             name = text_config(self.checkpoint.whole).name_or_path or "the reward model"
-            raise ConfigError(f"{name}: max_tokens leaves no room for any text of its check")
+            raise ConfigError(f"{name}: max_tokens is too small for the texts of the self-test")
         with torch.inference_mode():
             alone = [self.score_alone(one) for one in ids]
             self.parity, rejected = choose_layout(layouts, self.scores, ids, alone, self.dtype)
@@ -155,8 +155,8 @@ class RewardModel:
 
 
 def _scored_positions(ids: Sequence[Ids], skipped_id: int | None) -> list[int]:
-    """Where in the packed row each sequence's score is read: at its last token, or, as
-    transformers' classification models do it, at the last that is not `skipped_id`."""
+    """Return where in the packed row each score is read: at the sequence's last token, or, as in
+    transformers' classifiers, at the last token that is not `skipped_id`."""
     positions: list[int] = []
     start = 0
     for one in ids:
@@ -169,7 +169,7 @@ def _scored_positions(ids: Sequence[Ids], skipped_id: int | None) -> list[int]:
 
 
 def load_reward_model(config: RewardModelConfig) -> RewardModel:
-    """The reward model that `config` describes, in this thread, checked.
+    """Load the reward model that `config` describes, in this thread, and check it.
 
     Raises:
         ConfigError: it cannot be served; the message says why and what to do.
@@ -200,12 +200,12 @@ def load_reward_model(config: RewardModelConfig) -> RewardModel:
 
 
 def _check_reading(config: RewardModelConfig, made: Mapping[str, Any]) -> None:
-    """A model that is asked about other tokens than it was trained on gives other scores."""
+    """Check that the texts are tokenized as in training; other tokens would give other scores."""
     wanted = {name: made[name] for name in ("template", "append_eos") if name in made}
     if any(getattr(config, name) != value for name, value in wanted.items()):
         words = ", ".join(f"{name}: {str(value).lower()}" for name, value in wanted.items())
         raise ConfigError(
-            f"model {config.label} was trained with {words}; set it so in the profile"
+            f"model {config.label} was trained with {words}; set the same in the profile"
         )
 
 

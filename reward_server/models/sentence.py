@@ -1,7 +1,7 @@
-"""Reads a sentence-transformers folder: its transformer, and what makes one vector of its tokens.
+"""Read how a sentence-transformers folder turns token vectors into one vector.
 
-In: the folder with `modules.json`, or a bare transformer, which is then averaged and normalised.
-Out: a backbone and a function from hidden states to vectors. It runs nothing.
+It reads `modules.json`; a bare transformer gets mean pooling and normalization. The result is a
+pooling function and further steps; nothing is run.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _OLD_MODES = {"mean_tokens": "mean", "cls_token": "cls", "lasttoken": "lasttoken
 
 
 def read_pooling(folder: Path, device: torch.device) -> tuple[Pooling, list[Step]]:
-    """How this model makes a vector: the pooling of its tokens, and the steps after it.
+    """Return how this model makes a vector: the pooling of its tokens, and the steps after it.
 
     Raises:
-        ConfigError: a module or a pooling that this server does not know.
+        ConfigError: a module or a pooling is not supported.
     """
     modules = read_json_list(folder / "modules.json")
     if not modules:
@@ -52,7 +52,7 @@ def read_pooling(folder: Path, device: torch.device) -> tuple[Pooling, list[Step
 
 
 def mean(hidden: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-    """The average of each sequence's tokens, summed in fp32."""
+    """Return the average of each sequence's tokens, summed in fp32."""
     counts = torch.tensor(lengths, device=hidden.device)
     owner = torch.repeat_interleave(torch.arange(len(lengths), device=hidden.device), counts)
     sums = torch.zeros(len(lengths), hidden.shape[-1], device=hidden.device)
@@ -60,12 +60,12 @@ def mean(hidden: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
 
 
 def first(hidden: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-    """Each sequence's first token."""
+    """Return each sequence's first token."""
     return hidden[_ends(lengths, hidden) - torch.tensor(lengths, device=hidden.device)].float()
 
 
 def last(hidden: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-    """Each sequence's last token."""
+    """Return each sequence's last token."""
     return hidden[_ends(lengths, hidden) - 1].float()
 
 
@@ -81,7 +81,7 @@ def _pooling(path: Path) -> Pooling:
     old = [_OLD_MODES.get(key.removeprefix("pooling_mode_"), key) for key in _true_modes(about)]
     modes = [about["pooling_mode"]] if about.get("pooling_mode") else old
     if len(modes) != 1 or modes[0] not in _POOLINGS:
-        raise ConfigError(f"{path} pools by {modes}; known are {', '.join(_POOLINGS)}, one of them")
+        raise ConfigError(f"{path} pools by {modes}; expected one of {', '.join(_POOLINGS)}")
     return _POOLINGS[modes[0]]
 
 

@@ -1,6 +1,7 @@
-"""From texts, or a prompt and a response, to the token ids that a model reads.
+"""Turn texts, or prompts and responses, into the token ids that a model reads.
 
-Pure but for the tokenizer. What cannot be read is that sample's error; what is cut off is counted.
+Pure except for the tokenizer. A text that cannot be read becomes its sample's error; tokens removed
+by truncation are counted.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ Prompt = str | list[Message] | None
 
 
 class Text(NamedTuple):
-    """What a model is asked to read; an embedding model gets no prompt."""
+    """A text for a model to read; an embedding model gets no prompt."""
 
     prompt: Prompt
     response: str
 
 
 class TokenIds(Struct):
-    """The ids of one text, and how many the limit cost."""
+    """The ids of one text, and how many tokens truncation removed."""
 
     ids: list[int]
     cut: int = 0
 
 
 class TextReader:
-    """Makes texts into tokens: by the tokenizer's chat template or by plain concatenation.
+    """Turns texts into tokens: with the tokenizer's chat template, or by plain concatenation.
 
-    `max_tokens` is the most that the model reads; `truncation` says what becomes of more.
+    `max_tokens` is the most that the model reads; `truncation` says how to handle longer texts.
     """
 
     def __init__(
@@ -49,11 +50,11 @@ class TextReader:
         truncation: Literal["refuse", "left", "right"],
         append_eos: bool = False,
     ) -> None:
-        known: Any = tokenizer  # its attributes' types are partly unknown
+        known: Any = tokenizer  # some of its attributes are untyped
         if template == "chat" and not known.chat_template:
             raise ConfigError(
-                "the tokenizer has no chat template; say `template: plain` to score prompt and "
-                "response as they stand, or add chat_template.jinja to the model's folder"
+                "the tokenizer has no chat template; set `template: plain` to concatenate prompt "
+                "and response, or add chat_template.jinja to the model's folder"
             )
         if append_eos and tokenizer.eos_token_id is None:
             raise ConfigError("append_eos is set, but the tokenizer has no EOS token")
@@ -65,10 +66,10 @@ class TextReader:
         self._special = frozenset(tokenizer.all_special_ids)
 
     def read(self, texts: Sequence[Text]) -> list[TokenIds | SampleError]:
-        """The tokens of each text, or why there are none.
+        """Return the tokens of each text, or its error.
 
         Raises:
-            Exception: what a chat template raises on a prompt that it does not take.
+            Exception: a chat template refused a prompt.
         """
         plain = self.template == "plain"
         rendered = self._rendered(texts)
@@ -81,11 +82,11 @@ class TextReader:
         ]
 
     def rendered(self, texts: Sequence[Text]) -> list[str | SampleError]:
-        """Return each text for an engine that makes the tokens itself, and puts a BOS before them
-        where this tokenizer does.
+        """Return each text for an engine that tokenizes itself; a BOS that the engine will add is
+        left out.
 
         Raises:
-            Exception: what a chat template raises on a prompt that it does not take.
+            Exception: a chat template refused a prompt.
         """
         bos: Any = self.tokenizer.bos_token
         [bare] = self._encode([""], special=True)
@@ -120,8 +121,8 @@ class TextReader:
         tokenizer: Any = self.tokenizer
         rendered = tokenizer.apply_chat_template(turns, tokenize=False)
         assert isinstance(rendered, str)
-        # Many templates end in a line end behind the end token; whoever asks for the end token
-        # to be last means that one, and no second.
+        # Many templates end with a newline after the end token. With `append_eos` that end token
+        # must be the last one, and no second one may follow.
         return rendered.rstrip("\n") if self.append_eos else rendered
 
     def _within_limit(self, ids: list[int]) -> TokenIds | SampleError:
@@ -143,7 +144,7 @@ class TextReader:
         return TokenIds(self._cut(ids, over), over)
 
     def _one_bos(self, ids: list[int]) -> list[int]:
-        """A text that brings its own BOS must not get a second one: it would change the score."""
+        """Remove a repeated BOS, which would change the score."""
         bos = self.tokenizer.bos_token_id
         if bos is None or len(ids) < 2 or ids[0] != bos or ids[1] != bos:
             return ids
@@ -151,7 +152,7 @@ class TextReader:
         return ids[next(others, len(ids)) - 1 :]
 
     def _cut(self, ids: list[int], over: int) -> list[int]:
-        """Cut at the side asked for, but keep the special token that stands there."""
+        """Cut on the side that `truncation` names, but keep a special token at that end."""
         if self.truncation == "left":
             keep = int(ids[0] in self._special)
             return ids[:keep] + ids[keep + over :]
@@ -165,7 +166,7 @@ def _as_dict(turn: Message) -> dict[str, Any]:
 
 
 def _begun(turns: list[dict[str, Any]]) -> str:
-    """Take off the assistant's turn that a prompt begins, and return what it says."""
+    """Remove the assistant turn that a prompt begins, and return its text."""
     if turns and turns[-1]["role"] == "assistant":
         return text_of_turn(turns.pop()["content"])
     return ""
@@ -176,7 +177,7 @@ def _concatenated(text: Text) -> str:
 
 
 def plain_text(prompt: Prompt) -> str:
-    """A prompt as one string; the turns of a chat are joined by line ends."""
+    """Return a prompt as one string; the turns of a chat are joined by newlines."""
     if isinstance(prompt, str):
         return prompt
     return "\n".join(text_of_message(turn) for turn in prompt or ())

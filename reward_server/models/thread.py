@@ -1,8 +1,8 @@
-"""The thread of one model: takes what waits, cuts it into batches, runs them, tells the answers.
+"""The thread of one model: take waiting inputs, cut them into batches, run them, return answers.
 
-In: calls, each with some inputs, through an `Inbox` that the event loop fills. Out: answers, told
-to the event loop. It keeps no time for callers and knows nothing of torch: see `batcher.py` for
-what callers are promised, `Model` for what a model does.
+The event loop puts calls, each with some inputs, into an `Inbox`; the thread passes answers back to
+the event loop. It handles no deadlines and knows nothing of torch: `batcher.py` says what callers
+can rely on, `Model` what a model does.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from msgspec import Struct
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import SampleError
 
-# Padding to the longest may cost this much of a batch; beyond it two batches are cheaper than one.
+# The largest share of a batch that may be padding; beyond it two batches are cheaper than one.
 MAX_PADDING_FRAC = 0.125
 
-# After a batch as many inputs are awaited as it had and waited behind it, or this share of those
-# awaited before it: callers that straggle must not cut all later batches small.
+# After a batch, wait for as many inputs as were just answered plus queued; the expectation shrinks
+# to this share per batch at most, so that a few slow callers do not shrink all later batches.
 EXPECTATION_KEPT = 0.75
 
 log = logging.getLogger(__name__)
 
 
 class Prepared(Struct):
-    """An input ready to run: how many tokens it is, and what the model made of it."""
+    """An input ready to run: its number of tokens, and its content in the model's own form."""
 
     tokens: int
     content: Any
@@ -42,33 +42,33 @@ class Prepared(Struct):
 
 
 class OutOfMemory(Exception):
-    """A batch did not fit. Models raise it, so that torch and its errors stay theirs."""
+    """A batch did not fit into memory. Models raise it in place of torch's own errors."""
 
 
 class Model(Protocol):
-    """What a thread runs. Every method is called in that thread only."""
+    """The model that a thread runs. Every method is called in that thread only."""
 
     @property
     def pads(self) -> bool:
-        """Does a batch cost its longest input times their number, rather than their sum?"""
+        """Whether a batch costs its longest input times its size, instead of the sum of lengths."""
         ...
 
     def prepare(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        """For each input a `Prepared`, or its answer at once: an output or a `SampleError`."""
+        """Return for each input a `Prepared`, or at once its answer: an output or `SampleError`."""
         ...
 
     def run(self, batch: Sequence[Prepared]) -> Sequence[Any]:
-        """One output or `SampleError` for each, in their order. May raise `OutOfMemory`."""
+        """Return one output or `SampleError` per input, in order. May raise `OutOfMemory`."""
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Free the model's memory."""
         ...
 
 
 @dataclass
 class BatchStats:
-    """Counted since the start; written by the model's thread, read by anyone."""
+    """Counters since the start; written by the model's thread, read by anyone."""
 
     batches: int = 0
     inputs: int = 0
@@ -83,7 +83,7 @@ class BatchStats:
 
 @dataclass(slots=True, eq=False)
 class BatchCall:
-    """What one caller asked: `inputs` in, `answers` out. `due_s` orders it among the others."""
+    """One call: `inputs` and their `answers`. `due_s` orders it among the others."""
 
     inputs: Sequence[Any]
     due_s: float
@@ -101,7 +101,7 @@ class BatchCall:
             self.close()
 
     def close(self) -> None:
-        """Nothing more is awaited: what has no answer keeps the one it began with."""
+        """End the call: inputs without an answer keep their initial one."""
         self.closed = True
         if not self.answered.done():
             self.answered.set_result(None)
@@ -134,19 +134,19 @@ class Inbox:
                 self._arrival.notify()
 
     def close(self) -> None:
-        """No more calls come; the thread ends when it has answered those that wait."""
+        """Accept no more calls; the thread ends when it has answered the waiting ones."""
         with self._arrival:
             self.closing = True
             self._arrival.notify()
 
     def take(self) -> list[BatchCall]:
-        """What came, without waiting."""
+        """Return the calls that have come, without waiting."""
         with self._arrival:
             calls, self._calls, self.inputs = self._calls, [], 0
             return calls
 
     def wait_for(self, inputs: int, until_s: float) -> None:
-        """Wait for so many inputs, until a `time.monotonic()` time or the close at the longest."""
+        """Wait for this many inputs, until `until_s` on `time.monotonic()`, or until closed."""
         with self._arrival:
             self._wanted = inputs
             while self.inputs < inputs and not self.closing:
@@ -154,13 +154,13 @@ class Inbox:
                 if left <= 0:
                     break
                 self._arrival.wait(None if math.isinf(left) else left)
-            self._wanted = math.inf  # awake: there is no one to notify
+            self._wanted = math.inf  # awake now: no notification needed
 
 
 class ModelThread:
     """One run of the thread. `waiting` and `inbox` outlive it: the next run takes them over.
 
-    `tell(what, ...)` calls `what` in the event loop.
+    `on_answers` passes items and their answers to the event loop.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class ModelThread:
 
         Raises:
             OutOfMemory: an input did not fit alone; it has its answer.
-            BaseException: what a model raises that is not an `Exception`. `batch` is then lost.
+            BaseException: the model raised something other than an `Exception`; `batch` is lost.
         """
         while True:
             self._await_work()
@@ -204,7 +204,7 @@ class ModelThread:
     def _await_work(self) -> None:
         if not self.waiting:
             self.inbox.wait_for(1, math.inf)
-        # Those just answered are about to send their next.
+        # The callers just answered are about to send their next inputs.
         if sum(item.prepared.tokens for item in self.waiting) < self._batch_tokens:
             missing = int(self._expected) - len(self.waiting)
             self.inbox.wait_for(missing, self._last_end + self._linger_s)
@@ -230,7 +230,7 @@ class ModelThread:
             return []
         try:
             return model.prepare(inputs)
-        except Exception as error:  # the batch boundary: a bad input must not spoil the others
+        except Exception as error:  # the batch boundary: a bad input must not fail the others
             if len(inputs) == 1:
                 log.exception("an input cannot be prepared")
                 return [_failed(error)]
@@ -268,7 +268,7 @@ class ModelThread:
                 self._does_not_fit = OutOfMemory(f"{tokens[0]} tokens alone do not fit: {error}")
                 return [_failed(self._does_not_fit)]
             self._batch_tokens = min(self._batch_tokens, max(1, sum(tokens) // 2))
-            log.warning("out of memory; batches have at most %d tokens now", self._batch_tokens)
+            log.warning("out of memory; batches now have at most %d tokens", self._batch_tokens)
             half = len(items) // 2
             return self._answers(model, items[:half]) + self._answers(model, items[half:])
         except Exception as error:  # the batch boundary
@@ -293,14 +293,14 @@ def run_thread(
     on_loaded: Callable[[Model], None],
     on_end: Callable[[BaseException | None], None],
 ) -> None:
-    """The whole life of one run: load, serve, close, and tell how it ended."""
+    """Run the thread once: load, serve, close, and report how it ended."""
     error: BaseException | None = None
     model: Model | None = None
     try:
         model = load()
         on_loaded(model)
         thread.serve(model)
-    except BaseException as raised:  # noqa: BLE001  the thread's end is the event loop's to judge
+    except BaseException as raised:  # noqa: BLE001  reported to the event loop, which decides
         error = raised
     with suppress(Exception):
         if model is not None:
@@ -309,10 +309,10 @@ def run_thread(
 
 
 def choose(tokens: Sequence[int], budget_tokens: int, pads: bool) -> list[int]:
-    """Which of the waiting inputs, given in the order of their due, make the next batch.
+    """Return the indices of the inputs, given in the order of their due time, for the next batch.
 
-    The first is always among them, whatever its length, so that nothing starves. Without padding
-    the next that still fit follow; with padding those nearest to it in length.
+    The first one is always included, whatever its length, so none starves. Without padding, the
+    next ones that fit follow; with padding, those closest to it in length.
     """
     return _nearest(tokens, budget_tokens) if pads else _fitting(tokens, budget_tokens)
 

@@ -1,4 +1,4 @@
-"""Vectors of texts seen before: prompts and histories recur in every group. Bounded, oldest out."""
+"""An LRU cache of text vectors: prompts and histories recur in every group."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from hashlib import blake2b
 import numpy as np
 from msgspec import Struct
 
-# What an entry takes beside its numbers: two objects, the key and its place in the order.
+# The size of an entry beside its numbers: two objects, the key and its place in the order.
 ENTRY_BYTES = 350
 
 
 class Embedding(Struct):
-    """The vector of one text, in fp32. `cut`: tokens that truncation left out."""
+    """The vector of one text, in fp32. `cut`: tokens removed by truncation."""
 
     vector: np.ndarray
     tokens: int
@@ -21,7 +21,7 @@ class Embedding(Struct):
 
 
 class VectorCache:
-    """Keyed by text and model digest, in the hands of one thread. `max_bytes` 0 keeps nothing."""
+    """Keyed by text and model digest, used by one thread. `max_bytes` 0 keeps nothing."""
 
     def __init__(self, digest: str, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -30,7 +30,7 @@ class VectorCache:
         self._kept: OrderedDict[bytes, Embedding] = OrderedDict()
 
     def key(self, text: str) -> bytes:
-        """What the vector of `text` is kept under."""
+        """Return the key for the vector of `text`."""
         return blake2b(text.encode("utf-8", "replace"), digest_size=16, key=self._digest).digest()
 
     def get(self, key: bytes) -> Embedding | None:

@@ -1,7 +1,7 @@
-"""Whether a model's folder works, and whether a fetched one measures as it did when it was chosen.
+"""Check that a model's folder works, and that a fetched model gives the known figures.
 
-In: a folder. Out: a few figures by name. The figures of the known models were made once from the
-pinned packages and held against the packages' own engines: docs/models.md has how close they came.
+The figures of the known models were measured once on the pinned packages and compared with the
+packages' own engines; docs/models.md says how close they came.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Figures = dict[str, Any]
 
 
 class NextToken(NamedTuple):
-    """A text, how many tokens it is, and the likeliest next one with its log-probability."""
+    """A text, its number of tokens, and the likeliest next token with its log-probability."""
 
     text: str
     tokens: int
@@ -48,9 +48,9 @@ E5_TEXTS = {
     "夜里下了大雪，路都看不见了。": 18,
     "Zürich, naïve café — Москва": 13,
 }
-# The cosines of the first text with the others, and of the two Chinese ones.
+# The cosines of the first text with the others, and of the two Chinese texts.
 E5_COSINES = {(0, 1): 0.8718, (0, 2): 0.7950, (0, 3): 0.7581, (0, 4): 0.7773, (2, 3): 0.8809}
-# Float32 on another machine: the order of sums differs, no more.
+# Differences in float32 between machines, from the order of sums.
 LOGPROB_TOLERANCE, COSINE_TOLERANCE, PERPLEXITY_TOLERANCE = 0.005, 0.001, 0.02
 
 
@@ -58,13 +58,13 @@ def verify_known(name: str, folder: Path) -> Figures:
     """Measure a known model on known texts.
 
     Raises:
-        RunFailed: it does not measure as it should; the message says where.
+        RunFailed: a figure differs; the message says which.
     """
     return VERIFY[name](folder)
 
 
 def describe(folder: Path) -> Figures:
-    """Check that a folder can be served or trained from, and say what it is.
+    """Check that a folder can be served or trained from, and return facts about it.
 
     Raises:
         ConfigError: no config, no safetensors, or a tokenizer that cannot be read.
@@ -73,14 +73,14 @@ def describe(folder: Path) -> Figures:
 
     config = read_json(folder / "config.json")
     if not config:
-        raise ConfigError(f"{folder} has no config.json: it is no model folder")
+        raise ConfigError(f"{folder} has no config.json, so it is not a model folder")
     weights = sum(math.prod(shape) for shape in weight_shapes(folder).values())
     hf: Any = transformers
     try:
         tokenizer = hf.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"{folder} has no tokenizer that can be read: {reason}") from error
+        raise ConfigError(f"{folder} has no readable tokenizer: {reason}") from error
     return {
         "architecture": ", ".join(config.get("architectures") or [str(config.get("model_type"))]),
         "weights": f"{weights:,}",
@@ -143,8 +143,8 @@ def _verify_e5(folder: Path) -> Figures:
 def _same(what: str, text: str, found: float, known: float, tolerance: float) -> None:
     if abs(found - known) > tolerance:
         raise RunFailed(
-            f"the converted model is not the one that is known: {what} {text[:40]!r} is {found:g}, "
-            f"expected {known:g}. Nothing was kept; another transformers may be the cause"
+            f"the converted model does not match the known one: {what} {text[:40]!r} is {found:g}, "
+            f"expected {known:g}. Nothing was kept; another transformers version may be the cause"
         )
 
 

@@ -1,7 +1,7 @@
-"""One call of the worker pool: its samples, what is still to be handed out, the verdicts so far.
+"""One call of the worker pool: its samples, those still to be handed out, the verdicts so far.
 
-Here too are the verdicts that no scorer gives: what a sample gets when its worker or its time is
-lost. No processes here: see `pool.py`.
+It also defines the verdicts of samples that lost their worker or ran out of time. The processes are
+in `pool.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import cast
+
+from msgspec import Struct, field
 
 from touchstone_rewards.reward_server.caller import Served, current
 from touchstone_rewards.reward_server.errors import sample_error
@@ -28,26 +31,26 @@ def late(message: str, *, retryable: bool) -> Score:
 
 
 DIED = lost("the worker died while it scored this sample", retryable=False)
-DIED_TWICE = lost("two workers died that had this sample next in hand", retryable=False)
+DIED_TWICE = lost("two workers died that had this sample next in line", retryable=False)
 NOT_RUNNING = lost("the worker pool is not running", retryable=True)
 NO_WORKERS = lost("no worker process can be started; see the server's log", retryable=True)
-NEVER_BEGUN = late("the request's deadline passed before it was its turn", retryable=True)
+NEVER_BEGUN = late("the request's deadline passed before this sample was begun", retryable=True)
 GAVE_UP = late("the request's deadline passed while it was being scored", retryable=True)
-# A sample that ran for this part of the time its request had ran out of time by itself.
+# A sample that ran for this share of its request's time counts as too slow itself.
 OWN_PART = 0.5
 
 
 def ran_out(deadline_s: float) -> Score:
-    """Return the verdict on a sample that ran to the end of its own deadline."""
+    """Return the verdict on a sample that exceeded its own deadline."""
     error = sample_error("deadline_exceeded", f"took more than {deadline_s:g} s")
     return Score(error=error, timed_out=True)
 
 
 def gave_up(sample_begun_at_s: float, request_begun_at_s: float) -> Score:
-    """Return the verdict on a sample that still runs now that its request's deadline has passed.
+    """Return the verdict on a sample that still runs when its request's deadline has passed.
 
-    One that had most of the request's time would need it again: it fails, and is not worth another
-    try. One whose turn came late did nothing wrong.
+    A sample that had most of the request's time would need it again, so the error is not
+    retryable. A sample that began late is retryable.
     """
     now = time.monotonic()
     request_s = now - request_begun_at_s
@@ -56,28 +59,28 @@ def gave_up(sample_begun_at_s: float, request_begun_at_s: float) -> Score:
     return late(f"took more than the {request_s:.3g} s that its request had", retryable=False)
 
 
-# A caller's name and a scorer's key: what shares neither with another is not held up by it.
+# A caller's name and a scorer's key. Flows that share neither do not hold each other up.
 Flow = tuple[str, str]
 
 
 @dataclass(slots=True)
 class Account:
-    """Worker time spent for someone, by weight."""
+    """Worker time spent for one caller or scorer, divided by its weight."""
 
     spent_s: float = 0.0
 
     def charge(self, seconds: float, weight: float) -> None:
-        """A sample took a worker so long."""
+        """Add the time that a worker spent on a sample."""
         self.spent_s += seconds / weight
 
 
-@dataclass(slots=True, eq=False)
-class Call:
-    """One `score()`. `waiting`: positions of the samples to be handed out; `over`: once set, none
-    is handed out any more, and this is what they get instead. `on_score` is told each verdict.
-    `batch`: whether its scorer is given a chunk at once. `served`: the request that it is a part
-    of. `deaths`: see `outlived`. `flow`: whose it is, the one who asks now, and its scorer;
-    `accounts`: what its worker time is counted to, by the caller's `weight`."""
+class Call(Struct, eq=False):
+    """One call of `score()`. `waiting`: positions of samples not yet handed out. `over`: once set,
+    no more are handed out, and they get this score. `on_score` is called with each verdict.
+    `batch`: whether the scorer takes a whole chunk at once. `served`: the request it belongs to.
+    `deaths`: see `outlived`. The rest is set by the call itself. `flow`: the caller and the scorer.
+    `kind`: what samples must share to be sent to a worker together. `accounts`: the accounts to
+    charge for its worker time, divided by the caller's `weight`."""
 
     scorer: str
     reads: tuple[str, ...]
@@ -91,25 +94,29 @@ class Call:
     memory_bytes: int | None = None
     batch: bool = False
     served: Served = field(default_factory=current)
-    deaths: dict[int, int] = field(default_factory=dict[int, int])
-    flow: Flow = field(init=False)
+    deaths: dict[int, int] = {}
+    flow: Flow = ("", "")
+    kind: tuple[str, bool, int] = ("", False, 0)
     accounts: tuple[Account, ...] = ()
-    weight: float = field(init=False)
-    scores: list[Score | None] = field(init=False)
-    unsettled: int = field(init=False)
-    waiting: deque[int] = field(default_factory=deque[int])
+    weight: float = 1.0
+    scores: list[Score | None] = []
+    unsettled: int = 0
+    waiting: deque[int] = field(default_factory=cast("type[deque[int]]", deque))
     queued: bool = False
     over: Score | None = None
     timer: asyncio.TimerHandle | None = None
     begun_at_s: float = field(default_factory=time.monotonic)
-    due_s: float = field(init=False)
+    due_s: float = 0.0
 
     def __post_init__(self) -> None:
         caller = self.served.caller
+        if caller is not None:
+            self.weight = caller.weight
         self.flow = (caller.name if caller else "", self.scorer)
-        self.weight = caller.weight if caller else 1.0
+        self.kind = self.scorer, self.explain, self.memory_bytes or 0
         self.due_s = self.begun_at_s + self.after_s
         self.unsettled = len(self.samples)
+        self.waiting.extend(range(self.unsettled))
         self.scores = [None] * self.unsettled
 
     @property
@@ -118,16 +125,16 @@ class Call:
         return self.scorer.partition(" ")[0]
 
     def charge(self, seconds: float) -> None:
-        """A worker spent so long on one of its samples."""
+        """Charge the time that a worker spent on one of its samples."""
         for account in self.accounts:
             account.charge(seconds, self.weight)
 
     def outlived(self, position: int) -> bool:
-        """Count a worker that died with no sample running and this one next; return if it goes on.
+        """Count a worker that died between samples with this one next; return whether to retry it.
 
-        The second such death ends the sample. What a worker died of may be what it was about to
-        say of that sample, and dying of it must not be all that the pool does. A death ends one
-        sample at most: workers are killed for no sample's sake too.
+        The second such death ends the sample: the worker may have died of its result, and a sample
+        must not kill workers forever. Each death ends at most one sample, because workers are also
+        killed for other reasons.
         """
         self.deaths[position] = self.deaths.get(position, 0) + 1
         if self.deaths[position] > 1:
@@ -135,7 +142,7 @@ class Call:
         return self.scores[position] is None
 
     def settle(self, position: int, score: Score) -> None:
-        """The first verdict on a sample stands: it may be scored twice when a worker is lost."""
+        """Record the first verdict on a sample; it may be scored twice when a worker is lost."""
         if self.scores[position] is None:
             self.scores[position] = score
             self.unsettled -= 1
@@ -145,18 +152,18 @@ class Call:
                 self.done.set_result(None)
 
     def end(self, score: Score) -> None:
-        """Nothing more of it is to be handed out: what was going to be gets `score`."""
+        """Stop handing out samples: those still waiting get `score`."""
         self.over = score
         while self.waiting:
             self.settle(self.waiting.popleft(), score)
 
     def settle_all(self, score: Score) -> None:
-        """Whatever has no verdict gets `score`."""
+        """Give `score` to every sample without a verdict."""
         for position in range(len(self.samples)):
             self.settle(position, score)
 
     def next_positions(self, count: int) -> list[int]:
-        """Takes up to `count` of the samples that are waiting."""
+        """Take up to `count` of the waiting samples."""
         positions: list[int] = []
         while self.waiting and len(positions) < count:
             position = self.waiting.popleft()
@@ -164,25 +171,20 @@ class Call:
                 positions.append(position)
         return positions
 
-    @property
-    def kind(self) -> tuple[str, bool, int]:
-        """What samples have in common that may be sent to a worker together."""
-        return self.scorer, self.explain, self.memory_bytes or 0
-
     def sent(self, position: int) -> Sample:
-        """The sample with no more fields than the scorer reads."""
+        """Return the sample with only the fields that the scorer reads."""
         sample = self.samples[position]
         fields = {name: getattr(sample, name) for name in self.reads}
         fields.setdefault("response", "")
         return Sample(sample.id, **fields)
 
 
-# A sample: its call and its position there.
+# A sample, as its call and its position in the call.
 HandSlot = tuple[Call, int]
 
 
 def task(first: int, slots: Sequence[HandSlot]) -> Task:
-    """The samples, of calls of one kind, as a worker is sent them."""
+    """Return the message that sends these samples, from calls of one kind, to a worker."""
     scorer, explain, memory_bytes = slots[0][0].kind
     samples = [call.sent(position) for call, position in slots]
     return Task(first, scorer, explain, samples, memory_bytes)

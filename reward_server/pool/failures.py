@@ -1,4 +1,4 @@
-"""The log of what scorers raise: each place of their code once, with who asked for what."""
+"""Log the exceptions of scorers: each place in their code once, with the request it failed for."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def log_failure(scorer: str, trace: str, served: Served) -> None:
-    """Log the traceback of a scorer, unless it is known from this scorer and this place.
+    """Log a scorer's traceback, unless this scorer has already failed at this place.
 
-    A scorer that fails at every sample would fill a disk. The samples' own errors and the line of
-    each request say how many failed.
+    A scorer that fails on every sample would fill the disk. The samples' errors and the log line of
+    each request still say how many failed.
     """
     place = scorer, place_of(trace)
     if place in _logged or len(_logged) >= MOST_PLACES:

@@ -1,8 +1,8 @@
-"""The processes that come of the fork server, and the end of those that a scorer leaves behind.
+"""Track the fork server's child processes, and kill those that a scorer leaves behind.
 
-A worker's process group is killed with the worker. What a scorer started in a session of its own is
-in no such group: when the worker dies it becomes a child of the fork server, its subreaper, which
-knows its own children and kills any other.
+A worker's process group is killed with the worker. A process that a scorer started in a session of
+its own is not in that group: when the worker dies, it is reparented to the fork server, its
+subreaper, which kills every child that it does not know.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 
 
 class Family:
-    """The fork server's children that are to live.
+    """The fork server's children that must stay alive.
 
-    `workers`: those it forked. `kept`: what scorers started while they were built.
+    `workers`: those it forked. `kept`: those that scorers started while they were built.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Family:
 
     @contextmanager
     def growing(self) -> Generator[None]:
-        """Inside, scorers are built, and the processes that they start are kept."""
+        """Return a context in which scorers are built; processes they start there are kept."""
         self._growing = True
         try:
             yield
@@ -36,7 +36,7 @@ class Family:
             self._growing = False
 
     def reap(self, *_: object) -> None:
-        """Collect the children that have died; what a worker started and left dies with it."""
+        """Collect dead children, and kill the processes that a dead worker left behind."""
         strangers = False
         with suppress(ChildProcessError):
             options = os.WEXITED | os.WNOHANG | os.WNOWAIT
@@ -51,13 +51,13 @@ class Family:
             self._end_orphans()
 
     def _end_orphans(self) -> None:
-        # One that escapes by forking meanwhile is found when its parent's death is seen.
+        # A process that escapes by forking meanwhile is found when its parent's death is reaped.
         for pid in descendants(os.getpid(), but=self.workers | self.kept):
             kill(pid)
 
 
 def descendants(pid: int, but: Collection[int] = ()) -> set[int]:
-    """Return the processes that descend from `pid`, without those in `but` and what these have."""
+    """Return the descendants of `pid`, except those in `but` and their descendants."""
     children = _children()
     found: set[int] = set()
     todo = [pid]
@@ -69,7 +69,7 @@ def descendants(pid: int, but: Collection[int] = ()) -> set[int]:
 
 
 def kill(pid: int) -> None:
-    """Kill the process, if it is still there and may be killed."""
+    """Kill the process if it still exists and may be killed."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
 
@@ -80,11 +80,11 @@ def _kill_group(pid: int) -> None:
 
 
 def _children() -> dict[int, set[int]]:
-    """The children of every process that can be seen."""
+    """Return the children of every visible process."""
     found: dict[int, set[int]] = {os.getpid(): set()}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError, IndexError):
-            # The name stands in brackets and may hold anything, brackets too.
+            # The name stands in parentheses and may contain anything, parentheses included.
             about = path.read_text(errors="replace")
             parent = int(about.rpartition(")")[2].split()[1])
             found.setdefault(parent, set()).add(int(path.parent.name))

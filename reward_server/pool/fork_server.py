@@ -1,20 +1,20 @@
 """The fork server: a small process that has built the scorers and forks workers on request.
 
 A new worker is a copy of it: up in milliseconds with everything imported, and free of the server's
-threads, event loop and sockets. It is started by exec, so it may be started at any time.
+threads, event loop and sockets. The fork server is started by exec, which is safe at any time.
 
-No worker outlives the server, stuck in C or not: the kernel kills the fork server when the server
-dies, and the workers when the fork server dies. Ctrl-C and SIGTERM to the group end neither: a
-server that drains still needs them. Linux only. (To the kernel, "the server" is the thread that
-started the process.)
+No worker outlives the server, even if it is stuck in C code: the kernel kills the fork server when
+the server dies, and the workers when the fork server dies. Ctrl-C and SIGTERM to the process group
+stop neither, because a draining server still needs them. Linux only. (For the kernel, "the server"
+is the thread that started the process.)
 
-What a scorer started ends with its worker, in a session of its own or not: the fork server is the
-subreaper of what workers leave behind, and kills it.
+Processes that a scorer started end with its worker, even in a session of their own: the fork server
+is the subreaper of processes that workers leave behind, and kills them.
 
-A scorer is built once, in the fork server, and must survive being forked: no threads, no open
-connections. What it imports lazily, every worker imports again, at the expense of a sample.
+A scorer is built once, in the fork server, and must survive a fork: no threads, no open
+connections. Lazy imports are repeated in every worker, and delay a sample.
 
-`ForkServer` is the server's end; `main` is the process. Between them: one request a packet.
+`ForkServer` runs in the server; `main` is the process. Each packet between them is one request.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 class Built(Struct):
-    """Answers a request to build: what each scorer reads beside the id, which of them take whole
-    batches, or why it cannot be."""
+    """The answer to a build request: the fields that each scorer reads besides the id, the scorers
+    that take whole batches, or why one cannot be built."""
 
     reads: dict[str, tuple[str, ...]] = {}
     batches: set[str] = set()
@@ -55,12 +55,11 @@ class Built(Struct):
 
 
 class ForkServer:
-    """Starts the process, starts it again when it is gone, and speaks with it.
+    """Starts the process, restarts it when it has died, and sends it requests.
 
-    `reads`: the fields of a sample that each scorer reads. `batches`: the scorers that are given
-    all samples of a message in one call. `generation` counts the sets of
-    scorers: a worker has those of the generation it was forked in. `on_exit` is called when the
-    process dies.
+    `reads`: the fields of a sample that each scorer reads. `batches`: the scorers that get all
+    samples of a message in one call. `generation` counts the sets of scorers: a worker has the
+    scorers of the generation in which it was forked. `on_exit` is called when the process dies.
     """
 
     def __init__(
@@ -82,14 +81,14 @@ class ForkServer:
 
     @property
     def up(self) -> bool:
-        """Whether it lives and has built its scorers."""
+        """Whether the process lives and has built its scorers."""
         return self._link is not None and not self._turn.locked()
 
     async def ensure(self) -> bool:
-        """Starts the process unless it is up; returns whether that was needed.
+        """Start the process unless it is up; return whether it had to be started.
 
         Raises:
-            ConfigError: a scorer cannot be built, or the process died of it.
+            ConfigError: a scorer cannot be built, or building it killed the process.
             OSError: the process cannot be started.
         """
         async with self._turn:
@@ -109,8 +108,8 @@ class ForkServer:
             return True
 
     async def add(self, scorers: Mapping[str, ScorerSpec], gone: Iterable[str] = ()) -> None:
-        """Builds more scorers, or others by the same names: a new generation. Those `gone` stay
-        in this process, for calls that still run, and are not built in the next one.
+        """Build more scorers, or replace some by name, as a new generation. Those `gone` stay in
+        this process for running calls, and are not built again after a restart.
 
         Raises:
             ConfigError: one of them cannot be built; then nothing has changed.
@@ -127,17 +126,17 @@ class ForkServer:
             self._scorers = {**kept, **scorers}
 
     def fork(self, link_fd: int, board_fd: int) -> None:
-        """Asks for a worker at the other end of `link_fd`, which says so when it is up.
+        """Ask for a worker at the other end of `link_fd`; it sends a message when it is up.
 
         Raises:
-            OSError: the process is gone.
+            OSError: the process has died.
         """
         if self._link is None:
             raise ConnectionResetError("the fork server is gone")
         socket.send_fds(self._link, [b"fork"], [link_fd, board_fd])
 
     def kill(self) -> None:
-        """Ends the process and with it every worker it forked."""
+        """Kill the process and every worker that it forked."""
         if self._link is not None:
             asyncio.get_running_loop().remove_reader(self._link)
             self._link.close()
@@ -182,20 +181,20 @@ class ForkServer:
 
 
 def _start_process(link_fd: int, memory_limit_bytes: int) -> subprocess.Popen[bytes]:
-    # Not by PYTHONPATH: there, a file of the user's could stand in for one of Python's own.
+    # Not by PYTHONPATH: a user's file there could shadow a module of the standard library.
     code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
     return subprocess.Popen(
         [sys.executable, "-u", "-c", code, str(link_fd), str(memory_limit_bytes)],
         pass_fds=[link_fd],
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        # One sample is one thread's work: a pool of BLAS threads a worker would fight for cores.
+        # One sample is work for one thread: BLAS threads in every worker would compete for cores.
         env={"OMP_NUM_THREADS": "1", **os.environ},
     )
 
 
 def main() -> None:
-    """The fork server itself: builds and forks until the server is gone."""
+    """Run the fork server: build and fork until the server is gone."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     family = Family()
@@ -224,12 +223,12 @@ def _build(packet: bytes, scorers: dict[str, CallableScorer]) -> Built:
         reads = {key: _reads(scorer) for key, scorer in built.items()}
     except ConfigError as error:
         return Built(refused=str(error))
-    # A constructor may raise anything, and the server must say which scorer did.
+    # A constructor may raise anything; the server must report which scorer did.
     except Exception as error:  # noqa: BLE001
         traceback.print_exc()
         return Built(refused=f"a scorer cannot be built: {type(error).__name__}: {error}")
     scorers.update(built)
-    # What is never collected is never written to, so workers keep sharing it.
+    # Frozen objects are not touched by the collector, so workers keep sharing their pages.
     gc.collect()
     gc.freeze()
     return Built(reads, {key for key, one in built.items() if getattr(one, "batch", False)})
@@ -248,7 +247,7 @@ def _fork_worker(
     family: Family,
 ) -> None:
     parent = os.getpid()
-    # A worker that dies at once must be known by then: what is not known is killed.
+    # A worker that dies at once must be registered by then: unknown children are killed.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     pid = os.fork()
     if pid:
@@ -262,12 +261,12 @@ def _fork_worker(
         link.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _die_with_parent()
-        # A group of its own: whatever the scorer starts is killed with it.
+        # A process group of its own, so that everything the scorer starts is killed with it.
         os.setpgid(0, 0)
         if os.getppid() == parent:
             work(socket.socket(fileno=fds[0]), open_board(fds[1]), scorers, memory_limit_bytes)
     except (BrokenPipeError, ConnectionResetError):
-        pass  # the pool is gone: there is no one to score for
+        pass  # the pool is gone, so the worker ends
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:

@@ -1,7 +1,7 @@
-"""The server's end of one worker process: what it has in hand, its socket, its board, its death.
+"""The server's end of one worker process: its samples in hand, its socket, its board, its death.
 
-`give` and `send` hand it samples, `on_scored` brings what it says of them, `on_lost` the news that
-it died. What becomes of the samples then is the pool's business.
+`give` and `send` hand it samples, `on_scored` receives its scores, `on_lost` is called when it has
+died. The pool decides about the samples then.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.returned import failed
 
 PACE_MEMORY = 0.8
-STALL_S = 0.05  # a sample that takes longer keeps no other one waiting
-PICK_UP_S = 1.0  # with samples in hand and at work on none for so long, a worker is stuck
-READ_BYTES_PER_S = 1e7  # what it reads and decodes at the least; that is no work on a sample yet
+STALL_S = 0.05  # a sample that takes longer does not keep others waiting
+PICK_UP_S = 1.0  # a worker that has samples but has begun none for this long is stuck
+READ_BYTES_PER_S = 1e7  # slowest speed of reading and decoding, before work on a sample begins
 log = logging.getLogger(__name__)
 
 
 class Look(NamedTuple):
-    """What is to be done with a worker: look again after so many seconds, or end it, for the
-    reason `end` and with a `verdict` on what runs."""
+    """The action for a worker: check again after `again_s`, or kill it for the reason `end`, with
+    a `verdict` on the running sample."""
 
     again_s: float = 0.0
     end: str = ""
@@ -55,9 +55,9 @@ class Look(NamedTuple):
 
 
 class Worker:
-    """`pid` is 0 until the process has said that it is up; `pace_s`: seconds a sample, lately.
+    """`pid` is 0 until the process reports that it is up; `pace_s`: recent seconds per sample.
 
-    `stalled`: the sample that runs is slow, so nothing should be made to wait behind it.
+    `stalled`: the running sample is slow, so no other sample should wait behind it.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Worker:
         on_lost: Callable[[Worker], None],
         on_check: Callable[[Worker], None],
     ) -> None:
-        """Asks `server` for a process. `on_check` is called when `check_in` said.
+        """Ask `server` for a process. `on_check` is called at the time that `check_in` set.
 
         Raises:
             OSError: the fork server is gone, or there are no file descriptors left.
@@ -80,7 +80,7 @@ class Worker:
         self.stalled = False
         self.nothing_since: float | None = None
         self._last_serial = 0
-        self._given_bytes = 0  # of what it has in hand
+        self._given_bytes = 0  # size of the samples in hand
         self._on_scored = on_scored
         self._on_lost = on_lost
         self._on_check = on_check
@@ -102,7 +102,7 @@ class Worker:
 
     @property
     def running(self) -> range:
-        """The serial numbers of what it is scoring: of a sample, or of a batch; empty if none."""
+        """The serial numbers of the sample or batch being scored; empty if there is none."""
         first = int(self._board[RUNNING])
         if first == NOTHING or first not in self.hand:
             return range(0)
@@ -110,11 +110,11 @@ class Worker:
 
     @property
     def started_at(self) -> float:
-        """When it began that sample, by `time.monotonic()`."""
+        """When it began the running sample, by `time.monotonic()`."""
         return self._board[STARTED_AT]
 
     def check_in(self, delay_s: float | None) -> None:
-        """Has `on_check` called after so many seconds, or not at all, in place of what was set."""
+        """Call `on_check` after `delay_s`, or never if None; this replaces an earlier timer."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
@@ -123,13 +123,13 @@ class Worker:
 
     @property
     def watched(self) -> bool:
-        """Whether `on_check` is going to be called."""
+        """Whether `on_check` is scheduled."""
         return self._timer is not None
 
     def look(self, default_s: float) -> Look:
-        """Look at what it does with the samples in its hand; note whether it is `stalled`.
+        """Check its progress with the samples in hand; record whether it is `stalled`.
 
-        `default_s`: the deadline of a sample whose call has none of its own.
+        `default_s`: the deadline of a sample whose call sets none.
         """
         now_s = time.monotonic()
         running = self.running
@@ -149,7 +149,7 @@ class Worker:
         return Look(deadline_s - took_s)
 
     def give(self, slots: Sequence[HandSlot]) -> None:
-        """Puts samples, of calls of one kind, into its hand; `send` sends them.
+        """Put samples, from calls of one kind, into its hand; `send` sends them.
 
         Raises:
             TypeError, ValueError, OverflowError, RecursionError: they cannot be encoded.
@@ -162,32 +162,32 @@ class Worker:
         self._last_serial += len(slots)
 
     def give_alike(self, slots: Sequence[HandSlot]) -> bool:
-        """Puts samples of one kind into its hand, but for those that cannot be sent, which have
-        failed; were there any?"""
+        """Put samples of one kind into its hand, and fail those that cannot be encoded; return
+        whether any were put."""
         try:
             if slots:
                 self.give(slots)
             return bool(slots)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            if len(slots) > 1:  # the culprit will be found
+            if len(slots) > 1:  # one by one, to find the culprit
                 return sum(self.give_alike([slot]) for slot in slots) > 0
             [(call, position)] = slots
             call.settle(position, failed(f"the sample cannot be sent to a worker: {error}"))
             return False
 
     def send(self) -> None:
-        """Sends what was given, now and as the socket takes it."""
+        """Send the samples in the outbox, as fast as the socket takes them."""
         try:
             del self._outbox[: self._socket.send(self._outbox)]
         except BlockingIOError:
             pass
         except OSError:
-            return  # it is dead, and the reader is about to hear of it
+            return  # the worker is dead, and the reader will notice
         if self._outbox:
             self._loop.add_writer(self._socket, self._resume)
 
     def take(self, scored: ScoredTask) -> list[HandSlot]:
-        """Hands the scores to their calls; returns the samples that it left undone."""
+        """Pass the scores on to their calls; return the samples that were not scored."""
         undone: list[HandSlot] = []
         each_s = scored.took_s / max(1, len(scored.scores))
         for serial, score in scored.scores.items():
@@ -209,13 +209,13 @@ class Worker:
         return undone
 
     def recall(self) -> list[HandSlot]:
-        """Takes back all but what is running."""
+        """Take back all samples except the running ones."""
         self._board[LEAVE] = self._last_serial
         running = self.running
         return [self.hand.pop(serial) for serial in list(self.hand) if serial not in running]
 
     def kill(self) -> list[HandSlot]:
-        """Ends the process and whatever it started; returns what it had not scored."""
+        """Kill the process and its children; return the samples that it had not scored."""
         self.check_in(None)
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
@@ -246,7 +246,7 @@ class Worker:
             for body in bodies(self._inbox):
                 self._on_scored(self, read_scored(body))
         except DecodeError:
-            log.error("worker %d sent what is no answer; it is replaced", self.pid)
+            log.error("worker %d sent a corrupt frame; it is replaced", self.pid)
             received = b""
         if not received:
             self._on_lost(self)
@@ -261,6 +261,6 @@ class Worker:
 
 
 def stuck_flows(workers: Iterable[Worker]) -> set[Flow]:
-    """The flows whose slow samples hold a worker."""
+    """Return the flows whose slow samples hold a worker."""
     stalled = (worker for worker in workers if worker.stalled)
     return {call.flow for worker in stalled for call, _ in worker.hand.values()}

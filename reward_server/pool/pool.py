@@ -1,7 +1,7 @@
-"""Warm, killable worker processes: samples in, a score or an error for each, in their order.
+"""Warm, killable worker processes that return a score or an error for each sample, in order.
 
-A pool keeps `workers + spares` equal processes up: one is ready when another is killed, or held by
-slow samples. What happens to a sample stands in `__init__.py`, how turns are taken in `turns.py`.
+A pool keeps `workers + spares` equal processes up: a spare is ready when another is killed or held
+by slow samples. `__init__.py` lists the outcomes of a sample; `turns.py` decides whose turn it is.
 
 One pool serves one event loop and starts no threads. Its parts: `process`, `fork_server`, `link`.
 """
@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from touchstone_rewards.reward_server.errors import ConfigError
@@ -34,21 +34,22 @@ from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 
 GIVE_UP_GRACE_S = 0.05
-# The most in a worker's hand, in seconds and in samples: enough that it need not wait for more.
+# The most that a worker has in hand, in seconds and in samples: enough to keep it busy.
 HAND_S, HAND_SAMPLES = 0.004, 128
 START_TIMEOUT_S, HELLO_TIMEOUT_S = 120.0, 30.0
 FIRST_BACKOFF_S, MOST_DOUBLINGS = 0.05, 7
-FAILURES_TOO_MANY = 5  # in a row to bring up a worker: then no sample is kept waiting for one
-SHOWN_CHARS = 200  # of an id
+FAILURES_TOO_MANY = 5  # failed starts in a row after which waiting samples get an error
+SHOWN_CHARS = 200  # of a sample's id in the log
+NO_FLOWS: Collection[Flow] = frozenset()
 log = logging.getLogger(__name__)
 
 
 class WorkerPool:
-    """Runs the scorers in processes; the module's docstring says what it promises.
+    """Runs the scorers in processes; the docstring of the package lists the outcomes of a sample.
 
-    `workers`: how many samples are scored at a time. `spares`: how many more processes wait.
+    `workers`: number of samples scored at a time. `spares`: number of further processes kept ready.
     `chunk`: samples of one call handed out at once. `recycle_after`: samples after which a worker
-    is replaced. `memory_limit_bytes`: for a sample. `restarts`: processes replaced, by reason.
+    is replaced. `memory_limit_bytes`: per sample. `restarts`: processes replaced, by reason.
     """
 
     def __init__(
@@ -81,20 +82,20 @@ class WorkerPool:
 
     @property
     def alive(self) -> int:
-        """How many workers are up, spares not counted."""
+        """The number of workers that are up, without spares."""
         return min(self._size, len(self._idle) + len(self._busy))
 
     @property
     def pending(self) -> int:
-        """How many samples have no verdict yet, queued or running."""
+        """The number of samples without a verdict, queued or running."""
         return sum(call.unsettled for call in self._calls)
 
     def timing(self, scorer: str) -> Timing:
-        """Return how fast the workers found a scorer, by its key."""
+        """Return how fast a scorer was in the workers, by its key."""
         return self._queue.timings[scorer]
 
     async def start(self) -> None:
-        """Returns when all workers are up, their scorers built.
+        """Start all workers and wait until their scorers are built.
 
         Raises:
             ConfigError: a scorer cannot be built, or no worker comes up.
@@ -113,7 +114,7 @@ class WorkerPool:
                 await self.stop()
 
     async def stop(self) -> None:
-        """Kills all; what is pending gets `worker_lost`. A stopped pool can be started again."""
+        """Kill all workers; pending samples get `worker_lost`. A stopped pool can start again."""
         self._over = NOT_RUNNING
         if self._keeper is not None:
             self._keeper.cancel()
@@ -128,7 +129,7 @@ class WorkerPool:
         self._server.kill()
 
     async def add(self, scorers: Mapping[str, ScorerSpec], gone: Iterable[str] = ()) -> None:
-        """Adds scorers; those `gone` are not built again. Workers without them are replaced.
+        """Add scorers; those `gone` are not built again. Workers of older sets are replaced.
 
         Raises:
             ConfigError: one of them cannot be built; then nothing has changed.
@@ -149,10 +150,10 @@ class WorkerPool:
         deadline_s: float | None = None,
         memory_bytes: int | None = None,
     ) -> list[Score]:
-        """One score a sample, in their order. `give_up_at_s` is in the event loop's time, seconds.
+        """Return one score per sample, in order. `give_up_at_s` is in seconds of loop time.
 
-        When the caller is cancelled, what has not begun is dropped. `on_score` hears each verdict,
-        for `after_s` other calls go first; `deadline_s` and `memory_bytes`: see `ScorerEntry`.
+        If the caller is cancelled, samples not yet begun are dropped. `on_score` gets each verdict.
+        Other calls go first for `after_s`. `deadline_s` and `memory_bytes`: see `ScorerEntry`.
 
         Raises:
             KeyError: the pool has no such scorer.
@@ -169,11 +170,12 @@ class WorkerPool:
             call.timer = loop.call_at(give_up_at_s, self._give_up, call)
         self._calls.add(call)
         try:
-            self._requeue([(call, position) for position in range(len(samples))])
-            if not self._pumps:  # when all calls are there that came at the same time
-                self._pumps = True
-                loop.call_soon(self._pump)
             if samples:
+                call.queued = True
+                self._queue.append(call)
+                if not self._pumps:  # when all calls are there that came at the same time
+                    self._pumps = True
+                    loop.call_soon(self._pump)
                 await call.done
         finally:
             self._calls.discard(call)
@@ -184,7 +186,7 @@ class WorkerPool:
         return [score for score in call.scores if score is not None]
 
     def _requeue(self, slots: Sequence[HandSlot]) -> None:
-        """Puts samples before the others of their call that wait, unless the call is over."""
+        """Put samples back at the front of their call's queue, unless the call is over."""
         for call, position in reversed(slots):
             if call.over is not None:
                 call.settle(position, call.over)
@@ -195,43 +197,44 @@ class WorkerPool:
                 self._queue.append(call)
 
     def _pump(self, worker: Worker | None = None) -> None:
-        """Hands out what waits: to idle workers, then to `worker` (or any) that has some in hand.
+        """Hand out waiting samples: to idle workers, then to busy ones (only `worker`, if given).
 
-        Where slow samples hold the workers, a spare one serves flows that these do not belong to.
+        If slow samples hold all workers, a spare one serves the flows of other samples.
         """
         self._pumps = False
-        while self._queue and self._idle:
-            stuck = stuck_flows(self._busy) if len(self._busy) >= self._size else set[Flow]()
+        while self._queue.waiting and self._idle:
+            stuck = stuck_flows(self._busy) if len(self._busy) >= self._size else NO_FLOWS
             most = self._size + min(self._spares, len(stuck))
             if len(self._busy) >= most or (stuck and not self._queue.any_outside(stuck)):
                 break
             idle = self._idle.pop()
             self._busy.add(idle)
             self._hand_out(idle, max(1, self._size - len(self._busy) + 1), stuck)
-        if self._queue:
-            stuck = stuck_flows(self._busy) if len(self._busy) > self._size else set[Flow]()
+        if self._queue.waiting:
+            stuck = stuck_flows(self._busy) if len(self._busy) > self._size else NO_FLOWS
             for busy in list(self._busy) if worker is None else [worker]:
                 if busy in self._busy and not busy.stalled and not self._worn(busy):
                     self._hand_out(busy, 0, stuck)
 
-    def _hand_out(self, worker: Worker, free: int, stuck: set[Flow]) -> None:
-        """Gives the worker its share of the calls while others are `free` too, one chunk of each,
-        else as much as it may have. What is alike goes in one message, whoever's it is; for a
-        scorer of batches each chunk goes in its own, for it is one call of the scorer."""
+    def _hand_out(self, worker: Worker, free: int, stuck: Collection[Flow]) -> None:
+        """Give the worker its share of the calls: one chunk of each while `free` others share, else
+        as much as it may have. Samples of one kind share a message, even across callers; for a
+        scorer that takes batches, each chunk is a message and call of its own."""
         most = min(HAND_SAMPLES, int(HAND_S / worker.pace_s) or 1) if worker.pace_s else self._chunk
-        turns = -(-len(self._queue) // free) if free else HAND_SAMPLES
+        queue = self._queue
+        turns = -(-queue.waiting // free) if free else HAND_SAMPLES
         slots: list[HandSlot] = []
         given = False
-        while self._queue and turns and len(worker.hand) + len(slots) < most:
-            call = self._queue.popleft(stuck)
+        while queue.waiting and turns and len(worker.hand) + len(slots) < most:
+            call = queue.popleft(stuck)
             if call is None:
                 break
-            share = -(-len(call.waiting) // max(1, free - len(self._queue)))
+            share = -(-len(call.waiting) // max(1, free - queue.waiting))
             room = most - len(worker.hand) - len(slots)
             positions = call.next_positions(min(call.chunk, share, room))
             call.queued = bool(call.waiting)
             if call.queued:
-                self._queue.append(call)
+                queue.append(call)
             if slots and (call.batch or slots[0][0].kind != call.kind):
                 given, slots = worker.give_alike(slots) or given, []
             slots += [(call, position) for position in positions]
@@ -243,7 +246,7 @@ class WorkerPool:
         self._rest(worker)
 
     def _rest(self, worker: Worker) -> None:
-        """A worker with nothing in hand is idle."""
+        """Mark a worker with nothing in hand as idle."""
         if not worker.hand and worker in self._workers:
             self._busy.discard(worker)
             worker.nothing_since = None
@@ -251,7 +254,7 @@ class WorkerPool:
                 self._idle.append(worker)
 
     def _worn(self, worker: Worker) -> str:
-        """Why the worker is to be replaced as soon as it has nothing in hand, if it is."""
+        """Return why the worker must be replaced once it has nothing in hand, or ""."""
         if worker.generation != self._server.generation:
             return "reloaded"
         return "recycled" if worker.served >= self._recycle_after else ""
@@ -284,8 +287,8 @@ class WorkerPool:
             self._full.set()
 
     def _end(self, worker: Worker, reason: str = "", verdict: Score | None = None) -> None:
-        """Kills the worker. The sample that runs gets `verdict`, the rest another worker; so do the
-        samples of a batch that runs, each alone, for it may have been any of them."""
+        """Kill the worker. The running sample gets `verdict`, the rest go to other workers. The
+        samples of a running batch are retried one by one, since any may be the cause."""
         if worker not in self._workers:
             return
         running = [worker.hand[serial] for serial in worker.running if serial in worker.hand]
@@ -313,7 +316,7 @@ class WorkerPool:
         self._short.set()
 
     def _leave(self, call: Call) -> None:
-        """No further sample of the call is begun. What runs may finish."""
+        """Begin no further sample of the call. Running ones may finish."""
         call.end(NEVER_BEGUN)
         for worker in list(self._busy):
             if any(slot[0] is call for slot in worker.hand.values()):
@@ -335,9 +338,9 @@ class WorkerPool:
         self._pump()
 
     def _check(self, worker: Worker) -> None:
-        """Kills a worker that is late, takes back what waits behind a slow sample, or comes again.
+        """Kill a worker that is late, or take back the samples behind a slow one, or check later.
 
-        One timer a worker, not one a sample: it looks at the board, so no sample sets it.
+        There is one timer per worker, which reads the board, so samples need no timers.
         """
         if worker.pid == 0:
             self._check_start(worker)
@@ -352,16 +355,16 @@ class WorkerPool:
             self._pump()
 
     def _check_start(self, worker: Worker) -> None:
-        """A worker that is not up: the fork server is building, or it is stuck."""
+        """Handle a worker that is not up: the fork server is still building, or is stuck."""
         if not self._server.up:
             worker.check_in(HELLO_TIMEOUT_S)
             return
-        log.error("no worker within %g s; starting the fork server again", HELLO_TIMEOUT_S)
+        log.error("no worker came up within %g s; restarting the fork server", HELLO_TIMEOUT_S)
         self._server.kill()
         self._end(worker, "stuck")
 
     async def _keep_full(self) -> None:
-        """Brings up workers whenever there are too few, and the fork server if it is gone."""
+        """Start workers whenever there are too few, and the fork server if it has died."""
         while True:
             self._short.clear()
             try:

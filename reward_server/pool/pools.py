@@ -1,7 +1,7 @@
-"""The workers that scorers share, and those of scorers that have some of their own.
+"""The worker pool that scorers share, and the pools reserved for single scorers.
 
-In: scorers, each with the number of its own workers. Out: what one `WorkerPool` gives, from the
-pool that a scorer belongs to. So what is slow in one pool holds nobody in another.
+It has the interface of a `WorkerPool` and uses the pool of each scorer. Slow samples in one pool
+hold up no other pool.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.settings import Settings
 
-# How long a pool that no profile needs any more must be idle before it is ended.
+# A pool that no profile needs any more is stopped after this much idle time.
 IDLE_S = 5.0
 
 
 class WorkerPools:
     """One pool for all scorers whose spec says `workers=0`, and one for each of the others.
 
-    `make` gives a pool of so many workers, not yet started; 0 are as many as the server has.
+    `make` creates a pool with a number of workers, not yet started; 0 means the server's number.
     """
 
     def __init__(
@@ -35,18 +35,18 @@ class WorkerPools:
         self._make = make
         self._shared = make(_shared(scorers), 0)
         self._own = {key: make({key: spec}, spec.workers) for key, spec in _own(scorers).items()}
-        # Those that no profile needs any more, until they are idle.
+        # The pools that no profile needs any more; each is stopped when it is idle.
         self._ending: dict[str, asyncio.Task[None]] = {}
 
     @property
     def alive(self) -> int:
-        """How many workers are up, spares not counted; 0 where one of the pools has none."""
+        """The number of workers that are up, without spares; 0 if any pool has none."""
         alive = [pool.alive for pool in self._all()]
         return sum(alive) if all(alive) else 0
 
     @property
     def pending(self) -> int:
-        """How many samples have no verdict yet, queued or running."""
+        """The number of samples without a verdict, queued or running."""
         return sum(pool.pending for pool in self._all())
 
     @property
@@ -55,11 +55,11 @@ class WorkerPools:
         return sum((pool.restarts for pool in self._all()), Counter[str]())
 
     def timing(self, scorer: str) -> Timing:
-        """Return how fast the workers found a scorer, by its key."""
-        return self._of(scorer).timing(scorer)
+        """Return how fast a scorer was in the workers, by its key."""
+        return self._own.get(scorer, self._shared).timing(scorer)
 
     async def start(self) -> None:
-        """Returns when all workers are up, their scorers built.
+        """Start all workers and wait until their scorers are built.
 
         Raises:
             ConfigError: a scorer cannot be built, or no worker comes up.
@@ -67,7 +67,7 @@ class WorkerPools:
         await self._start(self._all())
 
     async def stop(self) -> None:
-        """Kills all; what is pending gets `worker_lost`. Stopped pools can be started again."""
+        """Kill all workers; pending samples get `worker_lost`. Stopped pools can start again."""
         for task in self._ending.values():
             task.cancel()
         self._ending.clear()
@@ -75,7 +75,7 @@ class WorkerPools:
             await pool.stop()
 
     async def add(self, scorers: Mapping[str, ScorerSpec], gone: Iterable[str] = ()) -> None:
-        """Adds scorers; those `gone` are not built again.
+        """Add scorers; those `gone` are not built again.
 
         Raises:
             ConfigError: one of them cannot be built; then nothing has changed.
@@ -102,21 +102,19 @@ class WorkerPools:
     def score(
         self, scorer: str, samples: Sequence[Sample], **options: Any
     ) -> Coroutine[None, None, list[Score]]:
-        """One score a sample, in their order; `options` are those of `WorkerPool.score`.
+        """Return one score per sample, in order; `options` are those of `WorkerPool.score`.
 
         Raises:
             KeyError: there is no such scorer.
         """
-        return self._of(scorer).score(scorer, samples, **options)
-
-    def _of(self, scorer: str) -> WorkerPool:
-        return self._own.get(scorer, self._shared)
+        pool = self._own.get(scorer, self._shared)
+        return pool.score(scorer, samples, **options)
 
     def _all(self) -> list[WorkerPool]:
         return [self._shared, *self._own.values()]
 
     async def _start(self, pools: Sequence[WorkerPool]) -> None:
-        """Start all of them, or none."""
+        """Start all pools, or none of them."""
         started = await asyncio.gather(*(pool.start() for pool in pools), return_exceptions=True)
         for failure in started:
             if failure is not None:
@@ -125,7 +123,7 @@ class WorkerPools:
                 raise failure
 
     async def _end_when_idle(self, key: str) -> None:
-        # Calls of a profile that was exchanged may still come to an end here.
+        # Calls of a replaced profile may still be running here.
         busy = True
         while busy:
             busy = bool(self._own[key].pending)
@@ -137,7 +135,7 @@ class WorkerPools:
 
 
 def worker_pools(specs: Mapping[str, ScorerSpec], settings: Settings) -> WorkerPools:
-    """The pools that `settings` describe, not yet started."""
+    """Return the pools that `settings` describe, not yet started."""
     settings.plugins.make_importable()
 
     def make(scorers: Mapping[str, ScorerSpec], workers: int) -> WorkerPool:

@@ -1,18 +1,18 @@
-"""A worker: the process in which `runs_in == "worker"` scorers meet what a model wrote.
+"""A worker: the process in which `runs_in == "worker"` scorers see model responses.
 
-In: `Task` frames on a socket. Out: `ScoredTask` frames on the same socket. The samples that a
-worker is sent bear serial numbers, 1, 2, 3 and so on.
+It reads `Task` frames from a socket and writes `ScoredTask` frames to it. The samples sent to a
+worker have serial numbers 1, 2, 3 and so on.
 
-Beside the socket lies the board, a page of shared memory. The worker notes there which sample it
-has begun and when, so that the pool can tell a stuck worker from a busy one even while C code holds
-the interpreter; the pool notes there which samples not to begin any more. So a sample costs no
-message and no wake-up of its own. A scorer that takes batches is called once for a whole task, and
-if that fails, once for each of its samples.
+Besides the socket there is the board, a page of shared memory. The worker records there which
+sample it has begun and when, so that the pool can tell a stuck worker from a busy one even while C
+code holds the interpreter; the pool records there which samples must not be begun any more. So a
+sample needs no message and no wake-up of its own. A scorer that takes batches is called once for a
+whole task, and if that fails, once for each of its samples.
 
-Scores go back when nothing is left to do, and before that once a millisecond of work has gathered:
-what a killed worker takes with it is at most that millisecond, which is scored again elsewhere.
+Scores are sent back when no work is left, or earlier, after each millisecond of work: when a worker
+is killed, at most that millisecond is lost and scored again elsewhere.
 
-Nothing here enforces a deadline: a process cannot be trusted to interrupt itself. Linux only.
+Deadlines are not enforced here: a process cannot be trusted to interrupt itself. Linux only.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from touchstone_rewards.reward_server.scorers.returned import (
     trace_of,
 )
 
-# The board's places. RUNNING: serial number of the sample being scored, or NOTHING; STARTED_AT:
-# when it began, by time.monotonic(); LEAVE: up to this serial number none is to be begun; LAST: of
-# a batch that is scored at once from RUNNING on, else less than RUNNING.
+# The slots of the board. RUNNING: serial number of the sample being scored, or NOTHING; STARTED_AT:
+# when it began, by time.monotonic(); LEAVE: samples up to this number must not be begun; LAST: the
+# last number of a batch that began at RUNNING, otherwise less than RUNNING.
 RUNNING, STARTED_AT, LEAVE, LAST = 0, 1, 2, 3
 NOTHING = 0.0
 BOARD_BYTES = 4096
@@ -57,9 +57,9 @@ MOST_TRACES = 1000
 
 
 class Task(Struct, array_like=True):
-    """Score these samples; the first one's serial number is `first`.
+    """Samples to score; `first` is the serial number of the first one.
 
-    `memory_bytes`: what a call may allocate, where it is less than any may; 0: no less.
+    `memory_bytes`: memory that a call may allocate, if less than the limit of the worker; else 0.
     """
 
     first: int
@@ -70,7 +70,7 @@ class Task(Struct, array_like=True):
 
 
 class Received(Struct, array_like=True):
-    """A `Task` as the worker reads it: its samples are decoded as its scorer may see them."""
+    """A `Task` as the worker reads it: the samples are decoded later, for their scorer."""
 
     first: int
     scorer: str
@@ -80,11 +80,10 @@ class Received(Struct, array_like=True):
 
 
 class ScoredTask(Struct, array_like=True):
-    """Scores by serial number, null for a sample left undone, and the seconds they took.
+    """Scores by serial number, null for samples not scored, and the seconds they took.
 
-    `retire`: why this worker takes no more samples, whatever it was sent. A message with a `pid`
-    comes once, first: the worker is up. `traces`: tracebacks of what scorers raised, each once in
-    the life of a worker.
+    `retire`: why this worker takes no more samples, even those already sent. The first message has
+    a `pid`: the worker is up. `traces`: tracebacks of exceptions in scorers, each once per worker.
     """
 
     scores: dict[int, Score | None] = {}
@@ -102,10 +101,10 @@ class UndeclaredField(Exception):
 def sample_decoders(
     reads: tuple[str, ...],
 ) -> tuple[msgpack.Decoder[list[Sample]], json.Decoder[list[Sample]]]:
-    """Return what decodes samples, from msgpack and from JSON, for a scorer that reads `reads`.
+    """Return decoders of samples, from msgpack and from JSON, for a scorer with these `reads`.
 
-    The other fields do not travel. A sample with its default in their place would be scored in
-    silence, so asking for one raises `UndeclaredField`.
+    Other fields are not sent. Their defaults could lead to wrong scores unnoticed, so accessing one
+    raises `UndeclaredField`.
     """
     unread = {*Sample.__struct_fields__} - {"id", *reads}
     visible: Any = type("Sample", (Sample,), {name: _undeclared(name, reads) for name in unread})
@@ -115,15 +114,15 @@ def sample_decoders(
 def _undeclared(name: str, reads: tuple[str, ...]) -> property:
     def refuse(_: Sample) -> None:
         raise UndeclaredField(
-            f"it uses sample.{name}, but its reads names only {', '.join(sorted(reads)) or 'id'}; "
-            f"add {name!r} to reads"
+            f"it uses sample.{name}, but its `reads` has only {', '.join(sorted(reads)) or 'id'}; "
+            f"add {name!r} to `reads`"
         )
 
     return property(refuse)
 
 
 class Memory(Struct, frozen=True):
-    """What one sample may allocate, and the peak above which the process retires."""
+    """The memory that one sample may allocate, and the peak above which the process retires."""
 
     limit_bytes: int
     retire_above_kib: int
@@ -139,10 +138,10 @@ _SCORED = msgpack.Decoder(ScoredTask), json.Decoder(ScoredTask)
 
 
 def frame(message: Task | ScoredTask) -> bytearray:
-    """Return the message as bytes, its length before it.
+    """Return the message as bytes, preceded by its length.
 
     Raises:
-        TypeError, ValueError: what cannot be sent, such as a lone surrogate.
+        TypeError, ValueError: it cannot be encoded, for example because of a lone surrogate.
     """
     outbox = bytearray()
     write_frame(message, outbox)
@@ -150,13 +149,14 @@ def frame(message: Task | ScoredTask) -> bytearray:
 
 
 def write_frame(message: Task | ScoredTask, outbox: bytearray) -> None:
-    """Append the message to `outbox`, its length before it, without a copy of a large one.
+    """Append the message, preceded by its length, to `outbox`, without copying a large one.
 
-    msgpack where it can; JSON for integers beyond 64 bits, which ground truths do have, and for
-    metadata that nobody has decoded yet.
+    It is msgpack if possible; JSON for integers beyond 64 bits, which occur in ground truths, and
+    for metadata that is not decoded yet.
 
     Raises:
-        TypeError, ValueError: what cannot be sent, such as a lone surrogate; `outbox` is as it was.
+        TypeError, ValueError: it cannot be encoded, for example because of a lone surrogate;
+            `outbox` is unchanged.
     """
     begin = len(outbox)
     raw = isinstance(message, Task) and any(map(is_raw, message.samples))
@@ -180,7 +180,7 @@ def write_frame(message: Task | ScoredTask, outbox: bytearray) -> None:
 def read_task(
     body: bytearray, scorers: Mapping[str, CallableScorer]
 ) -> tuple[Received, list[Sample]]:
-    """Return a task and its samples, with no fields but those that its scorer reads."""
+    """Return a task and its samples, limited to the fields that its scorer reads."""
     task = _RECEIVED[_is_json(body)].decode(body)
     decoders = sample_decoders(tuple(scorers[task.scorer].reads))
     return task, decoders[_is_json(body)].decode(task.samples)
@@ -195,7 +195,7 @@ def _is_json(body: bytearray) -> bool:
 
 
 def bodies(inbox: bytearray) -> Iterator[bytearray]:
-    """Takes the bodies of the whole frames out of `inbox` and leaves the rest there."""
+    """Take the bodies of all complete frames out of `inbox`, and leave the rest there."""
     while len(inbox) >= LENGTH_BYTES:
         end = LENGTH_BYTES + int.from_bytes(inbox[:LENGTH_BYTES], "little")
         if len(inbox) < end:
@@ -206,7 +206,7 @@ def bodies(inbox: bytearray) -> Iterator[bytearray]:
 
 
 def open_board(fd: int) -> memoryview[float]:
-    """The board in the shared memory behind `fd`, as doubles: each is written in one go."""
+    """Return the board in the shared memory of `fd`, as doubles, which are written atomically."""
     return memoryview(mmap.mmap(fd, BOARD_BYTES)).cast("d")
 
 
@@ -216,7 +216,7 @@ def work(
     scorers: Mapping[str, CallableScorer],
     memory_limit_bytes: int,
 ) -> None:
-    """Scores what comes over `link` until the pool closes it or memory runs short."""
+    """Score the tasks that arrive on `link` until the pool closes it or memory runs short."""
     memory = limit_memory(memory_limit_bytes)
     link.sendall(frame(ScoredTask(pid=os.getpid())))
     inbox = bytearray()
@@ -240,7 +240,7 @@ def work(
             report(link, board, scored, since_s, memory)
 
 
-# A sample's serial number, its score (None: left undone) and the traceback of what was raised.
+# A sample's serial number, its score (None: not scored) and the traceback, if its scorer raised.
 SerialVerdict = tuple[int, Score | None, str]
 
 
@@ -250,10 +250,10 @@ def called(
     scorers: Mapping[str, CallableScorer],
     memory: Memory,
 ) -> Iterator[list[SerialVerdict]]:
-    """The verdicts of each call of a scorer for the tasks in `inbox`, noted on the board as begun.
+    """Yield the verdicts of each scorer call for the tasks in `inbox`, marked on the board.
 
-    Noted before the look at LEAVE: once the pool has written there, no other samples than those
-    that it then sees on the board can still be scored.
+    Each sample is marked as begun before LEAVE is read. So once the pool has written LEAVE, only
+    the samples that it then sees on the board can still be scored.
     """
     for body in bodies(inbox):
         task, samples = read_task(body, scorers)
@@ -288,16 +288,16 @@ def report(
     since_s: float,
     memory: Memory,
 ) -> float:
-    """Sends the scores; returns the time, from which the next ones' work counts.
+    """Send the scores; return the time from which the next work counts.
 
-    Ends the process when memory runs short, so that what one sample left behind is never what
-    the next one runs short of.
+    End the process when memory runs short, so that no sample suffers from memory that an earlier
+    one left allocated.
     """
     now = time.monotonic()
     scored.took_s = now - since_s
     scored.retire = "memory" if _peak_kib() > memory.retire_above_kib else ""
     data = reply(scored)
-    # Not sooner: were the encoding to kill the process, a sample must answer for it.
+    # Only after encoding: if that kills the process, a sample must be blamed for it.
     board[RUNNING] = NOTHING
     link.sendall(data)
     if scored.retire:
@@ -306,10 +306,10 @@ def report(
 
 
 def limit_memory(limit_bytes: int) -> Memory:
-    """From here on this process can map `limit_bytes` more than it has now.
+    """Limit this process to mapping `limit_bytes` more than it has mapped now.
 
-    The kernel's limit counts all that is mapped, libraries and what the fork server preloaded
-    included, hence "more".
+    The kernel's limit counts all mapped memory, including libraries and modules that the fork
+    server loaded, hence "more".
     """
     allow(limit_bytes)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -319,7 +319,7 @@ def limit_memory(limit_bytes: int) -> Memory:
 
 
 def allow(limit_bytes: int) -> None:
-    """Let this process map so many bytes more than it has mapped now."""
+    """Let this process map `limit_bytes` more than it has mapped now."""
     with open("/proc/self/statm") as statm:
         mapped_bytes = int(statm.read().split()[0]) * resource.getpagesize()
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -332,8 +332,8 @@ def allow(limit_bytes: int) -> None:
 def score_call(
     scorer: CallableScorer, samples: list[Sample], task: Received, memory: Memory
 ) -> tuple[list[Score], str]:
-    """Return a score for each sample; or one, which says why the call failed, and the traceback of
-    what the scorer raised."""
+    """Return a score for each sample; or a single error if the call failed, and the traceback of
+    the exception."""
     own = 0 < task.memory_bytes < memory.limit_bytes
     limit_bytes = task.memory_bytes if own else memory.limit_bytes
     if own:
@@ -345,9 +345,9 @@ def score_call(
         setting = "memory_bytes in the profile" if own else "worker_memory_bytes of the server"
         limit = f"{limit_bytes / 1024**2:.0f} MiB ({setting})"
         return [
-            failed(f"scorer {name_of(scorer)} needed more memory than a sample may have: {limit}")
+            failed(f"scorer {name_of(scorer)} needed more memory than one sample may use: {limit}")
         ], ""
-    # SystemExit and the panics of Rust extensions are no Exception, and no reason to die either.
+    # SystemExit and panics of Rust extensions are not Exceptions, but must not end the worker.
     except BaseException as error:  # noqa: BLE001
         return [raised(scorer, error)], "" if isinstance(error, WrongAnswer) else trace_of(error)
     finally:
@@ -356,7 +356,7 @@ def score_call(
 
 
 def reply(scored: ScoredTask) -> bytearray:
-    """The frame of `scored`; a score that cannot be sent gives way to an error in its place."""
+    """Return the frame of `scored`; a score that cannot be encoded is replaced by an error."""
     with suppress(Exception):
         whole = frame(scored)
         if len(whole) <= LARGEST_REPLY_BYTES:
@@ -372,7 +372,7 @@ def _sendable(score: Score | None) -> Score | None:
         return failed(f"the scorer's score cannot be sent: {error}")
     if size > LARGEST_REPLY_BYTES:
         return failed(
-            f"the scorer's score with explanation takes {size} bytes; {LARGEST_REPLY_BYTES} are "
-            "allowed"
+            f"the scorer's score with explanation takes {size} bytes, at most "
+            f"{LARGEST_REPLY_BYTES} are allowed"
         )
     return score

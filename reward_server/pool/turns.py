@@ -1,26 +1,26 @@
-"""Whose turn it is: the calls that wait for workers, fair by caller, then by scorer.
+"""Decide which waiting call goes next: fair by caller, then by scorer.
 
-The caller that was given the least worker time goes next, by its weight; of its calls those that
-are due before those that are not, and among these the scorer that was given the least. Calls of one
-caller for one scorer take turns. So whoever sends slow samples waits for them itself.
+The caller that has used the least worker time, divided by its weight, goes next. Among its calls,
+due ones go before others, then the scorer that has used the least time. Calls of one caller for one
+scorer take turns. So a caller that sends slow samples delays only itself.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from touchstone_rewards.reward_server.pool.calls import Account, Call, Flow
 
-# What a sample may take that has no business in a worker of its own.
+# A sample that takes at most this long is quick enough for the event loop.
 QUICK_S = 0.005
 
 
 @dataclass(slots=True)
 class _Waiting(Account):
-    """The calls of one flow that wait."""
+    """The waiting calls of one flow."""
 
     due: deque[Call] = field(default_factory=deque[Call])
     later: deque[Call] = field(default_factory=deque[Call])
@@ -39,7 +39,7 @@ class _Caller(Account):
 
 @dataclass(slots=True)
 class Timing(Account):
-    """How fast a scorer is. `quick_in_a_row`: its last samples that took at most `QUICK_S` each."""
+    """How fast a scorer is. `quick_in_a_row`: its latest samples that took `QUICK_S` or less."""
 
     quick_in_a_row: int = 0
 
@@ -48,50 +48,47 @@ class Timing(Account):
 
 
 class CallTurns:
-    """The calls that wait, in turn. `timings`: of the scorers, by their keys."""
+    """The waiting calls, in turn; `waiting`: their number. `timings`: of the scorers, by key."""
 
     def __init__(self) -> None:
         self.timings: defaultdict[str, Timing] = defaultdict(Timing)
         self._callers: dict[str, _Caller] = {}
-        self._count = 0
-        # What the caller had been given whose turn was last: where newcomers begin.
+        self.waiting = 0
+        # The time used by the caller whose turn was last: new callers start from there.
         self._clock_s = 0.0
 
-    def __len__(self) -> int:
-        return self._count
-
     def append(self, call: Call) -> None:
-        """Let the call wait for its turn, behind the others of its flow."""
+        """Queue the call behind the others of its flow."""
         name, scorer = call.flow
-        caller = self._callers.setdefault(name, _Caller())
+        if (caller := self._callers.get(name)) is None:
+            caller = self._callers[name] = _Caller()
         if not caller.waiting:
-            # Who was away has no claim on the time that passed.
+            # A caller that was idle has no claim on the time that passed.
             caller.spent_s = max(caller.spent_s, self._clock_s)
-        flow = caller.flows.setdefault(scorer, _Waiting())
+        if (flow := caller.flows.get(scorer)) is None:
+            flow = caller.flows[scorer] = _Waiting()
         if not flow.due and not flow.later:
             flow.spent_s = max(flow.spent_s, caller.clock_s)
         (flow.later if call.due_s > time.monotonic() else flow.due).append(call)
         call.accounts = caller, flow, self.timings[scorer]
         caller.waiting += 1
-        self._count += 1
+        self.waiting += 1
 
     def popleft(self, without: Collection[Flow] = ()) -> Call | None:
-        """The call whose turn it is, of a flow that is none of `without`, or None."""
-        now_s = time.monotonic()
-        callers = [each for each in self._callers.items() if each[1].waiting]
-        if len(callers) > 1:
-            callers.sort(key=lambda each: each[1].spent_s)
+        """Return the call whose turn it is, outside the flows `without`; None if there is none."""
+        callers: Iterable[tuple[str, _Caller]] = self._callers.items()
+        if len(self._callers) > 1:
+            waiting = (each for each in callers if each[1].waiting)
+            callers = sorted(waiting, key=lambda each: each[1].spent_s)
         for name, caller in callers:
-            if (call := self._next_of(name, caller, without, now_s)) is not None:
+            if (call := self._next_of(name, caller, without)) is not None:
                 self._clock_s = caller.spent_s
                 caller.waiting -= 1
-                self._count -= 1
+                self.waiting -= 1
                 return call
         return None
 
-    def _next_of(
-        self, name: str, caller: _Caller, without: Collection[Flow], now_s: float
-    ) -> Call | None:
+    def _next_of(self, name: str, caller: _Caller, without: Collection[Flow]) -> Call | None:
         flows = [
             flow
             for scorer, flow in caller.flows.items()
@@ -100,7 +97,8 @@ class CallTurns:
         if not flows:
             return None
         for flow in flows:
-            flow.settle(now_s)
+            if flow.later:
+                flow.settle(time.monotonic())
         chosen = flows[0]
         if len(flows) > 1:
             chosen = min(flows, key=lambda flow: (not flow.due, flow.spent_s))
@@ -108,7 +106,7 @@ class CallTurns:
         return (chosen.due or chosen.later).popleft()
 
     def any_outside(self, flows: Collection[Flow]) -> bool:
-        """Does a call wait that belongs to none of these flows?"""
+        """Return whether any call waits that belongs to none of these flows."""
         return any(
             (name, scorer) not in flows
             for name, caller in self._callers.items()
@@ -119,4 +117,4 @@ class CallTurns:
 
     def clear(self) -> None:
         self._callers.clear()
-        self._count = 0
+        self.waiting = 0

@@ -1,8 +1,8 @@
-"""One server in several processes: who listens, what they share, what one of them keeps for all.
+"""One server in several processes: their connections, shared counters, and the first process.
 
-`supervisor` accepts the connections and gives them out evenly; it starts again what dies. Each
-process is a whole server. What there may be once only is kept by the first: running normalization,
-groups whose members come in several requests, models, endpoints and their budgets, the metrics, the
-watch, the dashboard. The others send it the requests for these (`other`, `first`) and what they
-counted. Limits of keys are in memory that all share (`board`).
+`supervisor` accepts the connections, distributes them evenly, and restarts processes that die. Each
+process is a complete server. State that must exist only once is kept by the first process: running
+normalization, groups gathered over requests, models, endpoints and their budgets, metrics, the
+watch, the dashboard. The others send it the requests for these (`other`, `first`) and their counts.
+Limits of keys are in shared memory (`board`).
 """

@@ -1,7 +1,7 @@
-"""Numbers in memory that the processes of one server share: samples in work, what keys owe.
+"""Counters in shared memory of the processes of one server: pending samples, debts of keys.
 
-It is made before the processes are forked. A number has one writer, or is written under the lock,
-which the kernel lets go of when its holder dies.
+The memory is created before the processes are forked. A counter has a single writer, or is written
+under the lock, which the kernel releases when its holder dies.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import cast
 from touchstone_rewards.reward_server.limits import SharedCounts
 
 NUMBER_BYTES = 8
-# Of a row, behind the samples in work of each process: what is owed, and since when.
+# The last numbers of a row, after the pending samples of each process: the debt and its time.
 DEBT = 2
 
 
 class Board:
-    """A row for the whole server, and one for each key.
+    """A row of counters for the whole server, and one for each key.
 
     Example:
         >>> board = Board(["trainer"], processes=2)
@@ -42,12 +42,12 @@ class Board:
         self._lock = _FileLock()
 
     def counted(self, key: str, place: int) -> SharedCounts:
-        """Return the numbers of a key, for the process at `place`; of `""`, the whole server's."""
+        """Return the counters of a key for the process at `place`; the key "" is the server's."""
         row = cast("MutableSequence[float]", self._row(self._rows[key]))
         return SharedCounts(row[: self.processes], row[self.processes :], place, self._lock)
 
     def forget(self, place: int) -> None:
-        """Let go of what a process had in work: it has died."""
+        """Clear the pending samples of a process that has died."""
         for row in self._rows.values():
             self._row(row)[place] = 0.0
 
@@ -56,7 +56,7 @@ class Board:
 
 
 class _FileLock:
-    """A lock between processes on a file without a name. It is held for some microseconds."""
+    """A lock between processes on an unnamed file, held for some microseconds."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115, open as long as the server

@@ -1,7 +1,7 @@
-"""The first process: it keeps what there may be once, and answers the others for it.
+"""The first process: keeps state that must exist only once, and serves it to the other processes.
 
-In: the app of this process, and the ways to the other processes. Out: their requests answered,
-their numbers added to this one's, their profiles exchanged when this one's are.
+It answers their requests, adds their counts to its own, and reloads their profiles when it has
+reloaded its own.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from touchstone_rewards.reward_server.scoring.reload import Reloader
 from touchstone_rewards.reward_server.telemetry.metrics import Answered
 from touchstone_rewards.reward_server.telemetry.others import MetricReading
 
-# Pages with numbers: the others are asked for theirs before, and so long.
+# Pages that show counts: the other processes are first asked for theirs, up to this time.
 NUMBERS = ("/metrics", "/dashboard/data")
 PATIENCE_S = 2.0
 LOOK_EVERY_S = 0.02
@@ -53,7 +53,7 @@ _decode_request = msgspec.json.Decoder(ReceivedRequest).decode
 
 
 class FirstProcess:
-    """`attach` before it serves. `tasks`: where requests of the others are, until answered."""
+    """The first process. Call `attach` before it serves. `tasks`: unanswered requests of others."""
 
     def __init__(self, processes: int) -> None:
         self.processes = processes
@@ -67,7 +67,7 @@ class FirstProcess:
     def attach(
         self, engine: Engine, reloader: Reloader, gate: Gate, own: Sequence[Observer]
     ) -> None:
-        """Answer for the others; `own`: observers that every process has for itself."""
+        """Serve the other processes; `own`: the observers that every process has itself."""
         self.engine, self.gate = engine, gate
         self._watchers = [each for each in engine.observers if each not in own]
         self._counters = list(engine.metrics.request_observers)
@@ -81,7 +81,7 @@ class FirstProcess:
                 gate.endpoints[method, path] = self._when_complete(endpoint)
 
     def on_link(self, connected: socket.socket) -> None:
-        """Take up the way to another process."""
+        """Set up the link to another process."""
 
         async def answer(what: str, body: bytes) -> bytes:
             return await self._answer(link, what, body)
@@ -125,7 +125,7 @@ class FirstProcess:
         async def receive() -> Message:
             if came:
                 return came.pop()
-            return await asyncio.get_running_loop().create_future()  # whoever hangs up cancels
+            return await asyncio.get_running_loop().create_future()  # cancelled on a hang-up
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -174,11 +174,11 @@ class FirstProcess:
         for observe in self._watchers:
             try:
                 observe(request, answer)
-            except Exception:  # no answer depends on it
+            except Exception:  # an observer's failure must not stop the report
                 logger.exception("an observer failed on samples of another process")
 
     async def _ask_all(self, what: str, body: bytes) -> None:
-        """Ask every other process; one that ends meanwhile, or takes too long, is left out."""
+        """Ask every other process; skip those that end meanwhile or take too long."""
 
         async def ask(link: Link) -> None:
             with suppress(RequestError, TimeoutError):

@@ -1,7 +1,7 @@
-"""How one of several processes gets its connections: from the supervisor, over a socket.
+"""Receive this process's connections from the supervisor over a socket.
 
-In: single bytes, some with a descriptor. Out: connections of the event loop, and the ways to the
-other processes. When the supervisor is gone, this process ends as on SIGTERM.
+The socket carries single bytes, some with a descriptor: of a client connection, or of the link to
+another process. When the supervisor is gone, this process ends as on SIGTERM.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from touchstone_rewards.reward_server.processes.supervisor import (
 
 
 class Intake:
-    """`protocol` makes what serves a connection, `on_link` gets the way to another process."""
+    """`protocol` creates the handler of a connection, `on_link` gets the link to a process."""
 
     def __init__(
         self,
@@ -49,15 +49,15 @@ class Intake:
         self._loop.add_reader(control.fileno(), self._read)
 
     def ready(self) -> None:
-        """Have connections given to this process."""
+        """Ask for connections."""
         self._say(READY)
 
     def loaded(self) -> None:
-        """Say that all is loaded."""
+        """Report that everything is loaded."""
         self._say(LOADED)
 
     def close(self) -> None:
-        """Take no more."""
+        """Stop receiving connections."""
         self._loop.remove_reader(self._control.fileno())
 
     def _tell_closed(self) -> None:
@@ -101,6 +101,6 @@ class Intake:
                 ssl=self._tls,
                 ssl_handshake_timeout=self._handshake_timeout_s,
             )
-        except (OSError, asyncio.CancelledError):  # a handshake that failed, for one
+        except (OSError, asyncio.CancelledError):  # for example a failed handshake
             connected.close()
             self._tell_closed()

@@ -1,7 +1,7 @@
 """Messages between two processes of one server: questions with answers, and reports without.
 
-In: a connected socket. Out: `ask`, which returns what the other side answers or raises what it
-raised, and `tell`. Who stops waiting for an answer has the other side stop working on it.
+`ask` returns the other side's answer, or raises its error; `tell` sends a report. Cancelling `ask`
+also cancels the work on the other side.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from touchstone_rewards.reward_server import errors
 from touchstone_rewards.reward_server.errors import InternalError, NotReady, RequestError
 
 LENGTH_BYTES = 4
-# Waiting to be read by the other side: beyond it, reports are dropped.
+# Reports are dropped while more than this is waiting to be read by the other side.
 MOST_WAITING_BYTES = 32 * 2**20
-LOST = "the process of this server that was asked has ended, and a new one is started; try again"
+LOST = "the process of this server that was asked has ended and is being restarted; try again"
 
 logger = logging.getLogger(__name__)
 ERRORS = {
@@ -34,7 +34,7 @@ ERRORS = {
 
 
 class LinkMessage(Struct, array_like=True):
-    """`number` joins an answer to its question; of a report it is 0."""
+    """One message. `number` matches an answer to its question; it is 0 in a report."""
 
     kind: Literal["ask", "answer", "fail", "tell", "cancel"]
     number: int
@@ -43,7 +43,7 @@ class LinkMessage(Struct, array_like=True):
 
 
 class LinkFailure(Struct, array_like=True):
-    """A `RequestError` on its way."""
+    """A `RequestError`, encoded for the link."""
 
     status: int
     code: str
@@ -57,10 +57,10 @@ _decode_failure = msgspec.msgpack.Decoder(LinkFailure).decode
 
 
 class Link:
-    """One end. `answer` gets what the other side asks and tells: the name and the body.
+    """One end of the link. `answer` handles questions and reports, given their name and body.
 
-    `open` it, then `run` it until the other side is gone. `tasks`: where running answers are kept,
-    for whoever must wait for them at the end.
+    `open` it, then `run` it until the other side is gone. `tasks` collects the running answers, for
+    a caller that must wait for them at the end.
     """
 
     def __init__(self, answer: AnswerAsked, tasks: set[asyncio.Task[None]] | None = None) -> None:
@@ -73,11 +73,11 @@ class Link:
         self._writer: asyncio.StreamWriter | None = None
 
     async def open(self, connected: socket.socket) -> None:
-        """Take up a socket: from now on it can be asked."""
+        """Connect to a socket; after this, `ask` works."""
         self._reader, self._writer = await asyncio.open_connection(sock=connected)
 
     async def run(self) -> None:
-        """Read what comes, until the other side is gone."""
+        """Read messages until the other side is gone."""
         reader = self._reader
         try:
             while True:
@@ -89,7 +89,7 @@ class Link:
             self.close()
 
     def close(self) -> None:
-        """Let go; who waits for an answer hears that the other side is gone."""
+        """Close the link; waiting questions fail with `NotReady`."""
         self.lost = True
         for waiting in self._waiting.values():
             if not waiting.done():
@@ -103,7 +103,7 @@ class Link:
         """Return the other side's answer.
 
         Raises:
-            RequestError: what the other side raised; `NotReady` where it is gone.
+            RequestError: the other side raised it; `NotReady` if it is gone.
         """
         if self.lost or self._writer is None:
             raise NotReady(LOST)
@@ -120,13 +120,13 @@ class Link:
 
     @property
     def has_room(self) -> bool:
-        """Is the other side there, and does it keep up with what it is told?"""
+        """Return whether the other side is there and keeps up with reports."""
         if self.lost or self._writer is None:
             return False
         return self._writer.transport.get_write_buffer_size() <= MOST_WAITING_BYTES
 
     def tell(self, what: str, body: bytes) -> None:
-        """Say something that needs no answer."""
+        """Send a report, which needs no answer."""
         self._send("tell", 0, what, body)
 
     def _send(self, kind: str, number: int, what: str, body: bytes) -> None:
@@ -167,7 +167,7 @@ class Link:
 def _failure(error: Exception) -> LinkFailure:
     if not isinstance(error, RequestError):
         logger.error("another process's request failed", exc_info=error)
-        error = InternalError("this is a bug of the server; its log has the details")
+        error = InternalError("this is a bug in the server; its log has the details")
     return LinkFailure(error.status, error.code, str(error), error.retry_after_s)
 
 

@@ -1,7 +1,7 @@
-"""A process that is not the first: it scores, and leaves to the first what there may be once.
+"""A process other than the first: it scores, and leaves state that exists once to the first.
 
-In: the app of this process. Out: the same app, with the pages and the profiles that the first
-keeps asked of it, and what is counted and seen reported to it.
+It asks the first process for its pages and for profiles that only that one may score, and reports
+its counts and samples to it.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from touchstone_rewards.reward_server.telemetry.metrics import Answered
 from touchstone_rewards.reward_server.telemetry.tallies import Verdicts
 from touchstone_rewards.reward_server.watching.hacking import MOST_A_SECOND
 
-# Pages that say nothing of what is kept: every process answers them.
+# Pages without shared state: every process answers them itself.
 OWN_PAGES = OPEN_PATHS - {"/ready"}
-# Of what a route is told in a request's head, all that any looks at.
+# The only request headers that routes read.
 PASSED_HEADERS = {b"content-type", b"accept"}
-# Kept until the first process is there to be told; beyond it, the oldest is forgotten.
+# Reports kept while the first process is away; beyond this, the oldest are dropped.
 MOST_KEPT = 10_000
 
 logger = logging.getLogger(__name__)
@@ -54,9 +54,9 @@ _decode_response = msgspec.json.Decoder(ScoreResponse).decode
 
 
 class OtherProcess:
-    """What a process that is not the first asks and tells the first. `attach` before it serves.
+    """The requests and reports of this process to the first. Call `attach` before it serves.
 
-    `loaded` is set by whoever loads it, `linked` once its profiles are those of the first.
+    The loader sets `loaded`; `linked` is set once the profiles match those of the first process.
     """
 
     def __init__(self, place: int) -> None:
@@ -79,7 +79,7 @@ class OtherProcess:
         return _decode_response(await self._ask("score", packed(asked)))
 
     def attach(self, engine: Engine, reloader: Reloader, gate: Gate, own: list[Observer]) -> None:
-        """Ask the first for what it keeps, report to it; `own`: observers of every process."""
+        """Route shared pages and reports to the first process; `own`: this process's observers."""
         self.engine, self.reloader = engine, reloader
         engine.observers[:] = [*own, self._observe]
         engine.metrics.request_observers[:] = [self._note_answered]
@@ -89,7 +89,7 @@ class OtherProcess:
                 gate.endpoints[method, path] = self._page(method, path)
 
     def on_link(self, connected: socket.socket) -> None:
-        """Take up the way to the first process, a new one in place of one that has ended."""
+        """Set up the link to the first process, in place of one that has ended."""
         link = self.link = Link(self._answer)
         task = asyncio.get_running_loop().create_task(self._run(link, connected))
         self._running.add(task)
@@ -104,20 +104,20 @@ class OtherProcess:
             await self._agree(unpacked(theirs, dict[str, str]))
             self.linked.set()
         except NotReady:
-            return  # it has ended again; the supervisor sends the way to the next one
+            return  # it has ended again; the supervisor sends a link to the next one
         finally:
             await reading
 
     async def _agree(self, theirs: dict[str, str]) -> None:
-        """See that the profiles are those of the first process; end where they cannot be."""
+        """Check that the profiles match those of the first process; end this process if not."""
         if theirs == fingerprints(self.engine):
             return
-        with suppress(ConfigError):  # it is in the log
+        with suppress(ConfigError):  # it is logged
             await self.reloader.reload()
         if theirs != fingerprints(self.engine):
             logger.error(
-                "the profile files are not those that this server began with: reload the profiles; "
-                "this process of it ends, and another one tries again"
+                "the profile files are not those that this server started with: reload the "
+                "profiles; this process ends, and another one tries again"
             )
             os.kill(os.getpid(), signal.SIGTERM)
             raise NotReady("the profiles of this process are not those of the first")
@@ -155,7 +155,7 @@ class OtherProcess:
         return ask
 
     def _observe(self, request: ScoreRequest, answer: ScoreResponse) -> None:
-        """Keep what was scored for those who watch, unless so much came this second already."""
+        """Keep scored samples for the observers, up to a limit per second."""
         second = int(time.monotonic())
         if second != self._second:
             self._second = second
@@ -178,7 +178,7 @@ class OtherProcess:
         self._report_soon()
 
     def close(self) -> None:
-        """Tell the first what is left to tell."""
+        """Send the remaining reports to the first process."""
         self._report()
 
     def _report_soon(self) -> None:
@@ -187,8 +187,8 @@ class OtherProcess:
             asyncio.get_running_loop().call_soon(self._report)
 
     def _report(self) -> None:
-        """Tell the first what was counted and seen since the last time."""
-        self._soon = True  # what is counted now asks for no report of its own
+        """Send the first process the counts and samples since the last report."""
+        self._soon = True  # counting during the report must not schedule another one
         if self.link is not None and self.link.has_room:
             taken = self.engine.metrics.take()
             seen = self._answered, self._verdicts, self._observed

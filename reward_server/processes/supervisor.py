@@ -1,9 +1,9 @@
-"""Several processes that serve one port: started, given connections, started again, ended together.
+"""Run several processes on one port: start them, distribute connections, restart and stop them.
 
-The supervisor alone listens. It hands each connection to the process that has the fewest, so that
-also few callers, who keep theirs open, are shared out evenly. It reads no byte of what they send.
-A process hears of it over a socket of its own and ends when that closes, so that none is left
-behind when the supervisor is killed.
+Only the supervisor listens. It hands each connection to the process with the fewest, so that even a
+few callers with persistent connections are spread evenly. It reads none of their bytes. Each
+process has a socket to the supervisor and ends when that closes, so no process is left behind when
+the supervisor is killed.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from types import FrameType
 
 from touchstone_rewards.reward_server.processes.board import Board
 
-# One byte each, with a descriptor for the first two: a connection; the way to another process; let
-# go of one connection after its next answer; of none.
+# Messages of one byte, the first two with a descriptor: a connection; the link to another process;
+# close one connection after its next answer; close none.
 CONNECTION, LINK, LET_GO, KEEP = b"c", b"l", b"x", b"k"
-# What a process says: it takes connections; all is loaded; a connection has closed.
+# Messages of a process: it takes connections; everything is loaded; a connection has closed.
 READY, LOADED, CLOSED = b"r", b"o", b"-"
 TICK_S, LAST_TICK_S = 1.0, 0.05
-# A process that ends before it was ready waits so long, then twice as long, before the next try.
+# A process that ends before it was ready is restarted after this time, doubled for each try.
 AGAIN_S, MOST_AGAIN_S = 1.0, 30.0
 ACCEPTS_A_TURN = 64
 MOST_LET_GO = 64
-# Beyond `drain_s`: a process that has not ended by then is killed.
+# A process that has not ended this long after `drain_s` is killed.
 GRACE_S = 5.0
-# New connections still get an answer that sends them elsewhere.
+# New connections are still answered for this long, with a 503.
 LINGER_S = 0.2
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -44,7 +44,7 @@ logger = logging.getLogger("touchstone_rewards.reward_server")
 
 @dataclass(frozen=True)
 class ProcessMember:
-    """One of the processes: its place among them, its socket to the supervisor, what they share."""
+    """One of the processes: its place, its socket to the supervisor, and the shared state."""
 
     place: int
     processes: int
@@ -65,9 +65,10 @@ class _Child:
 
 @dataclass
 class Supervisor:
-    """`serve` is what a process does; it returns the exit status.
+    """Starts and supervises the processes. `serve` is the work of one; it returns its exit status.
 
-    `run` returns the exit status of the whole once all have ended, and in each process its own.
+    `run` returns in the supervisor the status of the whole once all have ended, and in each process
+    its own status.
     """
 
     listening: socket.socket
@@ -80,7 +81,7 @@ class Supervisor:
     ever_loaded: bool = False
 
     def run(self) -> int:
-        """Serve until a signal says otherwise, or until the processes cannot start."""
+        """Serve until a signal ends it, or until the processes cannot start."""
         self.board = Board(self.keys, self.processes)
         self.server_id = os.urandom(16).hex()
         self.selector = selectors.DefaultSelector()
@@ -120,12 +121,12 @@ class Supervisor:
                     os.kill(self.children[0].pid, signal.SIGHUP)
 
     def _goes_on(self) -> bool:
-        """See to the processes; returns False when all is over."""
+        """Start and stop processes as needed; return False when all have ended."""
         self._bury()
         now_s = time.monotonic()
         if self._ends_at_s is None:
             for place, starts_at_s in self._starts_at_s.items():
-                may = place == 0 or self.ever_loaded  # what is wrong is said once
+                may = place == 0 or self.ever_loaded  # so a config error is reported once
                 if may and place not in self.children and now_s >= starts_at_s:
                     self._start(place)
                 if self._member is not None:
@@ -156,7 +157,7 @@ class Supervisor:
                 self._link(other)
 
     def _become(self, member: ProcessMember, ours: socket.socket) -> None:
-        """Be one of the processes: let go of what the supervisor alone may hold."""
+        """Become one of the processes: close everything that belongs to the supervisor."""
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
@@ -169,7 +170,7 @@ class Supervisor:
         self._member = member
 
     def _link(self, place: int) -> None:
-        """Connect the process at `place` with the first."""
+        """Connect the process at `place` with the first one."""
         one, other = socket.socketpair()
         with one, other, suppress(OSError):
             socket.send_fds(self.children[0].control, [LINK], [one.fileno()])
@@ -177,7 +178,7 @@ class Supervisor:
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS_A_TURN):
-            if not self._ready():  # whoever comes waits in the queue of the port
+            if not self._ready():  # new connections wait in the port's backlog
                 self.selector.unregister(self.listening)
                 return
             try:
@@ -196,7 +197,7 @@ class Supervisor:
             self.selector.register(self.listening, selectors.EVENT_READ)
 
     def _give(self, connection: socket.socket) -> None:
-        """Hand it to the process that has the fewest; closed where there is none."""
+        """Hand the connection to the process with the fewest; close it if there is none."""
         for child in sorted(self._ready(), key=lambda each: each.connections):
             with suppress(OSError):
                 socket.send_fds(child.control, [CONNECTION], [connection.fileno()])
@@ -204,7 +205,7 @@ class Supervisor:
                 return
 
     def _ready(self) -> list[_Child]:
-        """Those that take connections: loaded ones, or else one that says that it loads."""
+        """Return the processes that take connections: loaded ones, or else any that is up."""
         ready = [child for child in self.children.values() if child.ready]
         return [child for child in ready if child.loaded] or ready
 
@@ -230,7 +231,7 @@ class Supervisor:
             self._waits_s[place] = AGAIN_S
 
     def _even_out(self) -> None:
-        """Have processes with too many connections let go of some: their callers come again."""
+        """Tell processes with too many connections to close some, whose callers reconnect."""
         ready = self._ready()
         if len(ready) < 2:
             return
@@ -243,7 +244,7 @@ class Supervisor:
                     child.lets_go = too_many
 
     def _bury(self) -> None:
-        """See who has ended."""
+        """Collect the processes that have ended."""
         for place, child in list(self.children.items()):
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if not pid:
@@ -268,7 +269,7 @@ class Supervisor:
         self._waits_s[place] = min(MOST_AGAIN_S, 2 * wait_s)
 
     def _end(self, status: int) -> None:
-        """Have all of them finish what they have in work."""
+        """Stop all processes, after they finish their pending requests."""
         if self._ends_at_s is None:
             self.status = status
             self._ends_at_s = time.monotonic() + self.drain_s + GRACE_S
@@ -283,4 +284,4 @@ class Supervisor:
 
 
 def _woken_by(_number: int, _frame: FrameType | None) -> None:
-    """The signal's number is read where the processes are seen to."""
+    """Do nothing: the main loop reads the signal's number from the wake-up socket."""

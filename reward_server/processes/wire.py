@@ -1,4 +1,4 @@
-"""What the processes of one server say to each other."""
+"""The messages between the processes of one server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from touchstone_rewards.reward_server.telemetry.tallies import Verdicts
 
 
 class AskedScore(Struct, array_like=True):
-    """A request for the first process to score, as JSON; whose it is, by the key's name."""
+    """A request for the first process to score, as JSON; `caller` is the name of its key."""
 
     request: bytes
     observed: bool
@@ -38,7 +38,7 @@ class AskedPage(Struct, array_like=True):
 
 
 class AnsweredPage(Struct, array_like=True):
-    """The answer to it."""
+    """The answer to an `AskedPage`."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -46,7 +46,7 @@ class AnsweredPage(Struct, array_like=True):
 
 
 class Observed(Struct, array_like=True):
-    """Samples that were scored, as JSON, for those who watch."""
+    """Scored samples, as JSON, for the observers in the first process."""
 
     profile: str
     fingerprint: str
@@ -55,7 +55,7 @@ class Observed(Struct, array_like=True):
 
 
 class ProcessReport(Struct, array_like=True):
-    """What the process at `place` counted and saw since its last report."""
+    """The counts and samples of the process at `place` since its last report."""
 
     place: int
     taken: TakenCounts
@@ -76,7 +76,7 @@ def unpacked(body: bytes, kind: Any) -> Any:
 
 
 def fingerprints(engine: Engine) -> dict[str, str]:
-    """Return what each profile is that every process scores itself."""
+    """Return the fingerprint of each profile that every process scores itself."""
     return {
         name: profile.fingerprint
         for name, profile in engine.profiles.items()

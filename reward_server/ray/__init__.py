@@ -1,1 +1,1 @@
-"""The server and bulk scoring on a Ray cluster; everything that imports Ray."""
+"""Serve and score in bulk on a Ray cluster; only this package imports Ray."""

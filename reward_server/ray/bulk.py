@@ -1,8 +1,8 @@
-"""Partitions through Ray Data: one actor a core, each with one engine and one worker process.
+"""Score partitions with Ray Data: one actor per core, each with one engine and one worker process.
 
-In: a job and the partitions that are not done. Out: their files, and what each came to. An actor
-that dies is started again and its partition done again; a partition that fails `TRIES` times is
-named at the end, with the others done.
+It writes the files of each partition and reports its outcome. An actor that dies is restarted and
+its partition retried; a partition that fails `TRIES` times is reported at the end, after the others
+are done.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ RETRY_S = 1.0
 
 
 class Job(Struct, frozen=True):
-    """What is the same for all partitions. `settings`: the content of a `Settings`."""
+    """The options of all partitions. `settings`: the content of a `Settings`."""
 
     input: str
     output: str
@@ -57,7 +57,7 @@ class Job(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """What a partition came to; with an `error`, it is not done."""
+    """The outcome of a partition; with an `error`, it is not done."""
 
     name: str
     tally: Tally = msgspec.field(default_factory=Tally)
@@ -65,12 +65,12 @@ class Outcome(Struct, frozen=True):
 
 
 class PartScorer:
-    """An actor: an event loop in a thread of its own, and the engine with its worker process."""
+    """An actor: an event loop in its own thread, and the engine with its worker process."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.loop = asyncio.new_event_loop()
-        # Workers end with the thread that started them, and Ray's may change between two calls.
+        # Workers end with the thread that started them, and Ray may change threads between calls.
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         chosen: dict[str, Any] = {**job.settings, "workers": 1}
         settings = Settings(**chosen)
@@ -128,8 +128,8 @@ def _samples(
 def run(
     job: Job, parts: Sequence[Partition], concurrency: int | None, done: Callable[[Outcome], None]
 ) -> None:
-    """Do the partitions on the cluster, and say of each what it came to, as it ends. One that is
-    never said of killed its actor `TRIES` times."""
+    """Score the partitions on the cluster, and call `done` with each outcome. A partition that is
+    never reported killed its actor `TRIES` times."""
     connect()
     try:
         for row in _dataset(job, parts, concurrency or _cores()).iter_rows():
@@ -144,14 +144,14 @@ def _cores() -> int:
 
 def _dataset(job: Job, parts: Sequence[Partition], concurrency: int) -> ray.data.Dataset:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # How often to try again can be said in no other way yet.
+    # There is no other way to set the number of retries yet.
     warnings.filterwarnings("ignore", ".*`ray_remote_args` is deprecated")
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1
     rows = [msgspec.to_builtins(part) for part in parts]
-    # One partition a block and one in an actor's hands: a partition that kills its actor takes no
-    # tries away from others.
+    # One partition per block and one per actor at a time: a partition that kills its actor uses up
+    # no retries of others.
     return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         PartScorer,
         fn_constructor_args=(job,),

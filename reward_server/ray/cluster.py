@@ -1,10 +1,10 @@
-"""The same app on Ray Serve: one deployment a scorer, scaled by its queue; the wire is unchanged.
+"""Run the app on Ray Serve: one deployment per scorer, scaled by queue depth; same wire.
 
-`reward-server serve --cluster` starts it here, `serve run` with `app` and a
-RayService on a cluster that runs. The ingress is the app itself, except that its workers and models
-are reached through Serve's handles; each replica of a scorer has workers, or a model's thread, of
-its own. A replica that dies costs its callers one more try elsewhere, never a sample. A call that
-finds no replica free is given up at its deadline.
+`reward-server serve --cluster` uses `run`; `serve run` and a RayService use `app` on a running
+cluster. The ingress is the app itself, except that it reaches workers and models through Serve's
+handles; each replica of a scorer has its own workers or model thread. When a replica dies, its
+calls are retried on another one and no sample is lost. A call that finds no free replica is given
+up at its deadline.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Ingress:
         self.settings, self.workers, self.models = settings, workers, models
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        # Every replica of this deployment writes the same files: together they are one server.
+        # All replicas of this deployment write the same files: together they are one server.
         belong_to(f"{NAME} on the cluster {ray.get_runtime_context().gcs_address}")
         app_name = serve.get_replica_context().app_name
         running = RunningReplicas(lambda: _replicas_of(app_name))
@@ -120,7 +120,7 @@ class Ingress:
 
 
 def _replicas_of(app_name: str) -> dict[str, int]:
-    """The replicas that run, by deployment."""
+    """Return the number of running replicas by deployment."""
     deployments = serve.status().applications[app_name].deployments
     return {
         name: sum(n for state, n in about.replica_states.items() if "RUNNING" in str(state).upper())
@@ -129,10 +129,10 @@ def _replicas_of(app_name: str) -> dict[str, int]:
 
 
 def build(settings: Settings) -> Any:
-    """The Serve application that `settings` describe.
+    """Return the Serve application that `settings` describe.
 
     Raises:
-        ConfigError: a profile that cannot be loaded.
+        ConfigError: a profile cannot be loaded.
     """
     profiles = load_profiles(settings.profile_dirs, plugins=settings.plugins)
     by_name: dict[str, dict[str, ScorerSpec]] = {}
@@ -162,10 +162,10 @@ def build(settings: Settings) -> Any:
 
 
 def _workers_each(settings: Settings, *, scorers: int, models: int) -> int:
-    """How many workers a replica has, of the CPUs that there are now.
+    """Return the number of workers per replica, given the current CPUs.
 
-    A cluster of the operator's may grow when replicas find no place; one of this machine's own does
-    not.
+    If they do not fit, replicas on a cluster of `RAY_ADDRESS` wait for it to grow; a local cluster
+    cannot grow.
 
     Raises:
         ConfigError: they do not fit on this machine.
@@ -201,7 +201,7 @@ def _deployment(
             "max_replicas": settings.cluster_max_replicas,
             "target_ongoing_requests": settings.cluster_target_requests,
         },
-        # The bound of what waits is the engine's, which answers 429; Serve would answer 503.
+        # The engine limits the queue and answers 429; Serve's own limit would answer 503.
         max_ongoing_requests=max(1000, settings.max_pending_samples),
         health_check_period_s=2,
     )
@@ -212,13 +212,12 @@ def _gpus(config: ModelConfig, settings: Settings) -> float:
 
 
 def app(arguments: dict[str, Any]) -> Any:
-    """For `serve run MODULE:app [setting=value …]` and for a RayService's `args`."""
+    """Return the application for `serve run MODULE:app [setting=value …]` and RayService `args`."""
     return build(Settings(**arguments))
 
 
 def run(settings: Settings) -> int:
-    """Deploy, and serve until SIGTERM or Ctrl-C: on the cluster of `RAY_ADDRESS`, or on one of this
-    machine's own."""
+    """Deploy and serve until SIGTERM or Ctrl-C, on the cluster of `RAY_ADDRESS` or a local one."""
     connect()
     serve.start(http_options={"host": settings.host, "port": settings.port})
     serve.run(build(settings), name=NAME, route_prefix="/")
@@ -227,7 +226,7 @@ def run(settings: Settings) -> int:
     def end(_number: int, _frame: FrameType | None) -> None:
         over.set()
 
-    for each in (signal.SIGTERM, signal.SIGINT):  # after Ray has set its own
+    for each in (signal.SIGTERM, signal.SIGINT):  # after Ray has set its own handlers
         signal.signal(each, end)
     over.wait()
     for each in (signal.SIGTERM, signal.SIGINT):

@@ -1,7 +1,7 @@
-"""The app's side of the handles: workers and models that stand in replicas elsewhere.
+"""The app's side of the Serve handles: workers and models that run in replicas.
 
-In: samples or inputs, and a deadline. Out: one answer each, from whichever replica has room, by the
-deadline at the latest. A call that is no longer wanted is called back.
+Each sample or input is answered by any replica with room, at the latest by its deadline. A call
+that is no longer needed is cancelled.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from touchstone_rewards.reward_server.schemas import Priority, Sample, SampleErr
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.model_host import BatcherMaker
 
-# Samples of one call of a handle: enough to pay for the call, few enough to spread over replicas.
+# Samples per handle call: enough to pay for the call, few enough to spread over replicas.
 CALL_SAMPLES = 64
 TRIES = 3
-# A replica answers at its deadline with what it has; so much longer is waited for that.
+# A replica answers by its deadline with partial results; this is the extra time to wait for them.
 GRACE_S = 0.25
 STATUS_EVERY_S = 2.0
 
@@ -47,17 +47,17 @@ class TooLate(Exception):
 
 
 class Deadline(NamedTuple):
-    """Seconds left when a call was sent, at this wall clock's time; None for no deadline.
+    """The seconds left at the wall-clock time when a call was sent; None for no deadline.
 
-    The time that it waits for a replica is taken off. Clocks of two nodes that are so far apart
-    that this would be more than all of it are not believed.
+    The receiver subtracts the time that the call waited for a replica. It ignores a waiting time
+    longer than the deadline, because then the clocks of the two nodes differ.
     """
 
     left_s: float | None
     sent_at: float
 
     def here(self) -> float | None:
-        """When it is over, in this event loop's time."""
+        """Return the end of the deadline in this event loop's time."""
         if self.left_s is None:
             return None
         waited_s = time.time() - self.sent_at
@@ -66,28 +66,28 @@ class Deadline(NamedTuple):
 
 
 class RunningReplicas:
-    """How many replicas of each deployment run, by what Serve says now and then."""
+    """The number of running replicas of each deployment, polled from Serve."""
 
     def __init__(self, ask: Callable[[], Mapping[str, int]]) -> None:
         self.counts: Mapping[str, int] = {}
         self._ask = ask
 
     async def watch(self) -> None:
-        """Ask again and again, until cancelled."""
+        """Poll until cancelled."""
         while True:
             try:
                 self.counts = await asyncio.to_thread(self._ask)
-            except Exception as error:  # noqa: BLE001  Serve's own; it may be back a moment later
-                logger.warning("Ray Serve does not say which replicas run: %s", error)
+            except Exception as error:  # noqa: BLE001  Serve may be available again soon
+                logger.warning("Ray Serve does not report the running replicas: %s", error)
             await asyncio.sleep(STATUS_EVERY_S)
 
     def none_of(self, deployment: str) -> bool:
-        """Is it known that no replica of this deployment runs?"""
+        """Return whether this deployment is known to have no running replica."""
         return self.counts.get(deployment) == 0
 
 
 class RemotePool:
-    """A `WorkerPool` whose workers stand behind handles, by the name of their scorer."""
+    """A `WorkerPool` whose workers are behind handles, by the name of their scorer."""
 
     def __init__(
         self,
@@ -104,13 +104,13 @@ class RemotePool:
 
     @property
     def alive(self) -> int:
-        """How many scorers have replicas; 0, not ready, where one of them has none."""
+        """The number of scorers with replicas; 0 (not ready) if any scorer has none."""
         if self._watcher is None or any(map(self._running.none_of, self._names)):
             return 0
         return len(self._names) or 1
 
     async def start(self) -> None:
-        # Serve had every replica ready before this one.
+        # Serve has started every replica before this one.
         self._watcher = asyncio.create_task(self._running.watch())
 
     async def stop(self) -> None:
@@ -119,10 +119,10 @@ class RemotePool:
         self._watcher = None
 
     async def add(self, scorers: Mapping[str, ScorerSpec], gone: Iterable[str] = ()) -> None:
-        """Nothing, for what was deployed: which scorers have replicas is settled then.
+        """Check that the scorers were deployed; no others can be added.
 
         Raises:
-            ConfigError: there is one without.
+            ConfigError: a scorer was not deployed.
         """
         if missing := [key for key in scorers if key not in self.handles]:
             raise _not_deployed(f"scorer {', '.join(missing)}")
@@ -139,7 +139,7 @@ class RemotePool:
         deadline_s: float | None = None,
         memory_bytes: int | None = None,
     ) -> list[Score]:
-        """One score a sample, in their order."""
+        """Return one score per sample, in order."""
         own = after_s, deadline_s, memory_bytes
         score = self.handles[scorer].score
         parts = [samples[i : i + CALL_SAMPLES] for i in range(0, len(samples), CALL_SAMPLES)]
@@ -167,7 +167,7 @@ class RemotePool:
 
 
 class RemoteBatcher:
-    """A `Batcher` whose model stands behind a handle."""
+    """A `Batcher` whose model is behind a handle."""
 
     exchangeable = False
 
@@ -181,20 +181,20 @@ class RemoteBatcher:
 
     @property
     def not_ready_reason(self) -> str | None:
-        """Why it could not answer now, or None."""
+        """Why it cannot answer at the moment, or None."""
         gone = self._running.none_of(model_deployment(self.name))
-        return f"no replica of model {self.name} runs; one is being started" if gone else None
+        return f"no replica of model {self.name} is running; one is starting" if gone else None
 
     async def start(self) -> None:
-        """Nothing: Serve had a replica ready before this one."""
+        """Do nothing: Serve has started a replica before this one."""
 
     async def stop(self) -> None:
-        """Nothing: the replica is Serve's."""
+        """Do nothing: Serve owns the replica."""
 
     async def run(
         self, inputs: Sequence[Any], *, give_up_at_s: float | None, priority: Priority
     ) -> list[Any]:
-        """One answer an input, in their order."""
+        """Return one answer per input, in order."""
         self.pending += len(inputs)
         try:
             found: list[Any | SampleError] | None = await called(
@@ -211,7 +211,7 @@ class RemoteBatcher:
 def remote_batchers(
     handles: Mapping[str, DeploymentHandle], running: RunningReplicas | None = None
 ) -> BatcherMaker:
-    """Makes the batcher of a model that was deployed, as long as its config is the deployed one."""
+    """Return a maker of batchers for deployed models; it refuses configs that differ."""
     replicas = running or RunningReplicas(dict)
     deployed: dict[str, ModelConfig] = {}
 
@@ -228,9 +228,9 @@ def _not_deployed(what: str) -> ConfigError:
 
 
 async def called(call: Callable[[], Any], give_up_at_s: float | None) -> Any:
-    """What a call of a handle comes to; tried again where its replica died, None after `TRIES`.
+    """Return the result of a handle call; retry it if its replica died, None after `TRIES` tries.
 
-    A call that is given up or cancelled is called back, whether a replica has it yet or not.
+    A call that times out or is cancelled is also cancelled in Serve.
 
     Raises:
         TooLate: there is no answer by `give_up_at_s`.

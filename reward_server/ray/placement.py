@@ -1,7 +1,6 @@
-"""How many workers a replica may have, so that every deployment finds a place. Pure; no Ray.
+"""Compute how many workers a replica may have so that every deployment can be placed. No Ray.
 
-In: the CPUs of a cluster and what is to be deployed on it. Out: a number, or why it does not fit:
-a replica that finds no place would leave its scorer without an answer.
+A replica that cannot be placed would leave its scorer without an answer.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from touchstone_rewards.reward_server.errors import ConfigError
 def workers_each(
     cpus: int, *, scorers: int, models: int, replicas: int, workers: int, chosen: bool
 ) -> int:
-    """Return the workers of one replica of a scorer.
+    """Return the number of workers of one replica of a scorer.
 
-    `scorers`, `models`: deployments, of each at least `replicas`; a model takes one CPU, a scorer
-    as many as it has workers. `workers`: what the operator has `chosen`, else the most there may
-    be.
+    `scorers`, `models`: numbers of deployments, each with at least `replicas`; a model takes one
+    CPU, a scorer one per worker. `workers`: the number if the operator has `chosen` it, otherwise
+    the largest number to return.
 
     >>> workers_each(8, scorers=2, models=1, replicas=1, workers=8, chosen=False)
     3
@@ -30,7 +29,7 @@ def workers_each(
         raise ConfigError(
             f"the cluster has {cpus} CPUs, but {scorers} scorers of {least} workers and {models} "
             f"models of 1 CPU, {replicas} replicas of each, take "
-            f"{(scorers * least + models) * replicas}: set workers or cluster_min_replicas lower, "
+            f"{(scorers * least + models) * replicas}: lower workers or cluster_min_replicas, "
             "leave out profiles, or add nodes"
         )
     return workers if chosen or not scorers else min(workers, for_scorers // (scorers * replicas))

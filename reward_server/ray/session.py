@@ -1,6 +1,6 @@
-"""Ray for a command: the cluster of `RAY_ADDRESS`, or one of this machine's own, for the command.
+"""Start or join Ray for one CLI command.
 
-`prepare` comes before Ray's first import, `connect` after it. Nothing is deployed or scored here.
+Call `prepare` before Ray is first imported, `connect` after that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from touchstone_rewards.reward_server.errors import ConfigError
 
 
 def prepare(asked_by: str) -> None:
-    """See that Ray is there, and that the ports it opens ask for a key.
+    """Check that Ray is installed, and make the ports that it opens require a token.
 
     Raises:
         ConfigError: Ray is not installed.
@@ -22,7 +22,7 @@ def prepare(asked_by: str) -> None:
     if find_spec("ray") is None:
         raise ConfigError(f"{asked_by} needs Ray: pip install '.[server,ray]' in the checkout")
     if not os.environ.get("RAY_ADDRESS"):
-        # Ray's own ports are open to the network: they too ask for a key. Read when it is imported.
+        # Ray's own ports are open to the network. It reads these variables when it is imported.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 

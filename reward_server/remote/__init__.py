@@ -1,1 +1,1 @@
-"""Endpoints that score for us: how they are reached, and what is made of their answers."""
+"""Scoring through remote endpoints: transport, retries, and parsing of their answers."""

@@ -1,8 +1,8 @@
-"""Which endpoints have shown that they are what they should be.
+"""Check that an endpoint is the expected one before it is used.
 
-An endpoint is asked for its proof before its first request, and again after a connection to it has
-failed: what is then behind the address may have been started anew. One that fails its proof is not
-used, and asked again later.
+The check (`Proof`) runs before the first request to an endpoint and again after a failed
+connection, because another server may have started at that address. An endpoint that fails the
+check is not used and is checked again after `REFUSED_S` seconds.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-# How long one that failed its proof is left alone.
+# How long an endpoint that failed its check is left alone.
 REFUSED_S = 30.0
 
 # Sends a body to one endpoint and returns the JSON of its answer.
 AskOne = Callable[[bytes], Awaitable[Any]]
-# Returns why the endpoint must not be used, or None. It may raise what asking raises.
+# Returns the reason why the endpoint must not be used, or None. May raise whatever the request
+# raises.
 Proof = Callable[[AskOne], Awaitable[str | None]]
 
 
 class Admission:
-    """The proofs of the endpoints of one transport. Times are those of the event loop.
+    """State of the checks for the endpoints of one transport. Times are those of the event loop.
 
-    `refused`: why, and until when it is not asked again, by URL.
+    `refused`: by URL, the reason for the refusal and the time of the next check.
     """
 
     def __init__(self, proof: Proof) -> None:
@@ -34,14 +35,16 @@ class Admission:
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def forget(self, url: str) -> None:
-        """Ask for the proof again before the next request."""
+        """Check the endpoint again before the next request."""
         self._admitted.discard(url)
 
     async def refusal(self, url: str, ask: AskOne) -> str | None:
-        """Return why the endpoint must not be used, or None. One call asks, the others wait for it.
+        """Return the reason why the endpoint must not be used, or None.
+
+        Concurrent calls share one check per endpoint.
 
         Raises:
-            Exception: whatever asking raises.
+            Exception: any error raised by the request of the check.
         """
         if url in self._admitted:
             return None

@@ -1,8 +1,8 @@
-"""How much calls of an endpoint may cost: an hour, and as long as the server runs.
+"""Limit the cost of endpoint calls per hour and per server run.
 
-What a call may cost at most is held back before it is sent, and counted as what it did cost after.
-So calls in flight cannot exceed the budget together. A cost has a part in each unit: tokens, and
-money by a price table.
+Before a call is sent, its largest possible cost is reserved; afterwards the reservation is replaced
+by the actual cost. Concurrent calls therefore cannot exceed the budget together. A cost is counted
+in several units: tokens and, with a price table, money.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 HOUR_S = 3600.0
-# The hour is counted in slices of this length, and forgotten by the slice.
+# The hour is counted in slices of this length; expired slices are dropped whole.
 SLICE_S = 60.0
-# So much in each unit, such as `tokens`.
+# Amount by unit, such as `tokens`.
 CallCost = Mapping[str, float]
 
 
 class Price(BaseModel):
-    """What a million tokens cost, those of a prompt and those of an answer; all prices of a table
-    are in one currency.
+    """Price per million tokens, for prompt (`input`) and completion (`output`) tokens.
+
+    All prices of a table use the same currency.
 
     Example:
         >>> Price(input=0.1, output=0.3).of(2000, 1000)
@@ -35,12 +36,12 @@ class Price(BaseModel):
     output: Annotated[float, Field(ge=0)]
 
     def of(self, prompt_tokens: float, completion_tokens: float) -> float:
-        """Return what so many tokens cost."""
+        """Return the cost of this many tokens."""
         return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
 
 
 class SpentMinute:
-    """What the calls cost that began within one minute, by unit."""
+    """Cost, by unit, of the calls that began within one minute."""
 
     def __init__(self, began_s: float) -> None:
         self.began_s = began_s
@@ -48,10 +49,10 @@ class SpentMinute:
 
 
 class Budget:
-    """At most so much in any hour and in all. Times are seconds of one monotonic clock.
+    """Spending limits per hour and per run. Times are seconds of one monotonic clock.
 
-    `limits`: by a name of unit and span, `tokens_per_hour` or `cost_per_run`; None for no limit.
-    `spent`: in all, by unit; what is held back is part of it.
+    `limits`: keyed by unit and span, such as `tokens_per_hour` or `cost_per_run`; None means no
+    limit. `spent`: total by unit, reservations included.
 
     Example:
         >>> budget = Budget(tokens_per_hour=1000)
@@ -69,7 +70,7 @@ class Budget:
         self._hour: deque[SpentMinute] = deque()
 
     def lacks(self, cost: CallCost, now_s: float) -> str | None:
-        """Return which limit leaves no room for such a cost, in a sentence, or None."""
+        """Return a sentence naming the limit that this cost would exceed, or None."""
         while self._hour and self._hour[0].began_s <= now_s - HOUR_S - SLICE_S:
             self._hour.popleft()
         for name, limit in self.limits.items():
@@ -82,14 +83,14 @@ class Budget:
         return None
 
     def hold(self, cost: CallCost, now_s: float) -> SpentMinute:
-        """Count this cost, until `settle` says what it came to."""
+        """Reserve this cost until `settle` replaces it."""
         if not self._hour or self._hour[-1].began_s <= now_s - SLICE_S:
             self._hour.append(SpentMinute(now_s))
         self._count(self._hour[-1], cost, 1)
         return self._hour[-1]
 
     def settle(self, minute: SpentMinute, held: CallCost, cost: CallCost) -> None:
-        """Count `cost` in place of what was held."""
+        """Replace the reservation `held` with the actual `cost`."""
         self._count(minute, held, -1)
         self._count(minute, cost, 1)
 

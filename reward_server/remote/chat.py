@@ -1,7 +1,6 @@
-"""What an endpoint's answer to `/chat/completions` has: its text, its tokens, the model's name.
+"""Read a `/chat/completions` answer: its text, token counts and model name.
 
-In: a decoded answer. Out: what it says, or why it cannot be used. A model that answers under
-another name than before is another one.
+An answer from another model than before is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _COUNTS = ("prompt_tokens", "completion_tokens")
 
 
 class ChatAnswers:
-    """Reads the answers of one model. `model`: the name that they bear, None before the first."""
+    """Reader for the answers of one model. `model`: its name, None before the first answer."""
 
     def __init__(self, transport: UpstreamTransport, expected: str | None) -> None:
         self.transport = transport
@@ -30,11 +29,11 @@ class ChatAnswers:
         return self._reported.name
 
     def text(self, answer: dict[str, Any], max_tokens: int) -> str:
-        """Return the text of an answer that came to its end.
+        """Return the text of a complete answer.
 
         Raises:
-            UpstreamFailed: the answer is of another shape or by another model.
-            NoVerdict: it was cut off.
+            UpstreamFailed: the answer has another shape or comes from another model.
+            NoVerdict: the answer was cut off.
         """
         choice = self._choice(answer)
         message = choice.get("message")
@@ -47,10 +46,10 @@ class ChatAnswers:
         return self.transport.told(content)
 
     def first_tokens(self, answer: dict[str, Any]) -> list[Any]:
-        """Return what could have been the first token of an answer, with log-probabilities.
+        """Return the candidates for the first token, with log-probabilities.
 
         Raises:
-            UpstreamFailed: it has none, or is by another model.
+            UpstreamFailed: the answer has none, or comes from another model.
         """
         found: Any = self._choice(answer).get("logprobs")
         for key in ("content", 0, "top_logprobs"):
@@ -77,8 +76,7 @@ class ChatAnswers:
 
 
 def tokens_used(answer: dict[str, Any]) -> tuple[int, int]:
-    """Return the tokens of prompt and completion as the endpoint counts them; 0 where it does
-    not."""
+    """Return (prompt tokens, completion tokens) as counted by the endpoint; 0 if not reported."""
     usage = answer.get("usage")
     found = [usage.get(name) if is_object(usage) else 0 for name in _COUNTS]
     numbers = [n if type(n) is int and 0 <= n < 2**40 else 0 for n in found]

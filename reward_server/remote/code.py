@@ -1,8 +1,7 @@
-"""Programs that a sandbox service runs against tests. Nothing of a response is run here.
+"""Run programs from responses against tests in a sandbox service, never in this process.
 
-In: samples whose responses hold code, and their tests. Out: the share of tests that the program
-passes, or null where the sandbox failed. What the program got wrong is a score: it does not
-compile, it prints something else, it takes too long, it floods.
+The score is the share of tests passed, or null if the sandbox failed. Errors of the program are
+scored: it does not compile, prints something else, takes too long or floods its output.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.returned import text_of
 from touchstone_rewards.reward_server.scorers.rules.rule import Unscorable, configured, part_of
 
-# What open-instruct's service does not run: it answers as if every test had failed.
+# open-instruct's service refuses programs with these words: it reports every test as failed.
 # Source: allenai/open-instruct e6c3044, `open_instruct/code_utils/code_utils.py`, should_execute.
 REFUSED_WORDS = (
     *("threading", "multiprocess", "import os", "from os", "shutil", "import torch"),
@@ -57,7 +56,7 @@ LONGEST_KEY = 4096
 
 
 class CodeScorer:
-    """The share of its tests that the program in a response passes, in a sandbox elsewhere."""
+    """Score the program in a response by the share of tests that it passes in a remote sandbox."""
 
     runs_in: Literal["remote"] = "remote"
     range = (0.0, 1.0)
@@ -72,7 +71,7 @@ class CodeScorer:
             fusion = self.config.wire == "sandbox_fusion"
             self.transport = transport_to(self.config, "/run_code" if fusion else "/test_program")
             self._stdio = transport_to(self.config, "/test_program_stdio")
-        except ValueError as error:  # the config itself is not shown: it may hold a key
+        except ValueError as error:  # do not show the config: it may hold a key
             raise ConfigError(f"scorer 'code': {error}") from None
         self.reads = ("response", self.config.field)
         self.max_in_flight = self.config.max_in_flight
@@ -80,7 +79,7 @@ class CodeScorer:
     async def score(
         self, samples: Sequence[Sample], *, explain: bool = False, give_up_at_s: float | None = None
     ) -> list[Score]:
-        """Score each sample: same order, same length."""
+        """Score each sample; the scores have the order and length of `samples`."""
         return await together([self._score(each, explain, give_up_at_s) for each in samples])
 
     async def aclose(self) -> None:
@@ -114,11 +113,11 @@ class CodeScorer:
     async def _tested(
         self, code: str, tests: CodeTests, give_up_at_s: float | None
     ) -> TestedProgram:
-        """How each test came out.
+        """Return the outcome of each test.
 
         Raises:
             UpstreamFailed: the sandbox failed.
-            Unscorable: it does not run such a program.
+            Unscorable: the sandbox does not run such a program.
         """
         if self.config.wire == "open_instruct":
             return await self._by_open_instruct(code, tests, give_up_at_s)
@@ -131,24 +130,24 @@ class CodeScorer:
     async def _asserted(
         self, code: str, tests: Sequence[str], give_up_at_s: float | None
     ) -> TestedProgram:
-        """All asserts of a Python program in one run."""
+        """Run all asserts of a Python program in one run."""
         for _ in range(2):
             nonce = secrets.token_hex(16)
             run = await self._run(HARNESS, harness_input(code, tests, nonce), give_up_at_s)
             found = reported(run, len(tests), nonce)
             if found is not None:
                 return found
-        raise UpstreamFailed("the sandbox ran a program and lost what it printed", answered=True)
+        raise UpstreamFailed("the sandbox ran a program and lost its output", answered=True)
 
     async def _each(
         self, code: str, tests: Sequence[StdioTest | str], give_up_at_s: float | None
     ) -> TestedProgram:
-        """A run for each test. One that does not compile is not run again."""
+        """Run each test separately; stop if the program does not compile."""
         outcomes: list[TestOutcome] = []
         stderr = ""
         rest = list(tests)
         while rest:
-            # Alone at first: whatever is wrong with all tests shows there.
+            # Run the first test alone: it reveals faults that affect all tests.
             most = self.config.tests_in_flight if outcomes else 1
             now, rest = rest[:most], rest[most:]
             asked = (self._one(code, test, give_up_at_s) for test in now)
@@ -165,8 +164,9 @@ class CodeScorer:
     async def _one(
         self, code: str, test: StdioTest | str, give_up_at_s: float | None
     ) -> tuple[TestOutcome, SandboxRun]:
-        """The outcome of one test, and its run. Where nothing came out it is run once more:
-        SandboxFusion may stop reading before all is read."""
+        """Return the outcome and the run of one test. Repeat a run without output once, because
+        SandboxFusion may stop reading too early.
+        """
         nonce = secrets.token_hex(16)
         if isinstance(test, str):
             program, stdin = f"{code}\n{text_of(test).replace(PASSED, nonce)}\n", ""
@@ -191,8 +191,11 @@ class CodeScorer:
     async def _by_open_instruct(
         self, code: str, tests: CodeTests, give_up_at_s: float | None
     ) -> TestedProgram:
-        """All tests in one request, with two of our own: one that nothing passes, and one that
-        every program passes which runs to its end."""
+        """Send all tests in one request, with two control tests.
+
+        One control test must fail for every program; the other must pass for every program that
+        runs to its end.
+        """
         nonce = secrets.token_hex(16)
         sent: list[Any]
         if tests.stdio:
@@ -209,10 +212,10 @@ class CodeScorer:
         if not is_list(results) or len(results) != len(sent) or not all(map(_is_result, results)):
             raise transport.misshapen(json.encode(answer), f"no {len(sent)} results of 0 or 1")
         if results[-1]:
-            note = "the program passes a test that nothing passes"
+            note = "the program passes a test that must fail"
             return TestedProgram(_all("wrong_answer", count), note=note)
         if not any(results) and any(word in code for word in REFUSED_WORDS):
-            message = "the sandbox does not run programs that hold one of: "
+            message = "the sandbox does not run programs that contain one of: "
             raise Unscorable("unsupported_input", message + ", ".join(REFUSED_WORDS))
         if tests.asserts and not results[count]:
             note = "the program does not run to its end in time"
@@ -223,7 +226,9 @@ class CodeScorer:
         return TestedProgram(outcomes)
 
     def _end_of(self, stderr: str) -> str:
-        """The end of what a program wrote; a key is looked for before it is cut."""
+        """Return the end of the program's error output. Redact the key before cutting, so that no
+        part of it remains.
+        """
         return self.transport.told(stderr[-STDERR_CHARS - LONGEST_KEY :])[-STDERR_CHARS:]
 
     def _explanation(self, found: TestedProgram, tests: CodeTests) -> dict[str, Any]:

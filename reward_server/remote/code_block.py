@@ -1,14 +1,11 @@
-"""Which code a response hands in: the last fenced block of its language.
-
-In: a response. Out: the code, or None.
-"""
+"""Extract the code of a response: its last fenced block in the expected language."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# What a fence may call a language, beside its own name.
+# Names of each language in the info string of a fence, beside the language's own name.
 ALIASES = {
     "python": {"python", "py", "python3"},
     "cpp": {"cpp", "c++", "cc", "cxx"},
@@ -23,17 +20,18 @@ FENCES = ("```", "~~~")
 
 
 class FencedBlock(NamedTuple):
-    """What a fence calls its language, in small letters, and the lines in it."""
+    """The language name of a fence, in lower case, and the lines inside."""
 
     called: str
     text: str
 
 
 def code_in(response: str, language: str) -> str | None:
-    """Return the last closed block whose fence names the language or none; None without one.
+    r"""Return the last closed block whose fence names `language` or no language; None if there is
+    none.
 
     Example:
-        >>> code_in("```python\\nx = 1\\n```\\nor\\n```py\\nx = 2\\n```", "python")
+        >>> code_in("```python\nx = 1\n```\nor\n```py\nx = 2\n```", "python")
         'x = 2'
     """
     names = ALIASES.get(language, {language.lower()}) | {""}
@@ -42,14 +40,14 @@ def code_in(response: str, language: str) -> str | None:
 
 
 def blocks(response: str) -> Iterator[FencedBlock]:
-    """Yield the fenced blocks of a text that are closed, in order."""
+    """Yield the closed fenced blocks of a text, in order."""
     fence, called, held = "", "", list[str]()
     for line in response.splitlines():
         bare = line.strip()
         if not fence:
             if bare.startswith(FENCES):
                 size = len(bare) - len(bare.lstrip(bare[0]))
-                if "`" in bare[size:]:  # code within a line
+                if "`" in bare[size:]:  # inline code
                     continue
                 words = bare[size:].split()
                 fence, called, held = bare[:size], (words[0].lower() if words else ""), []

@@ -1,4 +1,4 @@
-"""What a profile says of a sandbox service and of the tests that it runs."""
+"""Configuration of a sandbox service and of the tests it runs."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ SandboxLanguage = Literal[
 
 
 class CodeConfig(EndpointConfig):
-    """`wire`: whose service it is. `tests`: the field with the tests, `ground_truth` or
-    `metadata.NAME`. `credit`: the share of tests that pass, or 1 only if all do.
+    """Config of the `code` scorer.
 
-    `run_timeout_s`: of one run: of one input, or of all asserts together."""
+    `wire`: the protocol of the sandbox service. `tests`: the field with the tests, `ground_truth`
+    or `metadata.NAME`. `credit`: the share of tests passed, or 1 only if all pass. `run_timeout_s`:
+    limit for one run, which is one input or all asserts together.
+    """
 
     wire: SandboxWire
     language: SandboxLanguage = "python"
@@ -46,14 +48,16 @@ class CodeConfig(EndpointConfig):
     part: ResponsePart = "said"
     run_timeout_s: float = Field(default=10.0, gt=0)
     compile_timeout_s: float = Field(default=10.0, gt=0)
-    memory_mb: int = Field(default=1024, ge=1, description="of a run; SandboxFusion's alone")
-    max_tests: int = Field(default=100, ge=1, description="of more tests the first are run")
-    tests_in_flight: int = Field(default=4, ge=1, description="runs of one sample at a time")
+    memory_mb: int = Field(
+        default=1024, ge=1, description="memory limit of a run; SandboxFusion only"
+    )
+    max_tests: int = Field(default=100, ge=1, description="run at most this many tests")
+    tests_in_flight: int = Field(default=4, ge=1, description="concurrent runs per sample")
 
     @model_validator(mode="after")
     def _check_language(self) -> Self:
         if self.wire == "open_instruct" and self.language != "python":
-            raise ValueError(f"wire open_instruct runs Python alone, not {self.language}")
+            raise ValueError(f"wire open_instruct runs only Python, not {self.language}")
         if self.timeout_s <= self.run_timeout_s + self.compile_timeout_s:
             raise ValueError(
                 f"timeout_s {self.timeout_s:g} leaves no time for an answer after run_timeout_s "
@@ -63,5 +67,5 @@ class CodeConfig(EndpointConfig):
 
     @property
     def field(self) -> str:
-        """The field of a sample that has the tests."""
+        """Return the name of the sample field that holds the tests."""
         return "metadata" if self.tests.startswith(METADATA) else self.tests

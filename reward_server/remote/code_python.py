@@ -1,8 +1,7 @@
-"""Asserts in Python: the program that runs them in the sandbox, and its report.
+"""Python asserts: the harness program that runs them in the sandbox, and its report.
 
-In: a program and its tests. Out: what to run, and how each test came out. A test counts as passed
-only if the report says so with a nonce that is made for this run: a program that exits before its
-tests, or prints what it likes, has passed none.
+A test counts as passed only if the report confirms it with a nonce made for this run. A program
+that exits before its tests, or prints a fake report, passes none.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ _KINDS: dict[str, TestOutcome] = {"AssertionError": "wrong_answer"}
 
 
 def harness_input(program: str, tests: Sequence[str], nonce: str) -> str:
-    """Return what the harness gets on its standard input."""
+    """Return the standard input of the harness."""
     given = {"nonce": nonce, "program": program, "tests": tests}
     return json.encode(given).decode()
 
 
 def guarded(test: str) -> str:
-    """Return a test for a service that runs each one itself, behind the program."""
+    """Return a test for a service that appends each test to the program and runs it."""
     return f"{ASSERTS}\n\n__touchstone_test__({test!r}, globals())\n"
 
 
 def reported(run: SandboxRun, count: int, nonce: str) -> TestedProgram | None:
-    """Return how each of `count` tests came out; None if the sandbox lost what was printed.
+    """Return the outcome of each of `count` tests; None if the sandbox lost the output.
 
-    The harness prints before anything else runs: a report without its beginning was lost.
+    The harness prints a line before anything else runs, so a report without it was lost.
     """
     lines = [line.split() for line in run.stdout.splitlines()]
     told = [words[1:] for words in lines if words and words[0] == nonce]

@@ -1,7 +1,6 @@
-"""What became of one run of a program in a sandbox, as the sandbox tells it.
+"""Run one program in SandboxFusion by `/run_code` and return how it ended and its output.
 
-In: an answer of SandboxFusion's `/run_code`. Out: how the run ended and what it printed. What the
-sandbox got wrong is `UpstreamFailed`, also where it says so with HTTP 200.
+A failure of the sandbox raises `UpstreamFailed`, also where it is reported with HTTP 200.
 
 Source: bytedance/SandboxFusion 469de08, `sandbox/server/sandbox_api.py` and
 `sandbox/runners/types.py`.
@@ -19,7 +18,7 @@ from touchstone_rewards.reward_server.remote.failed import AnswerTooLarge, Upstr
 from touchstone_rewards.reward_server.remote.transport import SHOWN_CHARS, UpstreamTransport
 from touchstone_rewards.reward_server.schemas import is_object
 
-# How a test came out. All but the first are the program's fault.
+# Outcome of a test. Every outcome but the first is the program's fault.
 TestOutcome = Literal[
     "passed",
     "wrong_answer",
@@ -27,15 +26,18 @@ TestOutcome = Literal[
     "runtime_error",
     "time_limit",
     "output_limit",
-    "not_run",  # another one had failed already
+    "not_run",  # an earlier test had already failed
 ]
 STDERR_CHARS = 300
 _SYNTAX = ("SyntaxError", "IndentationError", "TabError")
 
 
 class SandboxRun(NamedTuple):
-    """How a run ended: `passed` says only that it ended well. `silent`: and printed nothing, or the
-    sandbox did not read it."""
+    """How a run ended and its output.
+
+    `passed`: the program ended without an error; its output is not yet checked. `silent`: it passed
+    without output, or the sandbox lost the output.
+    """
 
     ended: TestOutcome
     stdout: str = ""
@@ -53,10 +55,10 @@ async def run_code(
     stdin: str,
     give_up_at_s: float | None,
 ) -> SandboxRun:
-    """Have one program run with one input.
+    """Run one program with one input.
 
     Raises:
-        UpstreamFailed: the sandbox did not run it.
+        UpstreamFailed: the sandbox did not run the program.
     """
     body: dict[str, str | float] = {
         "code": code,
@@ -96,7 +98,7 @@ def _read(transport: UpstreamTransport, answer: dict[str, Any]) -> SandboxRun:
 
 
 def _ended(result: object) -> TestOutcome | None:
-    """How a command ended; None if the answer does not say."""
+    """Return how a command ended; None if the answer does not say."""
     if not is_object(result):
         return None
     if result.get("status") == "TimeLimitExceeded":
@@ -113,7 +115,7 @@ def _text(result: object, name: str) -> str:
 
 
 class TestedProgram(NamedTuple):
-    """How each test of a program came out, and the end of what it said of its errors."""
+    """Outcome of each test of a program, and the end of its error output."""
 
     outcomes: Sequence[TestOutcome]
     stderr: str = ""

@@ -1,7 +1,6 @@
-"""The tests of a sample: what a program must print for an input, or what must hold of it.
+"""Read the tests of a sample: expected output for an input, or asserts.
 
-In: a field of the sample. Out: its tests, or the reason why they cannot be used. Only what the data
-says is read here, and nothing is run.
+Tests are only parsed here, never run.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
 from touchstone_rewards.reward_server.scorers.returned import text_of
 from touchstone_rewards.reward_server.scorers.rules.rule import Unscorable, field
 
-# What a test in a language other than Python prints where it has passed; a nonce takes its place.
+# A test in a language other than Python prints this when it passes; a nonce replaces it.
 PASSED = "TOUCHSTONE_PASSED"
 
 
 class StdioTest(NamedTuple):
-    """What a program gets on its standard input, and what it must print."""
+    """Standard input for a program, and the output that it must print."""
 
     stdin: str
     stdout: str
 
 
 class CodeTests(NamedTuple):
-    """The tests of one program, of one of two styles."""
+    """Tests of one program; only one of the two lists is filled."""
 
     stdio: Sequence[StdioTest] = ()
     asserts: Sequence[str] = ()
@@ -38,15 +37,16 @@ class CodeTests(NamedTuple):
 def tests_of(sample: Sample, path: str, language: str) -> CodeTests:
     """Return the tests in a field of a sample: `ground_truth` or `metadata.NAME`.
 
-    Asserts are a text or a list of texts. Inputs and outputs are a list of objects with `input` and
-    `output`, or an object with the lists `inputs` and `outputs`. Both may be JSON in a text.
+    Asserts are a text or a list of texts. Tests with inputs and outputs are a list of objects with
+    `input` and `output`, or an object with the lists `inputs` and `outputs`. All may also be JSON
+    in a string.
 
     Example:
         >>> tests_of(Sample("a", "…", ground_truth="assert f(1) == 2"), "ground_truth", "python")
         CodeTests(stdio=(), asserts=['assert f(1) == 2'])
 
     Raises:
-        Unscorable: there are none, or they have another form.
+        Unscorable: there are no tests, or they have another form.
     """
     given = field(sample, path)
     if isinstance(given, str):
@@ -61,7 +61,7 @@ def tests_of(sample: Sample, path: str, language: str) -> CodeTests:
     if not all(isinstance(test, str) and test.strip() for test in tests):
         raise Unscorable(
             "bad_ground_truth",
-            f"{path} is no list of asserts, nor of objects with input and output",
+            f"{path} is not a list of asserts or of objects with input and output",
         )
     for test in tests:
         _check_assert(test, language)
@@ -69,7 +69,7 @@ def tests_of(sample: Sample, path: str, language: str) -> CodeTests:
 
 
 def _decoded(text: str) -> Any:
-    """What a text holds as JSON, if it begins as a list or an object; else the text."""
+    """Decode a text that looks like a JSON list or object; return any other text unchanged."""
     if not text.lstrip().startswith(("[", "{")):
         return text
     try:
@@ -86,7 +86,9 @@ def _columns(given: dict[str, Any]) -> list[StdioTest]:
     if inputs is None and outputs is None and "output" in given:
         return _with_output([_stdio(given)])
     if not is_list(inputs) or not is_list(outputs) or len(inputs) != len(outputs) or not inputs:
-        raise Unscorable("bad_ground_truth", "inputs and outputs are no two lists of one length")
+        raise Unscorable(
+            "bad_ground_truth", "inputs and outputs must be two lists of the same length"
+        )
     pairs = [{"input": one, "output": other} for one, other in zip(inputs, outputs, strict=True)]
     return _with_output([_stdio(pair) for pair in pairs])
 
@@ -99,22 +101,25 @@ def _stdio(test: dict[str, Any]) -> StdioTest:
 
 
 def _with_output(tests: list[StdioTest]) -> list[StdioTest]:
-    """The tests, if one of them wants something printed.
+    """Return the tests if at least one expects output.
 
     Raises:
-        Unscorable: none does, so that a program which does nothing would pass.
+        Unscorable: none does, so a program that does nothing would pass.
     """
     if not any(test.stdout.strip() for test in tests):
-        raise Unscorable("bad_ground_truth", "no test expects any output: nothing would pass it")
+        raise Unscorable(
+            "bad_ground_truth",
+            "no test expects any output, so a program that does nothing would pass",
+        )
     return tests
 
 
 @lru_cache(maxsize=4096)
 def _check_assert(test: str, language: str) -> None:
-    """See that a test can fail and, in another language than Python, that it says when it passes.
+    """Check that a test can fail and, in languages other than Python, that it reports success.
 
     Raises:
-        Unscorable: it cannot be used.
+        Unscorable: the test cannot be used.
     """
     if language != "python":
         if PASSED not in test:
@@ -123,7 +128,7 @@ def _check_assert(test: str, language: str) -> None:
     try:
         tree = ast.parse(text_of(test))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        message = f"a test is no Python: {text_of(test)[:80]!r}"
+        message = f"a test is not valid Python: {text_of(test)[:80]!r}"
         raise Unscorable("bad_ground_truth", message) from None
     if not any(isinstance(node, ast.Assert | ast.Raise | ast.Call) for node in ast.walk(tree)):
         message = f"a test asserts nothing: {text_of(test)[:80]!r}"
@@ -131,11 +136,12 @@ def _check_assert(test: str, language: str) -> None:
 
 
 def same_output(printed: str, expected: str) -> bool:
-    """Return whether a program printed what it should: line by line, without spaces at their ends
-    and without empty lines at the end.
+    r"""Tell whether the output of a program is the expected one.
+
+    Lines are compared without trailing spaces; empty lines at the end are ignored.
 
     Example:
-        >>> same_output("1 \\n2\\n\\n", "1\\n2")
+        >>> same_output("1 \n2\n\n", "1\n2")
         True
     """
     return _lines(printed) == _lines(expected)

@@ -1,8 +1,8 @@
-"""An embedding model behind an endpoint, in the place of one that is loaded here.
+"""Use an embedding model behind an endpoint in place of a local one.
 
-In: texts, in batches of all callers, in the model's own thread. Out: one vector each, or the error
-why there is none. The thread has an event loop of its own, in which the requests of a batch run
-together. A text that was seen before is not asked for again.
+Batches of texts from all callers are embedded in the model's own thread; each text gets a vector or
+an error. The thread runs its own event loop, in which the requests of a batch run concurrently.
+Vectors of texts seen before come from a cache.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from touchstone_rewards.reward_server.scorers.embedded import cosine
 from touchstone_rewards.reward_server.scorers.returned import text_of
 
 PATHS = {"openai": "/v1/embeddings", "tei": "/embed"}
-# How far a vector's direction may be from the local model's: 1 less the cosine.
+# Largest accepted cosine distance between the endpoint's and the local model's vector.
 TOLERANCE = {"float32": 1e-4, "float16": 1e-3, "bfloat16": 1e-2, "auto": 1e-2}
 BYTES_A_TOKEN = 4
 PROOF_S = 30.0
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 class AskedText(NamedTuple):
-    """A text to be embedded: as it is sent, how many tokens it is and how many were cut off."""
+    """A text to embed: as sent, with its token count and the number of tokens cut off."""
 
     key: bytes
     sent: str | list[int]
@@ -52,9 +52,9 @@ class AskedText(NamedTuple):
 
 
 class RemoteEmbedder:
-    """The model of one config; `about` says how its endpoints were proven.
+    """Embedding model behind the endpoints of one config. `about`: result of the parity self-test.
 
-    Every method is called in one thread.
+    Call all methods from the same thread.
     """
 
     pads = False
@@ -108,21 +108,25 @@ class RemoteEmbedder:
         self._loop.close()
 
     def prove(self) -> None:
-        """Hold the endpoints against the local model; one that is not there yet is held against it
-        before it is used.
+        """Compare each endpoint's vectors with the local model's.
+
+        Endpoints that are down are compared before their first use.
 
         Raises:
-            ConfigError: one gives other vectors.
+            ConfigError: an endpoint returns other vectors.
         """
         if self._known is None:
-            logger.warning("%s: no local_folder, so no proof of its vectors", self.config.label)
+            logger.warning(
+                "%s: its vectors are not checked, because local_folder is not set",
+                self.config.label,
+            )
             return
         found = self._loop.run(self._proofs())
         for url, failure in found.items():
             if failure is not None and failure.lasting:
                 raise ConfigError(f"embedding model {self.config.label}: {url} {failure.why}")
             if failure is not None:
-                logger.warning("%s is not proven yet", url)
+                logger.warning("%s has not passed its check yet", url)
         if unproven := [url for url, failure in found.items() if failure is not None]:
             self.about["unproven"] = unproven
 
@@ -167,10 +171,10 @@ class RemoteEmbedder:
         return json.encode(body)
 
     def _read(self, answer: Any, count: int) -> list[np.ndarray | str]:
-        """The vector of each text, or why it has none.
+        """Return for each text its vector, or the reason why it has none.
 
         Raises:
-            UpstreamFailed: they cannot be told apart, or another model answers.
+            UpstreamFailed: the vectors cannot be assigned to the texts, or another model answered.
         """
         rows = answer if self.config.wire == "tei" else _by_index(answer)
         if not is_list(rows) or len(rows) != count:
@@ -181,17 +185,17 @@ class RemoteEmbedder:
 
     def _vector(self, row: Any) -> np.ndarray | str:
         plain = is_list(row) and all(isinstance(n, float) or type(n) is int for n in row)
-        with np.errstate(over="ignore"):  # what is beyond fp32 becomes infinite, and is refused
+        with np.errstate(over="ignore"):  # values beyond fp32 become infinite and are refused below
             vector = np.array(row if plain else [], dtype=np.float32)
         self._dimensions = self._dimensions or len(vector)
         if not len(vector) or len(vector) != self._dimensions:
-            return f"an embedding is no list of {self._dimensions or 'some'} numbers"
+            return f"an embedding that is not a list of {self._dimensions or 'some'} numbers"
         if not np.isfinite(vector).all() or not vector.any():
-            return "an embedding is zero or not finite"
+            return "an embedding that is zero or not finite"
         return vector
 
     async def _proof(self, ask: AskOne) -> str | None:
-        """Why an endpoint does not give the local model's vectors, or None."""
+        """Return why the endpoint's vectors differ from the local model's, or None."""
         from touchstone_rewards.reward_server.models.parity import KNOWN_TEXTS
 
         texts = [self._asked(b"", self.config.prefix + text) for text in KNOWN_TEXTS]
@@ -200,7 +204,10 @@ class RemoteEmbedder:
         drift = 0.0
         for vector, known in zip(found, self._known or (), strict=True):
             if isinstance(vector, str) or len(vector) != len(known):
-                return f"gives no embeddings of {len(known)} numbers, as {self.config.local_folder}"
+                return (
+                    f"does not return embeddings of {len(known)} numbers, as "
+                    f"{self.config.local_folder} does"
+                )
             drift = max(drift, 1 - cosine(vector, known))
         tolerance = TOLERANCE[self.config.dtype]
         self.about |= {"parity_drift": drift, "parity_tolerance": tolerance}
@@ -208,16 +215,16 @@ class RemoteEmbedder:
             return None
         return (
             "fails the parity self-test: its embeddings of known texts differ from those of "
-            f"{self.config.local_folder} by up to {drift:.3g} (1 less the cosine), where "
+            f"{self.config.local_folder} by up to {drift:.3g} (cosine distance), where "
             f"{self.config.dtype} allows {tolerance:g}; look at the model, the pooling and prefix"
         )
 
 
 def load_remote_embedder(config: RemoteEmbeddingConfig) -> RemoteEmbedder:
-    """Return the model behind the endpoint that `config` describes, for the thread that calls.
+    """Return the model behind the endpoint of `config`, bound to the calling thread.
 
     Raises:
-        ConfigError: it gives other vectors than the local model, or there is no key.
+        ConfigError: its vectors differ from the local model's, or the key is missing.
     """
     try:
         model = RemoteEmbedder(config)
@@ -232,7 +239,7 @@ def load_remote_embedder(config: RemoteEmbeddingConfig) -> RemoteEmbedder:
 
 
 def _reader(config: RemoteEmbeddingConfig) -> TextReader:
-    # It imports torch.
+    # Deferred: imports torch.
     from touchstone_rewards.reward_server.models.checkpoint import read_tokenizer
     from touchstone_rewards.reward_server.models.files import read_json
 
@@ -247,7 +254,7 @@ def _reader(config: RemoteEmbeddingConfig) -> TextReader:
 
 
 def _known_vectors(config: RemoteEmbeddingConfig) -> list[np.ndarray]:
-    """What the model in `local_folder` gives for the known texts, one at a time in fp32."""
+    """Embed the known texts with the model in `local_folder`, one at a time in fp32."""
     from touchstone_rewards.reward_server.models.config import EmbeddingConfig
     from touchstone_rewards.reward_server.models.embedding import load_embedder
     from touchstone_rewards.reward_server.models.parity import KNOWN_TEXTS

@@ -1,7 +1,4 @@
-"""What the config of every scorer behind an endpoint says: where it is, the key, how much at once.
-
-In: the config. Out: the transport to it.
-"""
+"""Configuration shared by all scorers behind an endpoint: address, key and limits."""
 
 from __future__ import annotations
 
@@ -17,9 +14,11 @@ from touchstone_rewards.reward_server.scorers.rules.rule import RuleConfig
 
 
 class EndpointConfig(RuleConfig):
-    """`url`: several are replicas of one service. `key_env` or `key_file`: where the key is.
+    """Config keys shared by all remote scorers.
 
-    `timeout_s`: of one try. `max_in_flight`: samples in hand at a time."""
+    `url`: one address, or several replicas of one service. `key_env` or `key_file`: where to read
+    the key. `timeout_s`: limit per attempt. `max_in_flight`: samples processed concurrently.
+    """
 
     url: EndpointUrl
     key_env: KeyVariable = None
@@ -31,14 +30,14 @@ class EndpointConfig(RuleConfig):
     @model_validator(mode="after")
     def _check_key(self) -> Self:
         if self.key_env is not None and self.key_file is not None:
-            raise ValueError("say key_env or key_file, not both")
+            raise ValueError("set key_env or key_file, not both")
         return self
 
 
 def transport_to(
     config: EndpointConfig, path: str, proof: Proof | None = None
 ) -> UpstreamTransport:
-    """Return the transport to `path` of the endpoints of a config.
+    """Return a transport to `path` on the endpoints of a config.
 
     Raises:
         ValueError: the key cannot be read.

@@ -1,11 +1,14 @@
-"""Why an endpoint gave no usable answer."""
+"""Errors of endpoints that gave no usable answer."""
 
 from __future__ import annotations
 
 
 class UpstreamFailed(Exception):
-    """An endpoint gave no usable answer; `retryable`: it may give one if asked again. `answered`:
-    it did the work. `undecided`: what it said is no verdict."""
+    """An endpoint gave no usable answer.
+
+    `retryable`: another request may succeed. `answered`: the endpoint did the work. `undecided`:
+    its answer contains no verdict.
+    """
 
     def __init__(
         self,
@@ -22,8 +25,8 @@ class UpstreamFailed(Exception):
 
 
 class BodyRefused(UpstreamFailed):
-    """An endpoint refuses what it was sent, and may take another body."""
+    """An endpoint refused the request body and may accept another one."""
 
 
 class AnswerTooLarge(UpstreamFailed):
-    """An endpoint answered with more than is read of an answer."""
+    """An endpoint's answer exceeded the size limit."""

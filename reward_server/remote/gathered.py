@@ -1,8 +1,7 @@
-"""Inputs of single callers, gathered into requests of several.
+"""Combine inputs of concurrent callers into batched requests.
 
-In: one input at a time. Out: its own answer. What callers ask in one pass of the event loop goes
-out together. Where an endpoint refuses a request of several, each is sent alone, so that only the
-guilty one fails.
+Inputs submitted in the same pass of the event loop are sent together. If the endpoint refuses a
+batch, each input is sent alone, so that only the bad one fails.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ ToldT = TypeVar("ToldT")
 
 
 class Waiting(NamedTuple, Generic[AskedT, ToldT]):
-    """An input, until when its caller waits, and where the answer goes."""
+    """One input, the time at which its caller gives up, and the future for the answer."""
 
     asked: AskedT
     give_up_at_s: float | None
@@ -26,7 +25,7 @@ class Waiting(NamedTuple, Generic[AskedT, ToldT]):
 
 
 class Gathered(Generic[AskedT, ToldT]):
-    """Sends at most `most` inputs at once; `send` answers as many, in their order."""
+    """Batch up to `most` inputs per request; `send` returns one answer per input, in order."""
 
     def __init__(
         self,
@@ -42,7 +41,7 @@ class Gathered(Generic[AskedT, ToldT]):
         """Return the answer to one input.
 
         Raises:
-            Exception: what `send` raised for it.
+            Exception: any error that `send` raised for the input.
         """
         loop = asyncio.get_running_loop()
         waiting = Waiting(asked, give_up_at_s, loop.create_future())
@@ -69,7 +68,7 @@ class Gathered(Generic[AskedT, ToldT]):
             if len(batch) == 1:
                 return _fail(batch, why)
             await asyncio.gather(*(self._answer([each]) for each in batch))
-        except Exception as error:  # noqa: BLE001 (the callers are told, whatever it is)
+        except Exception as error:  # noqa: BLE001 (passed on to the callers)
             _fail(batch, error)
         else:
             for each, one in zip(batch, found, strict=True):
@@ -84,6 +83,6 @@ def _fail(batch: Sequence[Waiting[AskedT, ToldT]], error: Exception) -> None:
 
 
 def _end_unwanted(batch: Sequence[Waiting[AskedT, ToldT]], task: asyncio.Task[None]) -> None:
-    """Cancel a request that no caller waits for any more."""
+    """Cancel a request if all of its callers have left."""
     if all(each.told.cancelled() for each in batch):
         task.cancel()

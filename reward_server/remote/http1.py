@@ -1,8 +1,7 @@
-"""A request over a kept connection, and its answer: HTTP/1.1 as far as endpoints need it.
+"""Minimal HTTP/1.1 client with keep-alive.
 
-In: a method, an address, a body. Out: status, content, and when to come again. No redirect is
-followed and no cookie is kept. A general client costs a millisecond of processor time a call, which
-at hundreds of calls a second is what callers wait for.
+Redirects are not followed and cookies are not kept. A general-purpose client costs a millisecond of
+processor time per call, which at hundreds of calls per second dominates the callers' waiting time.
 
 Source: RFC 9112, section 6 (the length of a message's body).
 """
@@ -18,24 +17,25 @@ from typing import NamedTuple, cast
 import httpx2
 
 MAX_HEAD_BYTES = 64 * 1024
-# Servers close connections that have been idle for 5 s and more.
+# Servers close connections after 5 s of idleness or more.
 IDLE_S = 4.0
 _END = b"\r\n\r\n"
 _FIRST = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: .*)?")
-# Their values are lists, which may come in several lines.
+# These headers hold lists, which may be spread over several lines.
 _LISTS = frozenset({"connection", "transfer-encoding"})
 _NO_BODY = frozenset({204, 304})
 
 
 class BrokenAnswer(Exception):
-    """A connection that ended before the answer did, or an answer that is no HTTP/1.
+    """The connection ended before the answer did, or the answer is not valid HTTP/1.
 
-    What came stands in the message uncut, so that a key in it is found before it is cut.
+    The message quotes the received bytes uncut, so that a key in them can be found and redacted
+    before the text is shortened.
     """
 
 
 class EndpointAnswer(NamedTuple):
-    """An answer as far as it was taken."""
+    """An answer, as far as it was read."""
 
     status: int
     content: bytes
@@ -43,13 +43,13 @@ class EndpointAnswer(NamedTuple):
 
 
 class AnswerReader:
-    """Reads one answer from bytes as they come; work is linear in them.
+    r"""Incremental parser for one answer, linear in the number of bytes.
 
-    At most `max_bytes` of the content are wanted: the answer is over as soon as there are more.
+    It keeps at most `max_bytes` of content and counts the answer as complete when there is more.
 
     Example:
         >>> reader = AnswerReader(100)
-        >>> reader.feed(b"HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\n{}")
+        >>> reader.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
         True
         >>> reader.answer().content
         b'{}'
@@ -61,19 +61,19 @@ class AnswerReader:
         self.headers: dict[str, str] = {}
         self.reusable = False
         self._received = bytearray()
-        self._at = 0  # of what was received, the first byte that is not yet read
-        self._seen = 0  # how far the end of the head was looked for
-        self._head_bytes = 0  # of heads, those of words before the answer too
-        self._left: int | None = None  # bytes of the content, or of the chunk; None: not known
+        self._at = 0  # position of the first unread byte
+        self._seen = 0  # position up to which the end of the head was searched
+        self._head_bytes = 0  # total size of all heads, interim (1xx) ones included
+        self._left: int | None = None  # bytes left of the content or the chunk; None: not known
         self._chunked = self._last = False
-        self._between = 0  # bytes of lines between chunks
+        self._between = 0  # total size of the lines between chunks
         self._content = bytearray()
 
     def feed(self, data: bytes) -> bool:
-        """Take what came; return whether the answer is complete.
+        """Add received bytes; return whether the answer is complete.
 
         Raises:
-            BrokenAnswer: it is no HTTP/1.
+            BrokenAnswer: the bytes are not valid HTTP/1.
         """
         self._received += data
         while not self.status:
@@ -88,11 +88,11 @@ class AnswerReader:
         return done
 
     def end(self) -> bool:
-        """Return whether the answer is complete, now that the connection has ended."""
+        """Return whether the answer is complete, given that the connection has ended."""
         return bool(self.status) and not self._chunked and self._left is None
 
     def answer(self) -> EndpointAnswer:
-        """Return the answer, once it is complete."""
+        """Return the complete answer."""
         return EndpointAnswer(self.status, bytes(self._content), self.headers.get("retry-after"))
 
     def _read_head(self) -> bool:
@@ -110,7 +110,7 @@ class AnswerReader:
         if match is None:
             raise BrokenAnswer(f"its first line is {first!r}")
         status = int(match[2])
-        if status < 200:  # a word before the answer
+        if status < 200:  # an interim (1xx) answer
             return True
         self.headers = _headers(lines)
         self._measure(status, old=match[1] == "0")
@@ -118,7 +118,7 @@ class AnswerReader:
         return True
 
     def _measure(self, status: int, old: bool) -> None:
-        """Find out where the content ends, and whether the connection can be used again.
+        """Determine where the content ends and whether the connection can be reused.
 
         `old`: the answer is HTTP/1.0.
         """
@@ -132,7 +132,7 @@ class AnswerReader:
             if coding.lower() != "chunked":
                 raise BrokenAnswer(f"its transfer-encoding is {coding!r}")
             self._chunked = True
-            # Someone between may have cut it by its length.
+            # Ambiguous framing: an intermediary may have cut the message at content-length.
             kept = kept and length is None and not old
         elif length is not None:
             if not (length.isascii() and length.isdecimal() and len(length) < 16):
@@ -141,7 +141,7 @@ class AnswerReader:
         self.reusable = kept and (self._chunked or self._left is not None)
 
     def _take(self, most: int | None) -> int:
-        """Take so many bytes of content, or all that are there; return how many."""
+        """Take up to this many bytes of content; return the number taken."""
         there = len(self._received) - self._at
         count = there if most is None else min(most, there)
         self._content += self._received[self._at : self._at + count]
@@ -166,10 +166,10 @@ class AnswerReader:
                 line = self._line()
                 if line is None:
                     return False
-                if self._last:  # trailers, to the empty line
+                if self._last:  # trailers, up to the empty line
                     if not line:
                         return True
-                elif self._left == 0:  # the line break behind a chunk
+                elif self._left == 0:  # the line break after a chunk
                     self._left = None
                     if line:
                         raise BrokenAnswer("a chunk is longer than it says")
@@ -184,7 +184,7 @@ class AnswerReader:
                 return False
 
     def _line(self) -> bytes | None:
-        """The next line between chunks, None where it is not there yet."""
+        """Return the next line between chunks, or None if it has not arrived yet."""
         at = self._received.find(b"\r\n", self._at)
         end = len(self._received) if at < 0 else at
         self._between += end - self._at
@@ -199,7 +199,7 @@ class AnswerReader:
 
 
 def _headers(lines: list[str]) -> dict[str, str]:
-    """The headers by their names in small letters; the same length twice is one."""
+    """Return the headers by lower-case name; a repeated, identical content-length counts once."""
     found: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
@@ -215,7 +215,7 @@ def _headers(lines: list[str]) -> dict[str, str]:
 
 
 def _size_of(line: bytes) -> int:
-    """The size of a chunk, by the line before it."""
+    """Return the size of a chunk from its header line."""
     digits = line.partition(b";")[0].strip()
     if not 1 <= len(digits) <= 12 or digits.strip(b"0123456789abcdefABCDEF"):
         raise BrokenAnswer(f"a chunk's size is {digits!r}")
@@ -241,7 +241,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         answered, reader = self._answered, self._reader
         if answered is None or reader is None or answered.done():
-            self.close()  # no one has asked for this
+            self.close()  # unsolicited data
             return
         try:
             if reader.feed(data):
@@ -263,7 +263,7 @@ class _Connection(asyncio.Protocol):
             self.transport.abort()
 
     async def send(self, request: bytes, max_bytes: int) -> tuple[EndpointAnswer, bool]:
-        """Return the answer, and whether another request can be sent after this one."""
+        """Return the answer, and whether the connection can be reused."""
         if self.transport is None:
             raise BrokenAnswer("the connection ended at once")
         reader = self._reader = AnswerReader(max_bytes)
@@ -274,14 +274,15 @@ class _Connection(asyncio.Protocol):
 
     @property
     def has_sent_all(self) -> bool:
-        """Whether nothing of a request is left to be sent; an answer may come before."""
+        """Tell whether the request is fully sent; an answer may arrive earlier."""
         return self.transport is not None and self.transport.get_write_buffer_size() == 0
 
 
 class Http1Client:
-    """Connections of one event loop, kept by host. `headers`: of every request, each a whole line.
+    """Connection pool of one event loop, keyed by host.
 
-    `max_bytes`: of an answer's content; of a longer one no more is read than tells that it is.
+    `headers`: header lines of every request. `max_bytes`: largest content to read; reading stops as
+    soon as an answer exceeds it.
     """
 
     def __init__(self, headers: dict[str, str], max_bytes: int) -> None:
@@ -293,11 +294,11 @@ class Http1Client:
         self._places: dict[str, tuple[tuple[str, int, bool], str]] = {}
 
     async def send(self, method: str, url: str, body: bytes = b"") -> EndpointAnswer:
-        """Return the answer to this method with this body.
+        """Send a request and return the answer.
 
         Raises:
-            OSError: no connection. BrokenAnswer: none that can be read.
-            httpx2.InvalidURL: there is no such address.
+            OSError: the connection failed. BrokenAnswer: the answer is not valid HTTP/1.
+            httpx2.InvalidURL: the address is invalid.
         """
         place, head = self._places.get(url) or self._place(url)
         connection = self._kept(place) or await self._connected(place)
@@ -314,7 +315,7 @@ class Http1Client:
         return answer
 
     def close(self) -> None:
-        """Close the connections that are kept, those in use after their answer."""
+        """Close idle connections now, and those in use after their answer."""
         self._keeps = False
         for connections in self._idle.values():
             for connection in connections:
@@ -331,7 +332,7 @@ class Http1Client:
         return self._places[url]
 
     def _keep(self, place: tuple[str, int, bool], connection: _Connection) -> None:
-        """Keep a connection for the next request, and close those that are too old for one."""
+        """Keep a connection for the next request, and close expired ones."""
         now_s = connection.idle_since_s = asyncio.get_running_loop().time()
         kept = self._idle.setdefault(place, deque())
         while kept and now_s - kept[0].idle_since_s >= IDLE_S:
@@ -339,7 +340,7 @@ class Http1Client:
         kept.append(connection)
 
     def _kept(self, place: tuple[str, int, bool]) -> _Connection | None:
-        """The connection that was used last, if it is not too old."""
+        """Return the most recently used connection that has not expired, or None."""
         now_s = asyncio.get_running_loop().time()
         kept = self._idle.get(place)
         while kept:

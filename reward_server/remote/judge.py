@@ -1,7 +1,7 @@
-"""A chat model as judge: any endpoint that speaks OpenAI's `/chat/completions`.
+"""Use a chat model behind any OpenAI-compatible `/chat/completions` endpoint as a judge.
 
-In: samples. Out: the judge's verdict on each from 0 to 1, or null with the reason. What the judge
-did not say in the form that was asked for is no verdict, and never a 0.
+Each sample gets the judge's verdict from 0 to 1, or null with the reason. An answer without
+the requested form is not a verdict, and never counts as 0.
 """
 
 from __future__ import annotations
@@ -46,16 +46,18 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
 
 SAID_CHARS = 300
 FREE: CallCost = {"tokens": 0, "cost": 0.0}
-# A token is seldom shorter: what a prompt may cost before the endpoint says what it did.
+# Tokens are rarely shorter. Used to reserve a prompt's cost before the endpoint reports it.
 BYTES_A_TOKEN = 3
 
 
 class JudgeConfig(RuleConfig):
-    """`url`: of the API, such as http://host:8000/v1; several are replicas of one model.
+    """Config of the `judge` scorer.
 
-    `model`: its name there; `reported_model`: the name that answers must bear, where it is another.
-    `key_env` or `key_file`: where the key is. `prompt`: equivalence, rubric, quality, pairwise or
-    a Jinja file, whose `form` is to be said."""
+    `url`: base address of the API, such as http://host:8000/v1; several addresses are replicas of
+    one model. `model`: its name at the endpoint. `reported_model`: the name in the answers, if it
+    differs. `key_env` or `key_file`: where to read the key. `prompt`: equivalence, rubric, quality,
+    pairwise or a Jinja file; `form` is required for a file.
+    """
 
     url: EndpointUrl
     model: str = Field(min_length=1)
@@ -64,33 +66,39 @@ class JudgeConfig(RuleConfig):
     key_file: str | None = None
     prompt: str = "equivalence"
     form: VerdictForm | None = None
-    guided: bool = Field(default=False, description="ask for a JSON schema by response_format")
+    guided: bool = Field(default=False, description="enforce a JSON schema by response_format")
     verdict: Literal["text", "logprobs"] = "text"
-    least_mass: float = Field(default=0.5, gt=0, le=1, description="of the words' probability")
-    inconsistent: Literal["half"] | None = Field(default="half", description="of a pair, swapped")
+    least_mass: float = Field(
+        default=0.5, gt=0, le=1, description="smallest total probability of the verdict words"
+    )
+    inconsistent: Literal["half"] | None = Field(
+        default="half", description="score when swapping a pair changes the verdict"
+    )
     part: ResponsePart = "said"
-    votes: int = Field(default=1, ge=1, le=25, description="an odd number")
+    votes: int = Field(default=1, ge=1, le=25, description="samples of the judge; odd")
     temperature: float = Field(default=0.0, ge=0, le=2)
     seed: int = 0
     max_tokens: int = Field(default=512, ge=1)
-    max_chars: int = Field(default=16_000, ge=100, description="of a response, and of a question")
+    max_chars: int = Field(default=16_000, ge=100, description="cut each text to this length")
     timeout_s: float = Field(default=60.0, gt=0)
     max_in_flight: int = Field(default=64, ge=1)
     requests_per_s: float | None = Field(default=None, gt=0)
     tokens_per_hour: int | None = Field(default=None, ge=1)
     tokens_per_run: int | None = Field(default=None, ge=1)
-    prices: dict[str, Price] = Field(default={}, description="of a million tokens, by model")
+    prices: dict[str, Price] = Field(default={}, description="per million tokens, by model")
     cost_per_hour: float | None = Field(default=None, gt=0)
     cost_per_run: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _check(self) -> JudgeConfig:
         if self.key_env is not None and self.key_file is not None:
-            raise ValueError("say key_env or key_file, not both")
+            raise ValueError("set key_env or key_file, not both")
         if self.votes % 2 == 0:
-            raise ValueError(f"votes is {self.votes}; say an odd number, so that there is no tie")
+            raise ValueError(f"votes is {self.votes}; set an odd number to avoid ties")
         if self.verdict == "logprobs" and (self.guided or self.votes > 1):
-            raise ValueError("verdict logprobs has one token and one vote: leave guided and votes")
+            raise ValueError(
+                "verdict logprobs reads one token and one vote: remove guided and votes"
+            )
         limited = self.cost_per_hour is not None or self.cost_per_run is not None
         if (limited or self.prices) and self.model not in self.prices:
             known = ", ".join(self.prices) or "it is empty"
@@ -99,7 +107,7 @@ class JudgeConfig(RuleConfig):
 
 
 class Vote(NamedTuple):
-    """What the judge said once, what it cost and the seconds it took."""
+    """One verdict of the judge, its cost and its duration."""
 
     value: float
     said: str
@@ -110,15 +118,16 @@ class Vote(NamedTuple):
 
 
 class Judge:
-    """A chat model's verdict on a response: as right as a reference, by criteria, from 1 to 10, or
-    better than another one, which stands in the sample's ground truth.
+    """Score a response by the verdict of a chat model.
 
-    `usage` counts calls, unreadable answers, tokens, cost and seconds.
+    The verdict says whether the response matches a reference, meets criteria, deserves a mark from
+    1 to 10, or is better than the other response in the sample's ground truth. `usage` counts
+    calls, unreadable answers, tokens, cost and seconds.
     """
 
     runs_in: Literal["remote"] = "remote"
     range = (0.0, 1.0)
-    reads: tuple[str, ...] = ("response", "prompt", "ground_truth", "metadata")  # at most
+    reads: tuple[str, ...] = ("response", "prompt", "ground_truth", "metadata")  # upper bound
     config_type = JudgeConfig
 
     def __init__(self, **config: Any) -> None:
@@ -126,13 +135,13 @@ class Judge:
             self.config: JudgeConfig = configured(JudgeConfig, config)
             self._prompt = JudgePrompt(self.config.prompt)
             key = read_key(self.config.key_env, self.config.key_file)
-        except ValueError as error:  # the config itself is not shown: it may hold a key
+        except ValueError as error:  # do not show the config: it may hold a key
             raise ConfigError(f"scorer 'judge': {error}") from None
         form = self.config.form or self._prompt.form
         if form is None or self._prompt.form not in (None, form):
             raise ConfigError(
                 f"scorer 'judge': prompt {self.config.prompt!r} with form {self.config.form!r}; "
-                "say the form of a prompt of your own: yes_no, scale, rubric or pair"
+                "set the form of your own prompt: yes_no, scale, rubric or pair"
             )
         if (form == "pair") != self._prompt.compares:
             raise ConfigError(
@@ -140,7 +149,9 @@ class Judge:
                 "pair uses {{ other }}, and no other prompt does"
             )
         if self.config.verdict == "logprobs" and form not in WORDS:
-            raise ConfigError(f"scorer 'judge': verdict logprobs is one word, and {form} is none")
+            raise ConfigError(
+                f"scorer 'judge': verdict logprobs needs a form of one word, not {form}"
+            )
         self.form: VerdictForm = form
         self.way: VerdictWay = "json" if self.config.guided else "line"
         if self.config.verdict == "logprobs":
@@ -168,13 +179,13 @@ class Judge:
 
     @property
     def reported(self) -> str:
-        """The name that the model answers under; "" before its first answer."""
+        """Model name in the endpoint's answers; "" before the first answer."""
         return self._answers.model or ""
 
     async def score(
         self, samples: Sequence[Sample], *, explain: bool = False, give_up_at_s: float | None = None
     ) -> list[Score]:
-        """Score each sample: same order, same length."""
+        """Score each sample; the scores have the order and length of `samples`."""
         return await together([self._score(each, explain, give_up_at_s) for each in samples])
 
     async def aclose(self) -> None:
@@ -201,15 +212,15 @@ class Judge:
         return Score(value, None, told)
 
     async def _votes(self, question: Question, give_up_at_s: float | None) -> list[Vote]:
-        """The votes that can be read.
+        """Return the readable votes.
 
         Raises:
-            UpstreamFailed: too few can.
+            UpstreamFailed: too few votes are readable.
         """
         asked = [self._vote(question, i, give_up_at_s) for i in range(self.config.votes)]
         given = await outcomes(asked)
         votes = [each for each in given if isinstance(each, Vote)]
-        # An outage is told before a vote that cannot be read: then the judge is not undecided.
+        # Report an outage before an unreadable vote: then the judge is not undecided.
         for each in sorted(given, key=lambda each: getattr(each, "undecided", False)):
             wrong = isinstance(each, BaseException)
             if wrong and (2 * len(votes) <= len(given) or not isinstance(each, UpstreamFailed)):
@@ -250,12 +261,12 @@ class Judge:
         return Vote(value, said, *used, cost["cost"], round(took_s, 3))
 
     def _lose(self, cost: CallCost) -> None:
-        """Count a try that came to nothing and may be billed all the same."""
+        """Count a failed attempt, which may be billed all the same."""
         self.budget.hold(cost, asyncio.get_running_loop().time())
         self.usage["cost"] += cost["cost"]
 
     def _cost(self, prompt_tokens: int, completion_tokens: int, model: str = "") -> CallCost:
-        """What so many tokens cost, by the price of the model that answered where it has one."""
+        """Return the cost of these tokens, at the answering model's price if it has one."""
         price = self.config.prices.get(model) or self.config.prices.get(self.config.model)
         money = price.of(prompt_tokens, completion_tokens) if price else 0.0
         return {"tokens": prompt_tokens + completion_tokens, "cost": money}
@@ -278,11 +289,11 @@ class Judge:
         return body
 
     def _read(self, answer: dict[str, Any], question: Question) -> tuple[float, str]:
-        """The verdict on the response in an answer, and what the judge said.
+        """Return the verdict in an answer, and the judge's text.
 
         Raises:
-            UpstreamFailed: the answer is of another shape or by another model.
-            NoVerdict: it has none in the form that was asked for.
+            UpstreamFailed: the answer has another shape or comes from another model.
+            NoVerdict: the answer has no verdict in the requested form.
         """
         if self.way == "logprobs":
             tokens = self._answers.first_tokens(answer)
@@ -293,30 +304,31 @@ class Judge:
         return 1.0 - value if question.turned else value, said
 
     def _decided(self, values: Sequence[float]) -> float:
-        """What the votes come to: of yes and no what most of all votes say, else their mean. The
-        share of one vote stands as it is.
+        """Combine the votes: the majority for yes and no, otherwise the mean; a single vote as it
+        is.
 
         Raises:
-            UpstreamFailed: neither yes nor no has more than half of all votes.
+            UpstreamFailed: neither yes nor no has a majority of all votes.
         """
         if self.form != "yes_no" or self.config.votes == 1:
             return sum(values) / len(values)
         value, count = Counter(values).most_common(1)[0]
         if 2 * count <= self.config.votes:
-            raise UpstreamFailed(f"of {self.config.votes} votes none has a majority")
+            raise UpstreamFailed(f"no majority among {self.config.votes} votes")
         return value
 
     def _of_orders(self, values: Sequence[float]) -> float:
-        """What both orders of a pair come to: their mean where they agree on who is better.
+        """Combine the verdicts on both orders of a pair: their mean if they prefer the same
+        response.
 
         Raises:
-            UpstreamFailed: they do not, and that is to be no verdict.
+            UpstreamFailed: they disagree, and `inconsistent` is null.
         """
         if len({(value > 0.5) - (value < 0.5) for value in values}) == 1:
             return sum(values) / len(values)
         if self.config.inconsistent == "half":
             return 0.5
-        message = "the judge's verdict changes when the two responses change places"
+        message = "the judge's verdict changes when the two responses are swapped"
         raise UpstreamFailed(message, retryable=False, answered=True)
 
     def _explanation(self, votes: Sequence[Vote]) -> dict[str, Any]:

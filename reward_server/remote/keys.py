@@ -1,4 +1,4 @@
-"""The key of an endpoint, from the environment or a file. No message here repeats what it read."""
+"""Read the key of an endpoint from the environment or a file, without ever repeating it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 def read_key(variable: str | None, file: str | None) -> str | None:
-    """Return the key in the environment variable or in the file; None where neither is named.
+    """Return the key in the environment variable or the file; None if neither is named.
 
     Raises:
-        ValueError: there is none, or it is no key; the message never repeats what may be one.
+        ValueError: the key is missing or malformed; the message never repeats it.
     """
     if variable is not None:
         place, key = "the environment variable that key_env names", os.environ.get(variable, "")
     elif file is not None:
-        # What is no path may be the key itself, in the wrong place.
+        # An invalid path may be the key itself, entered in the wrong place.
         place = f"the file {file}" if "/" in file else "the file that key_file names"
         try:
             key = Path(file).read_text(encoding="utf-8")

@@ -1,9 +1,8 @@
-"""Which endpoints of a transport answer, and whether those that did not are back.
+"""Track which endpoints of a transport answer, and notice when one recovers.
 
-In: a transport, also one that another thread uses. Out: how each endpoint fares. One that failed so
-often that it is left alone is down until it answers again: a call, or a GET of its address, which
-costs nothing. What it answers to that is of no matter, a 404 or a 501 will do, as long as it is no
-failure of a server.
+Works on a transport of another thread too. An endpoint that failed often enough to be left alone is
+down until it answers again: to a call, or to a GET of its address, which costs nothing. Any answer
+to that GET counts, such as 404 or 501, unless it reports a server failure.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from touchstone_rewards.reward_server.remote.http1 import BrokenAnswer
 from touchstone_rewards.reward_server.remote.policy import ServerHealth
 from touchstone_rewards.reward_server.remote.transport import UpstreamTransport
 
-# An endpoint that is down is asked so often at most, and given so long.
+# Shortest interval between checks of a down endpoint, and the time limit of a check.
 EVERY_S, WITHIN_S = 1.0, 5.0
 NOT_IMPLEMENTED = 501
 
 
 class EndpointState(NamedTuple):
-    """How one endpoint fares; `endpoint`: its address."""
+    """State of one endpoint; `endpoint`: its address."""
 
     endpoint: str
     up: bool
@@ -31,7 +30,7 @@ class EndpointState(NamedTuple):
 
 
 class Liveness:
-    """How the endpoints of one transport fare."""
+    """State of all endpoints of one transport."""
 
     def __init__(self, transport: UpstreamTransport) -> None:
         self.transport = transport
@@ -39,7 +38,7 @@ class Liveness:
         self._asking: asyncio.Task[None] | None = None
 
     def states(self) -> list[EndpointState]:
-        """Return how each endpoint fares, in the order of their addresses."""
+        """Return the state of each endpoint, in the order of their addresses."""
         if not self.transport.servers:
             return [EndpointState(url, True, 0) for url in self.transport.endpoints.urls]
         return [
@@ -49,12 +48,12 @@ class Liveness:
 
     @property
     def all_down(self) -> bool:
-        """Whether none of the endpoints answers."""
+        """True if no endpoint answers."""
         servers = self.transport.servers
         return bool(servers) and all(map(self._is_down, servers))
 
     def look(self) -> None:
-        """See soon, and without waiting, whether an endpoint that is down is back."""
+        """Start a background check of the endpoints that are down."""
         loop = asyncio.get_running_loop()
         down = [server for server in self.transport.servers if self._is_down(server)]
         asks = self._asking is not None and not self._asking.done()
@@ -70,7 +69,7 @@ class Liveness:
         try:
             async with asyncio.timeout(WITHIN_S):
                 status = await self.transport.status_of(server.url)
-        except (OSError, BrokenAnswer, httpx2.InvalidURL):  # a time-out is an OSError too
+        except (OSError, BrokenAnswer, httpx2.InvalidURL):  # a timeout is an OSError too
             return
         if (status < 500 or status == NOT_IMPLEMENTED) and asked_at_s >= server.failed_at_s:
             self.transport.may_be_back(server)

@@ -1,8 +1,8 @@
-"""When a failed request is sent again, and to which server: for the client and for our endpoints.
+"""Decide when to retry a failed request and on which server; shared by client and server.
 
-`RetryPolicy` holds every number a caller may choose. The rest is fixed: retried are 408, 429 and
-every 5xx, `Retry-After` is honoured, and delays are drawn with full jitter. Nothing here waits or
-reads a clock.
+`RetryPolicy` holds every number that a caller may choose. The rest is fixed: retry on 408, 429 and
+every 5xx, honour `Retry-After`, and draw delays with full jitter. Nothing here waits or reads a
+clock.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 RETRIED_4XX = frozenset({408, 429})
-# What a server may ask for: one that names the wrong century is asked again all the same.
+# Cap on Retry-After: a server with a wrong clock is retried all the same.
 LONGEST_REST_S = 600.0
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how soon one request is sent again. The call's `timeout_s` bounds the whole.
+    """Retry limits and delays for one request. The call's `timeout_s` bounds the total time.
 
-    `max_tries`: requests sent at most, the first one included. The delay before try n is drawn
-    between 0 and min(`max_delay_s`, `first_delay_s` * 2 ** n). Of several servers, one that failed
-    gets a single request at a time, for at most `trial_s`, until it has answered one.
+    `max_tries`: largest number of requests, the first one included. The delay before try n is drawn
+    between 0 and min(`max_delay_s`, `first_delay_s` * 2 ** n). With several servers, a failed one
+    gets a single request at a time, for at most `trial_s`, until it answers.
 
     Example:
         >>> RetryPolicy(max_tries=3, max_delay_s=1.0).delay_s(10, lambda: 0.5)
@@ -44,7 +44,7 @@ class RetryPolicy:
             raise ValueError(f"tries and delays must be positive, got {self}")
 
     def delay_s(self, attempt: int, random_fraction: Callable[[], float] = random.random) -> float:
-        """Draw the seconds to wait after failure number `attempt`, counted from 0."""
+        """Draw the delay in seconds after failure number `attempt`, counted from 0."""
         longest_s = min(self.max_delay_s, self.first_delay_s * 2.0 ** min(attempt, 30))
         return random_fraction() * longest_s
 
@@ -52,8 +52,8 @@ class RetryPolicy:
 class Failure(NamedTuple):
     """Why a try failed, and how long the server asked to be left alone.
 
-    `status`: of the answer, 0 where none came. `lasting`: the error for a failure that no retry
-    mends. `timed_out`: the server may have done the work for nothing.
+    `status`: HTTP status, or 0 without an answer. `lasting`: the error to raise if retrying is
+    useless. `timed_out`: the server may still have done the work.
     """
 
     why: str
@@ -64,16 +64,16 @@ class Failure(NamedTuple):
 
 
 def is_retried(status: int) -> bool:
-    """Tell whether the same request may succeed later: yes for 408, 429 and every 5xx."""
+    """Tell whether the same request may succeed later: true for 408, 429 and every 5xx."""
     return status in RETRIED_4XX or status >= 500
 
 
 def retry_after_s(value: str | None, now_s: float) -> float:
-    """Return the seconds a `Retry-After` header asks for, given as seconds or as a date; else 0.
+    """Return the seconds requested by a `Retry-After` header, given as seconds or as a date; else
+    0.
 
-    It is at most `LONGEST_REST_S`.
+    The result is at most `LONGEST_REST_S`. `now_s`: seconds since the epoch.
 
-    `now_s` is the time since the epoch.
     Source: RFC 9110, section 10.2.3.
     """
     if value is None:
@@ -87,11 +87,11 @@ def retry_after_s(value: str | None, now_s: float) -> float:
 
 
 class ServerHealth:
-    """One URL and its recent failures. Times are seconds of one monotonic clock.
+    """One server's URL and its recent failures. Times are seconds of one monotonic clock.
 
-    A server rests after a failure, and while one request tries whether it is back. `in_flight`:
-    requests sent and not yet answered, where the caller counts them. `failures_in_a_row`: since the
-    last answer. `may_be_back`: it was seen to be there since its last failure.
+    A server rests after a failure, and while a trial request checks whether it has recovered.
+    `in_flight`: unanswered requests, if the caller counts them. `failures_in_a_row`: since the last
+    answer. `may_be_back`: a health check has succeeded since the last failure.
     """
 
     def __init__(self, url: str) -> None:
@@ -113,10 +113,10 @@ class ServerHealth:
     def failed(
         self, failure: Failure, now_s: float, rest_s: float, sent_at_s: float | None = None
     ) -> None:
-        """Note a failure; the server then rests for `rest_s`.
+        """Record a failure; the server then rests for `rest_s`.
 
-        Requests that were under way at the last failure and fail too are no further one in the row;
-        nor is one that was turned away for its rate.
+        Neither a failed request sent before the previous failure nor one refused by a rate limit
+        counts as another failure in a row.
         """
         counts = sent_at_s is None or sent_at_s >= self.failed_at_s
         self.failures_in_a_row += counts and failure.status != 429
@@ -127,7 +127,9 @@ class ServerHealth:
         self.tried_until_s = 0.0
 
     def succeeded(self, sent_at_s: float) -> None:
-        """Note an answer; one to a request sent before the last failure proves no recovery."""
+        """Record an answer. An answer to a request sent before the last failure proves no
+        recovery.
+        """
         self.answered = True
         if sent_at_s >= self.failed_at_s:
             self.failure = self.lasting = None
@@ -136,10 +138,10 @@ class ServerHealth:
 
 
 def next_server(servers: list[ServerHealth], now_s: float) -> ServerHealth:
-    """Return the server with the fewest requests in flight of those that do not rest; if all do,
-    the first to be back. Among equals it is the next in turn.
+    """Return the server with the fewest requests in flight that is not resting.
 
-    The chosen server moves to the end of `servers`.
+    If all rest, return the one that is available first. Ties are broken in rotation: the chosen
+    server moves to the end of `servers`.
     """
     chosen = min(servers, key=lambda server: (max(server.free_at_s, now_s), server.in_flight))
     servers.remove(chosen)
@@ -148,10 +150,10 @@ def next_server(servers: list[ServerHealth], now_s: float) -> ServerHealth:
 
 
 class Breaker(NamedTuple):
-    """When a server that keeps failing is left alone.
+    """Circuit breaker for a server that keeps failing.
 
-    After `failures` in a row a server rests for `rest_s`, twice as long after each further one, at
-    most `max_rest_s`. Then a single request tries whether it is back.
+    After `failures` in a row a server rests for `rest_s`, which doubles with each further failure
+    up to `max_rest_s`. Then a single trial request checks whether it has recovered.
 
     Example:
         >>> Breaker(failures=3, rest_s=1.0).rests_s(4)
@@ -163,12 +165,11 @@ class Breaker(NamedTuple):
     max_rest_s: float = 10.0
 
     def is_open(self, failures_in_a_row: int) -> bool:
-        """Return whether a server with so many failures is left alone."""
+        """Tell whether a server with this many failures in a row is left alone."""
         return failures_in_a_row >= self.failures
 
     def rests_s(self, failures_in_a_row: int) -> float:
-        """Return the seconds that a server rests after so many failures; 0 if it is not left
-        alone."""
+        """Return the rest in seconds after this many failures in a row; 0 below the limit."""
         if not self.is_open(failures_in_a_row):
             return 0.0
         doubled = min(failures_in_a_row - self.failures, 30)
@@ -176,7 +177,7 @@ class Breaker(NamedTuple):
 
 
 class RateLimit:
-    """At most `per_s` requests a second, up to one second's worth of them at once.
+    """Limit of `per_s` requests per second, with bursts of up to one second's worth.
 
     Source: the generic cell rate algorithm, ITU-T I.371.
     """
@@ -189,8 +190,10 @@ class RateLimit:
         self._next_at_s = 0.0
 
     def take(self, now_s: float, gives_up_at_s: float) -> float | None:
-        """Take a turn and return the seconds until it; None, and no turn is taken, if it would
-        come after `gives_up_at_s`."""
+        """Reserve a slot and return the seconds until it.
+
+        Return None and reserve nothing if the slot would come after `gives_up_at_s`.
+        """
         due_s = max(self._next_at_s, now_s)
         at_s = max(now_s, due_s - self._burst_s)
         if at_s > gives_up_at_s:

@@ -1,7 +1,7 @@
-"""What a judge is asked: a Jinja template, filled with texts that cannot speak for the judge.
+"""Build a judge's prompt from a Jinja template, safe against prompt injection by its texts.
 
-In: a sample. Out: the prompt. Texts are values of the template and never part of it. They stand
-between marks whose number follows from the response, so that no response can contain its own.
+Texts of the sample are template values, never template source. They stand between markers whose
+number is a hash of the response, so a response cannot contain its own marker.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BUILT_IN: Mapping[str, VerdictForm] = {
     "quality": "scale",
     "pairwise": "pair",
 }
-# Which field of a sample each value of a template comes from, beside the response.
+# Sample field behind each template value, beside the response.
 SOURCES = {
     "reference": "ground_truth",
     "other": "ground_truth",
@@ -41,7 +41,7 @@ SOURCES = {
     "metadata": "metadata",
 }
 MAX_CRITERIA, MAX_WEIGHT = 50, 1e9
-# How chat templates mark turns: inside a text such a mark would be read as the end of our turn.
+# Turn markers of chat templates: inside a text they would end our turn.
 _TURN_MARKS = re.compile(r"<(?=[|｜]|/?s>|(?:start|end)_of_turn>|[be]os>)|\[(?=/?INST\])")
 
 
@@ -53,10 +53,10 @@ class Rubric(NamedTuple):
 
 
 class JudgePrompt:
-    """A template: a built-in one by its name, or a file.
+    """Prompt template: the name of a built-in one, or the path of a file.
 
-    `reads`: the fields of a sample that it needs. `compares`: it has a second response. `digest`
-    changes with the template's text.
+    `reads`: sample fields that it needs. `compares`: it uses a second response. `digest`: hash of
+    the template's text.
     """
 
     def __init__(self, name: str) -> None:
@@ -66,10 +66,10 @@ class JudgePrompt:
             source = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(
-                f"prompt {name!r} cannot be read: {type(error).__name__}; say one of "
+                f"prompt {name!r} cannot be read: {type(error).__name__}; use one of "
                 f"{', '.join(BUILT_IN)} or the path of a Jinja file"
             ) from None
-        # A prompt is plain text: escaping for HTML would change what is judged.
+        # A prompt is plain text: HTML escaping would change the judged text.
         environment = ImmutableSandboxedEnvironment(
             autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
@@ -77,7 +77,7 @@ class JudgePrompt:
             named = meta.find_undeclared_variables(environment.parse(source))
             self._template = environment.from_string(source)
         except TemplateError as error:
-            raise ValueError(f"prompt {name!r} is no Jinja template: {error}") from None
+            raise ValueError(f"prompt {name!r} is not a Jinja template: {error}") from None
         if missing := {"response", "instruction"} - named:
             raise ValueError(f"prompt {name!r} does not use {{{{ {min(missing)} }}}}")
         self.name = name
@@ -88,10 +88,10 @@ class JudgePrompt:
         self.digest = sha256(source.encode()).hexdigest()[:12]
 
     def fill(self, values: Mapping[str, Any]) -> str:
-        """Return the prompt with these values.
+        """Return the prompt with these values filled in.
 
         Raises:
-            Unscorable: it needs a value that the sample does not have.
+            Unscorable: the template needs a value that the sample lacks.
         """
         try:
             return self._template.render(values)
@@ -101,14 +101,14 @@ class JudgePrompt:
 
 
 def mark_of(response: str) -> str:
-    """Return the number of the marks around this response."""
+    """Return the hash in the markers around this response."""
     return sha256(response.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def quoted(text: str, most_chars: int) -> str:
-    """Return a text as a judge sees it: not too long, and without marks of turns.
+    """Return a text as shown to a judge: shortened, and with its turn markers broken up.
 
-    Of a longer one the beginning and the end are kept.
+    A text longer than `most_chars` keeps its beginning and end.
 
     Example:
         >>> quoted("<|im_end|>", 100)
@@ -122,7 +122,7 @@ def quoted(text: str, most_chars: int) -> str:
 
 
 def question_of(prompt: str | list[Message] | None) -> str:
-    """Return a sample's prompt as one text; of several messages, each with its role."""
+    """Return a sample's prompt as one text; several messages are shown with their roles."""
     if prompt is None or isinstance(prompt, str):
         return prompt or ""
     if len(prompt) == 1:
@@ -131,18 +131,19 @@ def question_of(prompt: str | list[Message] | None) -> str:
 
 
 def rubric_of(metadata: Mapping[str, Any]) -> Rubric:
-    """Return the rubric in a sample's metadata: a list of texts, or of objects with `criterion` and
-    `weight` (or `points`).
+    """Return the rubric in a sample's metadata.
+
+    It is a list of texts, or of objects with `criterion` and `weight` (or `points`).
 
     Raises:
-        Unscorable: there is none, or it is of another shape.
+        Unscorable: the rubric is missing or has another shape.
     """
     given = metadata.get("rubric")
     if given is None:
-        raise Unscorable("missing_field", "metadata.rubric is missing: a list of criteria")
+        raise Unscorable("missing_field", "metadata.rubric is missing; expected a list of criteria")
     if not is_list(given) or not 1 <= len(given) <= MAX_CRITERIA:
         raise Unscorable(
-            "bad_ground_truth", f"metadata.rubric is no list of 1 to {MAX_CRITERIA} criteria"
+            "bad_ground_truth", f"metadata.rubric is not a list of 1 to {MAX_CRITERIA} criteria"
         )
     rubric = Rubric([], [])
     for place, each in enumerate(given, 1):
@@ -153,12 +154,12 @@ def rubric_of(metadata: Mapping[str, Any]) -> Rubric:
         if not isinstance(text, str) or not text.strip() or not number:
             raise Unscorable(
                 "bad_ground_truth",
-                f"criterion {place} of metadata.rubric is no text, nor an object with criterion "
-                f"and a number as weight, at most {MAX_WEIGHT:.0e}",
+                f"criterion {place} of metadata.rubric must be a text, or an object with "
+                f"criterion and a number as weight, at most {MAX_WEIGHT:.0e}",
             )
         rubric.criteria.append(text)
         rubric.weights.append(float(weight))
     total = sum(weight for weight in rubric.weights if weight > 0)
     if total <= 0:
-        raise Unscorable("bad_ground_truth", "the weights of metadata.rubric have no positive sum")
+        raise Unscorable("bad_ground_truth", "metadata.rubric has no positive weight")
     return rubric

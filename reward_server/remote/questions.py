@@ -1,7 +1,4 @@
-"""What a judge is asked about a sample: once, or of a pair in both orders.
-
-In: a sample, a prompt. Out: the prompts to send. Nothing is sent here.
-"""
+"""Build the questions to a judge about a sample: one, or two for a pair in both orders."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
 
 
 class Question(NamedTuple):
-    """What is asked about one sample. `turned`: of a pair, the response stands in second place."""
+    """One question to the judge. `turned`: the response is second in the pair."""
 
     prompt: str
     rubric: Rubric
@@ -42,12 +39,12 @@ def questions_of(
     part: ResponsePart,
     most_chars: int,
 ) -> list[Question]:
-    """Return what to ask about a sample: nothing where its response has nothing to judge.
+    """Return the questions about a sample; none if its response is empty.
 
-    `most_chars`: of each text; of a longer one the middle is left out.
+    `most_chars`: limit for each text; longer texts lose their middle.
 
     Raises:
-        Unscorable: the sample lacks something.
+        Unscorable: the sample lacks a field that the prompt needs.
     """
     rubric = rubric_of(sample.metadata) if form == "rubric" else Rubric([], [])
     accepted = truths(sample) if "ground_truth" in prompt.reads else []
@@ -75,13 +72,13 @@ def questions_of(
 
 
 def _other(accepted: Sequence[str], part: ResponsePart) -> str:
-    """The response that a pair has beside the sample's own.
+    """Return the response that the sample's own is compared with.
 
     Raises:
-        Unscorable: there is none, or several.
+        Unscorable: the ground truth has none, or several.
     """
     other = part_of(accepted[0], part) if len(accepted) == 1 else None
     if other is None or not other.strip():
-        message = "ground_truth must be the one response that this one is compared with"
+        message = "ground_truth must be the single response to compare with"
         raise Unscorable("bad_ground_truth", message)
     return other

@@ -1,4 +1,4 @@
-"""The name of the model that answers: another one than before would be another scorer."""
+"""Check that the same model keeps answering: another model would be another scorer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME_CHARS = 80
 
 
 class ReportedModel:
-    """The `name` that answers must bear: that of the config, or the first one seen."""
+    """Model name that answers must report: the configured one, or the first one seen."""
 
     def __init__(self, name: str | None, told: Callable[[str], str]) -> None:
         self.name = name
@@ -18,10 +18,10 @@ class ReportedModel:
         self._told = told
 
     def check(self, name: object) -> None:
-        """See that the same model answers as before.
+        """Check that an answer comes from the same model as before.
 
         Raises:
-            UpstreamFailed: it does not.
+            UpstreamFailed: it comes from another model.
         """
         if self.name is None and isinstance(name, str):
             self.name = name

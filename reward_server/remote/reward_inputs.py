@@ -1,7 +1,7 @@
-"""From samples to what an engine is sent: token ids, a text, or a chat for its own template.
+"""Turn samples into engine inputs: token ids, a text, or a chat for the engine's own template.
 
-In: prompt and response. Out: the input, or the error why there is none. Tokens are made here
-wherever the tokenizer's folder is: so there is one BOS and a known limit, whatever the engine does.
+Token ids are made here whenever the tokenizer's folder is available, which guarantees a single BOS
+and a known length limit with every engine.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ DEFAULT_MAX_TOKENS = 32_768
 
 
 class ReadyInput(NamedTuple):
-    """What is sent, how many tokens it is where they are known, and how many were cut off.
+    """One engine input, its token count if known, and the number of tokens cut off.
 
-    `marks`: the places of the ends of steps among the tokens; `steps`: how many there are.
+    `marks`: positions of the step marks among the tokens. `steps`: number of steps.
     """
 
     sent: EngineInput
@@ -41,10 +41,10 @@ class ReadyInput(NamedTuple):
 
 
 class RewardInputs:
-    """Makes the inputs of one endpoint, as its config says.
+    """Builder of the inputs for one endpoint, following its config.
 
     Raises:
-        ConfigError: the folder has no tokenizer that can be used so.
+        ConfigError: the folder has no suitable tokenizer.
     """
 
     def __init__(self, config: RemoteRewardConfig) -> None:
@@ -53,7 +53,7 @@ class RewardInputs:
         self._mark = self._mark_id() if config.step_mark else None
 
     def read(self, texts: Sequence[Text]) -> list[ReadyInput | SampleError]:
-        """Return the input of each text, or why there is none."""
+        """Return for each text its input, or the reason why it has none."""
         if self.config.step_scores:
             return [self._stepped(text) for text in texts]
         return self._ready(texts)
@@ -74,8 +74,9 @@ class RewardInputs:
         ]
 
     def _stepped(self, text: Text) -> ReadyInput | SampleError:
-        """The input of a response with a mark behind each step. Marks of its own are taken out, or
-        it could say where its steps end."""
+        """Build the input of a response with a mark after each step. Marks in the response itself
+        are removed, so that it cannot choose where its steps end.
+        """
         mark = self.config.step_mark or ""
         response = _without(text.response, mark)
         steps = [step for step in response.split(self.config.step_separator) if step.strip()]
@@ -85,7 +86,9 @@ class RewardInputs:
             return one if isinstance(one, SampleError) else one._replace(steps=len(steps))
         marks = [at for at, token in enumerate(one.sent) if token == self._mark]
         if len(marks) != len(steps):
-            message = f"the sample has {len(steps)} steps and its tokens {len(marks)} marks of them"
+            message = (
+                f"the sample has {len(steps)} steps but its tokens have {len(marks)} step marks"
+            )
             return sample_error("response_too_large", f"{message}: it was cut")
         return one._replace(marks=marks, steps=len(steps))
 
@@ -98,13 +101,13 @@ class RewardInputs:
             folder = self.config.local_folder
             raise ConfigError(
                 f"step_mark {self.config.step_mark!r} is {len(ids)} tokens of {folder}; "
-                "say one that is a single token, such as <extra_0>"
+                "set one that is a single token, such as <extra_0>"
             )
         return ids[0]
 
 
 def _reader(config: RemoteRewardConfig) -> TextReader:
-    # It imports torch.
+    # Deferred: imports torch.
     from touchstone_rewards.reward_server.models.checkpoint import read_tokenizer
 
     folder = resolve(config.local_folder or "")
@@ -124,10 +127,12 @@ def _reader(config: RemoteRewardConfig) -> TextReader:
 
 def _chat(text: Text) -> ReadyInput | SampleError:
     if text.prompt is None:
-        return sample_error("missing_field", "the chat template needs a prompt; none came")
+        return sample_error(
+            "missing_field", "the chat template needs a prompt, but the sample has none"
+        )
     turns = [Message("user", text.prompt)] if isinstance(text.prompt, str) else list(text.prompt)
     begun = ""
-    if turns and turns[-1].role == "assistant":  # the answer goes on from there
+    if turns and turns[-1].role == "assistant":  # the response continues from here
         begun = text_of_turn(turns.pop().content)
     chat = [{"role": turn.role, "content": text_of(text_of_turn(turn.content))} for turn in turns]
     return ReadyInput([*chat, {"role": "assistant", "content": text_of(begun + text.response)}])
@@ -141,7 +146,7 @@ def _plain(text: Text) -> ReadyInput | SampleError:
 
 
 def _without(text: str, mark: str) -> str:
-    """The text without the mark: a mark has no space, so none is made by taking one out."""
+    """Remove the mark from a text. A mark has no space, so removing one cannot create another."""
     return text.replace(mark, " ")
 
 

@@ -1,8 +1,7 @@
-"""A reward model behind an endpoint: vLLM, SGLang or TEI.
+"""Score with a reward model behind an endpoint: vLLM, SGLang or TEI.
 
-In: samples. Out: the model's score of each, or null with the reason. What callers ask at once goes
-out in requests of several texts. With a local folder an endpoint must score as the model there does
-before it is used: see `reward_parity.py`.
+Concurrent inputs are combined into requests of several texts. With a local folder, an endpoint must
+reproduce the local model's scores before it is used: see `reward_parity.py`.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 class RewardAnswer(NamedTuple):
-    """What came of one text: the score and what it was made of, or the error."""
+    """Result for one text: the score and its details, or the error."""
 
     value: float = 0.0
     steps: list[float] | None = None
@@ -59,9 +58,9 @@ class RewardAnswer(NamedTuple):
 
 
 class RemoteRewardModel:
-    """What a reward model behind vLLM, SGLang or TEI says of prompt and response.
+    """Score prompt and response with a reward model behind vLLM, SGLang or TEI.
 
-    `about` says how the last proof came out.
+    `about`: result of the last parity self-test.
     """
 
     runs_in: Literal["remote"] = "remote"
@@ -76,11 +75,11 @@ class RemoteRewardModel:
             self._wire = REWARD_WIRES[self.config.wire]
             proof = self._proof if self.config.local_folder and self.config.parity else None
             self.transport = transport_to(self.config, self._wire.path, proof)
-        except ValueError as error:  # the config itself is not shown: it may hold a key
+        except ValueError as error:  # do not show the config: it may hold a key
             raise ConfigError(f"scorer 'remote_reward_model': {error}") from None
         self._query = RewardQuery(self.config.model, self.config.activation, self.config.task)
         self._inputs = RewardInputs(self.config)
-        self._reading = threading.Lock()  # a tokenizer is one thread's at a time
+        self._reading = threading.Lock()  # a tokenizer must stay on one thread at a time
         self._reported = ReportedModel(self.config.reported_model, self.transport.told)
         most = 1 if self.config.template == "engine" else self.config.batch_size
         self._gathered: Gathered[Text, RewardAnswer] = Gathered(most, self._answers)
@@ -92,14 +91,17 @@ class RemoteRewardModel:
         self.version = f"1-{self._digest()}"
 
     async def make_ready(self, give_up_at_s: float) -> None:
-        """Hold every endpoint against the model in `local_folder`; one that is not there yet is
-        held against it before it is used.
+        """Compare every endpoint with the model in `local_folder`.
+
+        Endpoints that are down are compared before their first use.
 
         Raises:
-            ConfigError: one scores otherwise, or there is no model in the folder.
+            ConfigError: an endpoint returns other scores, or the folder holds no model.
         """
         if not self.config.local_folder or not self.config.parity:
-            logger.warning("%s: no local_folder, so no proof of its scores", self.config.url)
+            logger.warning(
+                "%s: its scores are not checked, because local_folder is not set", self.config.url
+            )
             return
         await self._known_scores()
         refused = await self.transport.prove(give_up_at_s)
@@ -107,13 +109,13 @@ class RemoteRewardModel:
             if failure is not None and failure.lasting:
                 raise ConfigError(f"scorer 'remote_reward_model': {url} {failure.why}")
             if failure is not None:
-                logger.warning("%s is not proven yet", url)
+                logger.warning("%s has not passed its check yet", url)
         self.about["unproven"] = [url for url, failure in refused.items() if failure is not None]
 
     async def score(
         self, samples: Sequence[Sample], *, explain: bool = False, give_up_at_s: float | None = None
     ) -> list[Score]:
-        """Score each sample: same order, same length."""
+        """Score each sample; the scores have the order and length of `samples`."""
         return await together([self._score(each, explain, give_up_at_s) for each in samples])
 
     async def aclose(self) -> None:
@@ -133,10 +135,10 @@ class RemoteRewardModel:
     async def _answers(
         self, texts: Sequence[Text], give_up_at_s: float | None
     ) -> list[RewardAnswer]:
-        """What the model says of each text, by one request for all that can be read.
+        """Score all readable texts in one request.
 
         Raises:
-            UpstreamFailed: the endpoint gave no answer that is of the engine's form.
+            UpstreamFailed: the answer does not have the engine's form.
         """
         inputs = await asyncio.to_thread(self._read, texts)
         ready = [one for one in inputs if isinstance(one, ReadyInput) and self._has_steps(one)]
@@ -157,7 +159,7 @@ class RemoteRewardModel:
         with self._reading:
             try:
                 return self._inputs.read(texts)
-            except Exception as error:  # noqa: BLE001 (a chat template may refuse one of them)
+            except Exception as error:  # noqa: BLE001 (a chat template may refuse a prompt)
                 if len(texts) == 1:
                     why = f"this prompt cannot be read: {type(error).__name__}: {error}"
                     return [sample_error("scorer_failed", why[:MESSAGE_CHARS])]
@@ -185,20 +187,22 @@ class RemoteRewardModel:
                 steps = _at_marks(scores_in(output, config.label), one)
                 value = folded(steps, config.step_scores)
             if config.activation and not all(0 <= each <= 1 for each in steps or [value]):
-                raise Misshapen("a score that is no probability: the engine applied no activation")
+                raise Misshapen("a score outside 0 to 1: the engine applied no activation")
         except Misshapen as why:
             said = self.transport.misshapen(json.encode(output), str(why))
             return RewardAnswer(error=sample_error("upstream_failed", str(said), retryable=False))
         return RewardAnswer(value, steps, one.tokens, one.cut)
 
     async def _proof(self, ask: AskOne) -> str | None:
-        """Why an endpoint does not score as the model in `local_folder`, or None."""
+        """Return why an endpoint's scores differ from those of the model in `local_folder`, or
+        None.
+        """
         known = await self._known_scores()
         found: list[float] = []
         inputs = await asyncio.to_thread(self._read, known.texts)
         ready = [one for one in inputs if isinstance(one, ReadyInput)]
         if len(ready) < len(inputs):
-            return "cannot be held against the local model: max_tokens is too small for its texts"
+            return "cannot be compared with the local model: max_tokens is too small for its texts"
         most = 1 if self.config.template == "engine" else len(ready)
         for start in range(0, len(ready), most):
             batch = ready[start : start + most]
@@ -240,7 +244,7 @@ class RemoteRewardModel:
         return {name: value for name, value in told.items() if value is not None and value != ""}
 
     def _digest(self) -> str:
-        """A hash of the tokenizer, the template and the weights here, on which scores depend."""
+        """Return a hash of the local tokenizer, template and weights, on which scores depend."""
         if self.config.local_folder is None:
             return "0"
         content = folder_digest(resolve(self.config.local_folder))
@@ -248,7 +252,7 @@ class RemoteRewardModel:
 
 
 def folded(steps: Sequence[float], how: StepScores) -> float:
-    """Return what the scores of steps come to.
+    """Combine the scores of steps into one.
 
     Example:
         >>> folded([0.5, 1.0, 0.8], "product")
@@ -262,10 +266,10 @@ def folded(steps: Sequence[float], how: StepScores) -> float:
 
 
 def _at_marks(scores: Sequence[float], one: ReadyInput) -> list[float]:
-    """The score of each step: one where a mark stands among the tokens, or as they came.
+    """Return the score of each step: those at the mark tokens, or all if there is one per step.
 
     Raises:
-        Misshapen: there are neither as many as tokens nor as many as steps.
+        Misshapen: the number of scores matches neither the tokens nor the steps.
     """
     if len(scores) == one.steps:
         return list(scores)

@@ -1,7 +1,6 @@
-"""Does an endpoint score as the same model does here? Known texts, scored by both, before serving.
+"""Check that an endpoint scores known texts as the local model does, before serving.
 
-In: the model's folder. Out: the scores that an endpoint must give, and how far off it is. The local
-model runs in fp32, one text at a time, and is given back.
+The local model scores one text at a time in fp32 and is then unloaded.
 """
 
 from __future__ import annotations
@@ -13,20 +12,23 @@ from typing import Any, NamedTuple
 from touchstone_rewards.reward_server.models.text import Text
 from touchstone_rewards.reward_server.remote.reward_config import RemoteRewardConfig
 
-# Largest difference, as a share of the scores' size where that is over 1: other kernels, other
-# orders of sums, and every layer rounded to the engine's dtype.
+# Largest accepted difference, relative for scores beyond 1. It allows for other kernels, another
+# order of summation, and rounding of every layer to the engine's dtype.
 TOLERANCE = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
 
 
 class KnownScores(NamedTuple):
-    """Texts, and what the local model says of each."""
+    """Known texts and the local model's score of each."""
 
     texts: list[Text]
     scores: list[float]
 
 
 class RemoteParity(NamedTuple):
-    """`drift`: the largest difference found; `tolerance`: the largest that is let through."""
+    """Result of the parity self-test.
+
+    `drift`: largest difference found. `tolerance`: largest difference accepted.
+    """
 
     drift: float
     tolerance: float
@@ -37,10 +39,10 @@ class RemoteParity(NamedTuple):
 
 
 def known_scores(config: RemoteRewardConfig) -> KnownScores:
-    """Return what the model in `local_folder` says of the known texts.
+    """Score the known texts with the model in `local_folder`.
 
     Raises:
-        ConfigError: there is no model there that can be served.
+        ConfigError: the folder holds no model that can be loaded.
     """
     from touchstone_rewards.reward_server.models.config import RewardModelConfig
     from touchstone_rewards.reward_server.models.parity import KNOWN_TEXTS
@@ -69,7 +71,7 @@ def known_scores(config: RemoteRewardConfig) -> KnownScores:
 def compared(
     config: RemoteRewardConfig, known: Sequence[float], found: Sequence[float]
 ) -> RemoteParity:
-    """Return how far an endpoint's scores of the known texts are from the local model's."""
+    """Compare an endpoint's scores of the known texts with the local model's."""
     drift = max(abs(one - other) for one, other in zip(known, found, strict=True))
     size = max(1.0, *(abs(score) for score in known))
     return RemoteParity(drift, TOLERANCE[config.dtype] * size)

@@ -1,7 +1,7 @@
-"""How engines are asked for the scores of texts, and how they answer.
+"""Request and answer formats of the engines that serve reward models.
 
-In: texts, token ids or a chat. Out: what the model gave for each: numbers, or a list of numbers for
-each token or step. What does not fit the form is `UpstreamFailed`, and never a score.
+An answer holds, for each text, one number per output, or a list of such numbers per token or step.
+An answer of another form raises `UpstreamFailed` and never becomes a score.
 
 Source: vLLM 0.32 `vllm/entrypoints/pooling/{pooling,classify,base}/protocol.py`; SGLang 0.5
 `srt/managers/io_struct.py` (`EmbeddingReqInput`) and `srt/entrypoints/openai/serving_embedding.py`;
@@ -21,12 +21,12 @@ RewardWireName = Literal[
 ]
 Chat = list[dict[str, Any]]
 TokenSequence = list[int]
-# Texts, token ids, or one chat: a request has inputs of one kind.
+# A text, token ids, or a chat. All inputs of one request have the same kind.
 EngineInput = str | TokenSequence | Chat
 
 
 class RewardQuery(NamedTuple):
-    """What the config says of every request. `activation`: ask for probabilities."""
+    """Settings common to all requests of a config. `activation`: request probabilities."""
 
     model: str | None
     activation: bool
@@ -34,13 +34,13 @@ class RewardQuery(NamedTuple):
 
 
 class Misshapen(ValueError):
-    """An answer is not of the form that its engine's sources say."""
+    """An answer does not have the form documented in its engine's sources."""
 
 
 class RewardWire(NamedTuple):
-    """One engine's form. `ids`, `chats`: it takes token ids, and chats to apply its template to.
+    """Format of one engine. `ids`, `chats`: whether it accepts token ids, and chats.
 
-    `body` makes the request of some inputs; `outputs` finds in its answer those of each.
+    `body` builds a request from inputs; `outputs` extracts each input's output from the answer.
     """
 
     path: str
@@ -67,7 +67,7 @@ def _sglang(inputs: Sequence[EngineInput], query: RewardQuery) -> dict[str, Any]
 
 
 def _tei(inputs: Sequence[EngineInput], query: RewardQuery) -> dict[str, Any]:
-    # A list of its own around each text: two texts in a list would be a pair.
+    # Wrap each text in its own list: a list of two texts would mean a pair.
     texts = [[each] for each in inputs]
     return {"inputs": texts, "raw_scores": not query.activation, "truncate": False}
 
@@ -77,7 +77,7 @@ def _is_chat(one: EngineInput) -> bool:
 
 
 def _indexed(key: str) -> Callable[[object, int], list[Any]]:
-    """Read `data` of an answer in OpenAI's form, by the index of each."""
+    """Return a reader for `data` of an OpenAI-style answer, ordered by index."""
 
     def outputs(answer: object, count: int) -> list[Any]:
         data = answer.get("data") if is_object(answer) else None
@@ -103,7 +103,7 @@ def _sglang_outputs(answer: object, count: int) -> list[Any]:
 
 
 def _tei_outputs(answer: object, count: int) -> list[Any]:
-    """The score of each label: TEI sorts them by the score."""
+    """Return the score of each label by name, because TEI sorts labels by score."""
     rows = _so_many(answer, count)
     found: list[dict[str, Any]] = []
     for row in rows:
@@ -132,10 +132,10 @@ REWARD_WIRES: Mapping[RewardWireName, RewardWire] = {
 
 
 def score_in(output: object, label: int | str | None) -> float:
-    """Return the score in what an engine gave for one text; of a score a token, that of the last.
+    """Return the score in an engine's output for one text; with one score per token, the last one.
 
     Raises:
-        Misshapen: there is no such number, or more than one and no `label`.
+        Misshapen: there is no such number, or several and no `label`.
     """
     if is_list(output) and output and is_list(output[-1]):
         output = output[-1]
@@ -146,7 +146,7 @@ def scores_in(output: object, label: int | str | None) -> list[float]:
     """Return the scores of the tokens or steps of one text.
 
     Raises:
-        Misshapen: it is no list of them.
+        Misshapen: the output is not a list of scores.
     """
     if not is_list(output) or not all(is_list(row) for row in output):
         raise Misshapen("no list of numbers for each token or step")
@@ -160,12 +160,12 @@ def _number(row: object, label: int | str | None) -> float:
     elif is_list(row):
         names, values = list(range(len(row))), list(row)
     else:
-        raise Misshapen("an output that is no list of numbers")
+        raise Misshapen("an output that is not a list of numbers")
     if label is None and len(values) != 1:
-        raise Misshapen(f"{len(values)} outputs ({', '.join(map(str, names))}); say a label")
+        raise Misshapen(f"{len(values)} outputs ({', '.join(map(str, names))}); set label")
     if label is not None and label not in names:
         raise Misshapen(f"no output {label!r} among {', '.join(map(str, names))}")
     value = values[names.index(label) if label is not None else 0]
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Misshapen(f"the output {value!r}, which is no finite number")
+        raise Misshapen(f"the output {value!r}, which is not a finite number")
     return float(value)

@@ -1,7 +1,7 @@
-"""Coroutines at the same time, as one.
+"""Run coroutines concurrently, cheaply.
 
-One alone runs in the task that waits for it: a task of its own, and what gathers it, cost more than
-most of what is waited for, and are looked through for garbage as long as it is in work.
+A single coroutine runs in the awaiting task: creating and gathering another task would cost more
+than most of these coroutines themselves, and would burden the garbage collector.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 async def together(work: Sequence[Coroutine[None, None, T]]) -> list[T]:
-    """Return what all of them come to; when one raises, the others are no longer wanted."""
+    """Return all results; if one coroutine raises, cancel the others."""
     if len(work) == 1:
         return [await work[0]]
     tasks = [asyncio.ensure_future(each) for each in work]
@@ -26,10 +26,10 @@ async def together(work: Sequence[Coroutine[None, None, T]]) -> list[T]:
 
 
 async def outcomes(work: Sequence[Coroutine[None, None, T]]) -> list[T | BaseException]:
-    """Return what each of them comes to, or what it raised."""
+    """Return the result of each coroutine, or the exception it raised."""
     if len(work) != 1:
         return await asyncio.gather(*work, return_exceptions=True)
     try:
         return [await work[0]]
-    except Exception as error:  # noqa: BLE001 (the caller's to look at, as those of several are)
+    except Exception as error:  # noqa: BLE001 (returned to the caller, as for several)
         return [error]

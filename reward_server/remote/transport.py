@@ -1,7 +1,7 @@
-"""One JSON answer from some endpoint before a deadline: connections, retries, failover, rate limit.
+"""Get a JSON answer from one of several endpoints before a deadline.
 
-In: a body. Out: the object that an endpoint answered with, or `UpstreamFailed` with the reason. The
-key is sent in a header and stands in nothing else: no message, no log.
+Handles connections, retries, failover and rate limits; raises `UpstreamFailed` with the reason. The
+key is sent in a header and appears nowhere else, neither in messages nor in logs.
 """
 
 from __future__ import annotations
@@ -41,25 +41,27 @@ from touchstone_rewards.reward_server.scorers.returned import text_of
 
 logger = logging.getLogger(__name__)
 
-# A character as JSON may write it, also within a text within JSON: `\/` or `\u002f` for a slash.
+# A character escaped by JSON, even twice: `\/` or `\u002f` for a slash.
 _ESCAPED = re.compile(r"\\{1,4}(?:u([0-9a-fA-F]{4})|([^\\]))")
-# What is told of an answer, and the most that is read of one.
+# Length of the excerpt of an answer in messages, and size limit for an answer.
 SHOWN_CHARS = 200
 MAX_ANSWER_BYTES = 8 * 2**20
-# Statuses that speak of the body: another one may be taken.
+# Statuses caused by the body: another body may be accepted.
 REFUSED_BODY = frozenset({400, 413, 422})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 GZIP = b"\x1f\x8b"
-# Before the deadline of a call, so that its own reason is told and not that it was cancelled.
+# Give up slightly before the call's deadline, so that the reason is reported instead of a
+# cancellation.
 MARGIN_S = 0.05
-NO_TIME = "the deadline leaves no further try"
+NO_TIME = "the deadline leaves no time for another try"
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where requests go, and how. `urls`: the whole addresses. `key`: sent as a bearer token.
+    """Addresses and settings of the endpoints.
 
-    `timeout_s`: of one try. `requests_per_s`: None for no limit.
+    `urls`: complete addresses. `key`: sent as a bearer token. `timeout_s`: limit per try.
+    `requests_per_s`: None means no limit.
     """
 
     urls: Sequence[str]
@@ -77,10 +79,11 @@ class _Answer(NamedTuple):
 
 
 class UpstreamTransport:
-    """Connections to the endpoints and how these fare. It makes new ones in another event loop.
+    """Connections to the endpoints and the endpoints' health.
 
-    `proof`: what an endpoint must pass before it is used. `counts`: requests sent (`tries`), those
-    that failed (`failed_tries`).
+    Connections belong to one event loop; in another loop new ones are made. `proof`: check that an
+    endpoint must pass before it is used. `counts`: requests sent (`tries`) and failed
+    (`failed_tries`).
     """
 
     def __init__(self, endpoints: Endpoints, proof: Proof | None = None) -> None:
@@ -91,7 +94,7 @@ class UpstreamTransport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._http: Http1Client | None = None
         self._servers: list[ServerHealth] = []
-        # The same, in the order of their addresses; none before the first request.
+        # The same servers in the order of their addresses; empty before the first request.
         self.servers: tuple[ServerHealth, ...] = ()
         self._limit: RateLimit | None = None
         self._news = asyncio.Event()
@@ -102,14 +105,14 @@ class UpstreamTransport:
         give_up_at_s: float | None = None,
         on_timeout: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
-        """Return the JSON object that an endpoint answers this JSON with.
+        """Post a JSON body and return the JSON object in the answer.
 
-        `give_up_at_s`: in the event loop's time. `on_timeout` is told of each try that got no
-        answer in time: the endpoint may have done the work all the same.
+        `give_up_at_s`: time limit on the event loop's clock. `on_timeout`: called for each try that
+        timed out, because the endpoint may have done the work all the same.
 
         Raises:
-            UpstreamFailed: none answered in time or within the tries, or one answered something
-                else.
+            UpstreamFailed: no endpoint answered within the time and the tries, or an answer had
+                another form.
         """
         return await self.ask(body, give_up_at_s, dict, on_timeout)
 
@@ -120,14 +123,14 @@ class UpstreamTransport:
         shape: type = object,
         on_timeout: Callable[[], None] | None = None,
     ) -> Any:
-        """Return what an endpoint answers this JSON with, whatever JSON of that `shape` it is.
+        """Post a JSON body and return the decoded answer, which must be of type `shape`.
 
         Raises:
             UpstreamFailed: as for `post`.
         """
         self._begin()
         ends_at_s = math.inf if give_up_at_s is None else give_up_at_s - MARGIN_S
-        failure, server = Failure("there was no time to ask"), None
+        failure, server = Failure("there was no time to send a request"), None
         for attempt in range(self.endpoints.retry.max_tries):
             if attempt:
                 await self._pause(attempt - 1, ends_at_s, failure)
@@ -145,10 +148,10 @@ class UpstreamTransport:
         raise UpstreamFailed(f"{failure.why}; {tries} tries failed")
 
     async def status_of(self, url: str) -> int:
-        """Return the status that a GET of this address is answered with, in any event loop.
+        """Return the HTTP status of a GET of this address, from any event loop.
 
         Raises:
-            OSError, BrokenAnswer: it is not answered.
+            OSError, BrokenAnswer: there was no valid answer.
         """
         client = self._new_client()
         try:
@@ -157,8 +160,10 @@ class UpstreamTransport:
             client.close()
 
     def may_be_back(self, server: ServerHealth) -> None:
-        """Note that an endpoint was seen to be there, from any thread: one call may try it at
-        once."""
+        """Record that an endpoint seems to have recovered, so that one call may try it at once.
+
+        Safe to call from any thread.
+        """
         server.may_be_back = True
         server.rests_until_s = 0.0
         with suppress(RuntimeError):  # its event loop has ended: no call waits
@@ -171,7 +176,7 @@ class UpstreamTransport:
             self._http.close()
 
     def _begin(self) -> None:
-        """Begin anew in another event loop: connections belong to one."""
+        """Reset for another event loop, because connections belong to one."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
@@ -184,7 +189,7 @@ class UpstreamTransport:
             self._admission = Admission(self._proof) if self._proof else None
 
     async def prove(self, give_up_at_s: float) -> dict[str, Failure | None]:
-        """Ask every endpoint for its proof; return by its URL why it cannot be used, or None."""
+        """Check every endpoint; return by URL the reason why it cannot be used, or None."""
         self._begin()
         asked = (self._admitted(each, give_up_at_s) for each in self.servers)
         return dict(zip(self.endpoints.urls, await asyncio.gather(*asked), strict=True))
@@ -194,7 +199,7 @@ class UpstreamTransport:
         return all(server.url in refused for server in self._servers)
 
     async def _admitted(self, server: ServerHealth, ends_at_s: float) -> Failure | None:
-        """Why the endpoint cannot be used now, or None; `lasting` if it has failed its proof."""
+        """Return why the endpoint cannot be used now, or None; `lasting` if it failed its check."""
         if self._admission is None:
             return None
 
@@ -208,12 +213,12 @@ class UpstreamTransport:
             async with asyncio.timeout_at(None if math.isinf(ends_at_s) else ends_at_s):
                 why = await self._admission.refusal(server.url, ask)
         except UpstreamFailed as error:
-            return Failure(f"cannot be proven: {error}")
+            return Failure(f"cannot be checked: {error}")
         except TimeoutError:
-            return Failure("was not proven in time")
+            return Failure("did not pass its check in time")
         if why is None:
             return None
-        if not self._all_refused():  # the others are tried meanwhile
+        if not self._all_refused():  # use the others meanwhile
             until_s = asyncio.get_running_loop().time() + REFUSED_S
             server.rests_until_s = max(server.rests_until_s, until_s)
         return Failure(why, lasting=UpstreamFailed)
@@ -233,7 +238,7 @@ class UpstreamTransport:
         """Wait before the next try.
 
         Raises:
-            UpstreamFailed: it would be too late.
+            UpstreamFailed: the wait would pass the deadline.
         """
         delay_s = self.endpoints.retry.delay_s(attempt)
         if asyncio.get_running_loop().time() + delay_s >= ends_at_s:
@@ -243,18 +248,18 @@ class UpstreamTransport:
     async def _rested(
         self, ends_at_s: float, last: Failure, failed: ServerHealth | None
     ) -> ServerHealth:
-        """The endpoint to send to next, once there is a turn for the request: if it can be, not the
-        one that has just `failed`.
+        """Wait for the rate limit and return the next endpoint, if possible not the one that just
+        `failed`.
 
         Raises:
-            UpstreamFailed: all rest, or the rate limit has no turn, until it is too late.
+            UpstreamFailed: all endpoints rest, or the rate limit has no slot, until the deadline.
         """
         loop = asyncio.get_running_loop()
         if self._limit is not None:
             wait_s = self._limit.take(loop.time(), ends_at_s)
             if wait_s is None:
                 rate = self.endpoints.requests_per_s
-                raise UpstreamFailed(f"requests_per_s {rate:g} left no turn before the deadline")
+                raise UpstreamFailed(f"requests_per_s {rate:g} left no slot before the deadline")
             await asyncio.sleep(wait_s)
         while True:
             now_s = loop.time()
@@ -272,11 +277,11 @@ class UpstreamTransport:
                     await self._news.wait()
 
     async def _try(self, server: ServerHealth, body: bytes, ends_at_s: float) -> _Answer | Failure:
-        """One request to one endpoint; a failure is one that another try may mend."""
+        """Send one request to one endpoint; return its answer, or a failure worth a retry."""
         loop = asyncio.get_running_loop()
         sent_at_s = loop.time()
         left_s = ends_at_s - sent_at_s
-        # An endpoint that hangs must leave time for another one.
+        # Leave time for another endpoint in case this one hangs.
         most_s = min(self.endpoints.timeout_s, left_s / min(2, len(self._servers)))
         self.counts["tries"] += 1
         server.in_flight += 1
@@ -300,7 +305,7 @@ class UpstreamTransport:
         was_open = self.endpoints.breaker.is_open(server.failures_in_a_row)
         server.failed(outcome, loop.time(), 0.0, sent_at_s)
         if not was_open and self.endpoints.breaker.is_open(server.failures_in_a_row):
-            # Not what it said: an endpoint may repeat what a model wrote.
+            # Do not quote the endpoint: it may repeat a model's text.
             last = f"status {outcome.status}" if outcome.status else "no answer"
             failures = server.failures_in_a_row
             logger.warning("%s failed %d times in a row (%s)", server.url, failures, last)
@@ -310,7 +315,7 @@ class UpstreamTransport:
         return outcome
 
     def _tell(self) -> None:
-        """Wake those that wait for an endpoint."""
+        """Wake the calls that wait for an endpoint."""
         self._news.set()
         self._news = asyncio.Event()
 
@@ -338,7 +343,7 @@ class UpstreamTransport:
         if answer.status != 200:
             said = self._beginning(answer.content)
             if answer.status in REDIRECTS:
-                said = f"a redirect, and none is followed: {said}"
+                said = f"a redirect, which is not followed: {said}"
             kind = BodyRefused if answer.status in REFUSED_BODY else UpstreamFailed
             raise kind(f"{url} answered {answer.status}: {said}", retryable=False)
         try:
@@ -353,7 +358,7 @@ class UpstreamTransport:
         return found
 
     def misshapen(self, content: bytes, what: str) -> UpstreamFailed:
-        """Return the failure of an answer that is not of the expected shape, with its beginning."""
+        """Return the failure for an answer of another shape, quoting its beginning."""
         return UpstreamFailed(
             f"answered 200 with {self.told(what)[:SHOWN_CHARS]}: {self._beginning(content)}",
             answered=True,
@@ -363,8 +368,10 @@ class UpstreamTransport:
         return repr(self.told(content[:4096].decode(errors="replace"))[:SHOWN_CHARS])
 
     def told(self, text: str) -> str:
-        """Return a text as it may be shown: an endpoint may repeat the key that it was sent, as it
-        is or with JSON's escapes."""
+        """Redact the key in a text that may be shown, because an endpoint may repeat it.
+
+        The key is found both as it is and with JSON escapes.
+        """
         key = self.endpoints.key
         if key is None:
             return text_of(text)

@@ -1,7 +1,7 @@
-"""What a judge may answer, and how its answer is read: strictly, or not at all.
+"""Ask a judge for a verdict in a fixed form, and read its answer strictly.
 
-In: the text that a judge wrote, or how likely its first words were. Out: its verdict as one number
-from 0 to 1, or `NoVerdict`.
+The verdict is a number from 0 to 1, read from the judge's text or from the log-probabilities of its
+first token. Anything else raises `NoVerdict`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from msgspec import DecodeError, json
 from touchstone_rewards.reward_server.schemas import is_list, is_object
 from touchstone_rewards.reward_server.scorers.rules.rule import part_of
 
-# What a verdict is: yes or no; a whole number from 1 to 10; yes or no of each criterion; which of
-# two responses is better.
+# Form of a verdict: yes or no; a whole number from 1 to 10; yes or no per criterion; which of two
+# responses is better.
 VerdictForm = Literal["yes_no", "scale", "rubric", "pair"]
-# How it is given: a last line, a JSON object that the engine is held to, or the log-probabilities
-# of the first token.
+# How the judge gives the verdict: in a last line, in a JSON object enforced by the engine, or by
+# the log-probabilities of the first token.
 VerdictWay = Literal["line", "json", "logprobs"]
-# The forms whose verdict is one word, and what each word is worth.
+# Forms with a verdict of one word, and the value of each word.
 WORDS: Mapping[str, Mapping[str, float]] = {
     "yes_no": {"yes": 1.0, "no": 0.0},
     "pair": {"A": 1.0, "tie": 0.5, "B": 0.0},
@@ -43,18 +43,18 @@ _KEYS = {"yes_no": "verdict", "scale": "score", "rubric": "criteria", "pair": "v
 _TEXT_SCHEMA = {"type": "string"}
 _YES_NO = {"type": "string", "enum": ["yes", "no"]}
 LINE_CHARS = 1000
-# Most that an endpoint may be asked for, of the tokens that could have been the first.
+# Largest number of candidates for the first token that endpoints accept.
 TOP_LOGPROBS = 20
-# What rounding may add to probabilities that are 1 together.
+# Tolerance for rounding in probabilities that sum to 1.
 ROUNDING = 1e-3
 
 
 class NoVerdict(ValueError):
-    """A judge's text has no verdict in the form that was asked for."""
+    """A judge's text has no verdict in the requested form."""
 
 
 def instruction(form: VerdictForm, way: VerdictWay, count: int) -> str:
-    """Return what a prompt says of the form of the verdict; `count`: of the criteria."""
+    """Return the part of a prompt that states the verdict's form; `count`: number of criteria."""
     if way == "logprobs":
         return f"Answer with one word and nothing else: {' or '.join(_shown(form))}."
     if way == "json":
@@ -75,7 +75,7 @@ def instruction(form: VerdictForm, way: VerdictWay, count: int) -> str:
 
 
 def _shown(form: VerdictForm) -> list[str]:
-    """The words of a form as log-probabilities are asked for: a tie is in their being alike."""
+    """Return the words whose log-probabilities are compared; a tie shows as equal probabilities."""
     return [word for word in WORDS[form] if word != "tie"]
 
 
@@ -99,18 +99,18 @@ def schema(form: VerdictForm, count: int) -> dict[str, Any]:
 def read_verdict(
     text: str, form: VerdictForm, guided: bool, weights: Sequence[float] = ()
 ) -> float:
-    """Return the verdict in a judge's text, from 0 to 1.
+    r"""Return the verdict in a judge's text, from 0 to 1.
 
-    `scale` 1 is 0 and 10 is 1. `pair`: 1 where the first response is better, a tie is 0.5.
-    `weights`: of the criteria; what is met of all that counts for the response, less what counts
-    against it, and never below 0.
+    `scale`: 1 maps to 0 and 10 to 1. `pair`: 1 if the first response is better, 0.5 for a tie.
+    `weights`: those of the criteria; the result is the sum of the weights met, divided by the sum
+    of the positive weights and clipped to [0, 1].
 
     Example:
-        >>> read_verdict("They agree.\\nVerdict: yes", "yes_no", False)
+        >>> read_verdict("They agree.\nVerdict: yes", "yes_no", False)
         1.0
 
     Raises:
-        NoVerdict: it is not there in the form that was asked for.
+        NoVerdict: the text has no verdict in the requested form.
     """
     said = (part_of(text, "said") or "").strip()
     found = _guided(said, form) if guided else _last_line(said, form)
@@ -120,7 +120,7 @@ def read_verdict(
         return (found - 1) / 9
     if form in WORDS:
         if not isinstance(found, str) or found not in WORDS[form]:
-            raise NoVerdict(f"its verdict is none of {', '.join(WORDS[form])}")
+            raise NoVerdict(f"its verdict is not one of {', '.join(WORDS[form])}")
         return WORDS[form][found]
     words = found if is_list(found) else [found]
     if any(word not in ("yes", "no") for word in words):
@@ -132,24 +132,24 @@ def read_verdict(
 
 
 def read_logprobs(tokens: Sequence[Any], form: VerdictForm, least_mass: float) -> float:
-    """Return the share of the first word of a form in the probability of all its words.
+    """Return the first word's share of the probability of all words of a form.
 
-    `tokens`: what an endpoint says could have been the first token, each with `token` and
-    `logprob`. Tokens that differ only in spaces and letter case are the same word. `least_mass`:
-    the probability that the words must have together.
+    `tokens`: candidates for the first token, each with `token` and `logprob`. Tokens that differ
+    only in spaces and letter case count as one word. `least_mass`: smallest total probability of
+    the words.
 
     Example:
         >>> read_logprobs([{"token": " Yes", "logprob": -0.1054}], "yes_no", 0.5)
         1.0
 
     Raises:
-        NoVerdict: the judge was about to say something else, or the numbers are none.
+        NoVerdict: the judge was about to write something else, or a log-probability is invalid.
     """
     words = {word.lower(): 0.0 for word in _shown(form)}
     for each in tokens:
         token, logprob = (each.get("token"), each.get("logprob")) if is_object(each) else (0, 0)
         if not isinstance(token, str) or not isinstance(logprob, int | float):
-            raise NoVerdict("its log-probabilities have a token without a number")
+            raise NoVerdict("a token in its log-probabilities has no number")
         word = token.strip().lower()
         if word in words:
             words[word] += math.exp(min(logprob, 1.0))
@@ -159,7 +159,9 @@ def read_logprobs(tokens: Sequence[Any], form: VerdictForm, least_mass: float) -
     if mass < least_mass or mass <= 0:
         likely = [str(each.get("token"))[:20] for each in tokens[:3]]
         names = " and ".join(_shown(form))
-        raise NoVerdict(f"{names} have {mass:.2g} of the probability; it would say {likely}")
+        raise NoVerdict(
+            f"{names} have {mass:.2g} of the probability; its likeliest tokens are {likely}"
+        )
     return words[_shown(form)[0].lower()] / mass
 
 
@@ -168,11 +170,11 @@ def _guided(said: str, form: VerdictForm) -> object:
     try:
         found = json.decode(said)
     except (DecodeError, RecursionError):
-        raise NoVerdict("it is no JSON") from None
+        raise NoVerdict("it is not JSON") from None
     if not is_object(found) or set(found) != {"reasoning", key}:
-        raise NoVerdict(f"it is no JSON object with the keys reasoning and {key}")
+        raise NoVerdict(f"it is not a JSON object with the keys reasoning and {key}")
     if is_list(found[key]) != (form == "rubric"):
-        raise NoVerdict(f"its {key} is of another type")
+        raise NoVerdict(f"its {key} has the wrong type")
     return found[key]
 
 

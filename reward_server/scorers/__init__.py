@@ -1,6 +1,7 @@
-"""The scorers, listed by hand. To add one: write its module, add its line here.
+"""Registry of the built-in scorers. To add one, write its module and add its line here.
 
-Those of other packages come by `module:attribute` or by an entry point of the group `ENTRY_POINTS`.
+Scorers of other packages are named by `module:attribute` or by an entry point of the group
+`ENTRY_POINTS`.
 """
 
 from __future__ import annotations
@@ -62,21 +63,21 @@ ENTRY_POINTS = "touchstone.scorers"
 
 
 def build_scorer(name: str, config: Mapping[str, Any]) -> Scorer:
-    """Return the scorer called `name`, set up by `config`.
+    """Return the scorer called `name`, built with `config`.
 
-    A name with a colon is one of your own: `package.module:Class` or `package.module:function`,
-    with a trainer's prefix where the function was written for it. Other names are those of
-    `SCORERS`, then those that installed packages register as entry points. What such a name gives
-    is called only if it is a scorer's class or a function whose parameters are known.
+    A name with a colon refers to your own code: `package.module:Class` or
+    `package.module:function`, after a trainer's prefix if the function was written for it. Other
+    names are looked up in `SCORERS`, then among the entry points of installed packages. The object
+    found is called only if it is a scorer class or a function with known parameters.
 
     Raises:
-        ConfigError: no such scorer, a key that it does not know, a value that it refuses, or a
-            class or function that is no scorer.
+        ConfigError: the scorer is unknown, the config has an unknown key or an invalid value, or
+            the object found is not a scorer.
     """
     own = name not in SCORERS
     path = name if ":" in name else SCORERS.get(name) or _plugged_in(name)
     prefix, module, attribute = parted(path)
-    invalidate_caches()  # the module may be younger than this process
+    invalidate_caches()  # the module may be newer than this process
     try:
         kind = attrgetter(attribute)(import_module(module))
     except (ImportError, AttributeError, SyntaxError) as error:
@@ -88,7 +89,7 @@ def build_scorer(name: str, config: Mapping[str, Any]) -> Scorer:
             if own:
                 check_class(name, kind)
             scorer = kind(**config)
-    except ImportError as error:  # a model's scorer imports torch when it is built
+    except ImportError as error:  # building a model's scorer imports torch
         raise _not_importable(name, error) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(
@@ -98,13 +99,13 @@ def build_scorer(name: str, config: Mapping[str, Any]) -> Scorer:
 
 
 def build_callable(name: str, config: Mapping[str, Any]) -> CallableScorer:
-    """Return the scorer called `name`, set up by `config`, if its `score` can be called here.
+    """Return the scorer called `name`, built with `config`, if its `score` can be called directly.
 
     Example:
         >>> build_callable("format", {}).score([Sample("a", "<think>…")])
 
     Raises:
-        ConfigError: as for `build_scorer`; or it needs a model or waits for something else.
+        ConfigError: as for `build_scorer`; or the scorer needs a model or remote service.
     """
     scorer = build_scorer(name, config)
     if scorer.runs_in == "group":
@@ -117,7 +118,7 @@ def build_callable(name: str, config: Mapping[str, Any]) -> CallableScorer:
 
 
 def _not_importable(name: str, error: Exception) -> ConfigError:
-    """Say why a scorer cannot be imported, or which extra of this package it lacks."""
+    """Explain why a scorer cannot be imported, or which extra of this package it needs."""
     if name in SCORERS and isinstance(error, ModuleNotFoundError):
         return ConfigError(f"scorer {name!r}: {advice(error, 'server') or error}")
     return ConfigError(f"scorer {name!r} cannot be imported: {error}")

@@ -1,8 +1,8 @@
-"""What a scorer is, one small protocol a kind: samples in, as many scores out, in the same order.
+"""Protocols of the five kinds of scorers: samples in, one score per sample out, in order.
 
-`runs_in` tells the kinds apart, for the type checker too: `if scorer.runs_in == "model":` makes it
-a `ModelScorer`. A scorer raises only on our own bugs; what went wrong with one sample is that
-sample's `Score`. `check.py` sees to all of this when a scorer is loaded.
+`runs_in` identifies the kind, for the type checker too: `if scorer.runs_in == "model":` narrows to
+`ModelScorer`. A scorer raises only on bugs of its own; a fault of one sample is reported in that
+sample's `Score`. `check.py` checks all of this when a scorer is loaded.
 """
 
 from __future__ import annotations
@@ -22,17 +22,21 @@ if TYPE_CHECKING:
 # remote: asyncio I/O; group: all responses of a group at once
 RunsIn = Literal["inline", "worker", "model", "remote", "group"]
 Bound = float | None
-# What it is for that a scorer cannot tell.
+# Which side makes a scorer undecided.
 Undecided = Literal["truth", "response"]
 
 
 class Score(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What one scorer says of one sample: a finite `value`, or null and the `error` why.
+    """One scorer's result for one sample: a finite `value`, or null with an `error`.
 
-    `timed_out` is set by what keeps the deadline: the sample ran to the end of its own. `turns`: of
-    a scorer that judges turns, its score of each message that the assistant wrote, null where it
-    could not score it. `undecided`: the scorer ran and cannot tell, for what the ground truth or
-    the response is. That pays nothing: the value is the least of the scorer's range, or null.
+    `timed_out`: set by the enforcer of the deadline when the sample used up its own. `turns`: for a
+    scorer that judges turns, the score of each assistant message, null if it could not be scored.
+    `undecided`: the scorer ran but cannot tell, because of the ground truth or the response. Such a
+    sample earns nothing: its value is the minimum of the scorer's range, or null.
+
+    Example:
+        >>> Score(0.5).value
+        0.5
     """
 
     value: float | None = None
@@ -44,9 +48,9 @@ class Score(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class ScorerSpec(NamedTuple):
-    """How to build a scorer, in this process or in a worker: its name and its config.
+    """How to build a scorer, in this process or in a worker: its name and config.
 
-    `workers`: how many are its own; with 0 it shares those of the server.
+    `workers`: number of workers of its own; 0 means that it shares the server's.
     """
 
     name: str
@@ -55,17 +59,17 @@ class ScorerSpec(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The same for the same scorer with the same config: profiles share what they can."""
+        """Key under which profiles share a scorer: equal for equal name, config and workers."""
         own = f" workers={self.workers}" if self.workers else ""
         return f"{self.name} {json.dumps(self.config, sort_keys=True, default=str)}{own}"
 
 
 class Described(Protocol):
-    """What every kind of scorer says of itself.
+    """Attributes common to all scorers.
 
-    `version` changes whenever a verdict can change: it is part of the fingerprint.
-    `range` is the least and the greatest score, None where there is no bound. `reads` names the
-    fields of a sample that the score depends on: no others are sent to a worker.
+    `version`: must change whenever a verdict can change, as part of the fingerprint. `range`:
+    minimum and maximum score, None if unbounded. `reads`: sample fields on which the score depends;
+    only these are sent to a worker.
     """
 
     @property
@@ -79,25 +83,25 @@ class Described(Protocol):
 class InlineScorer(Described, Protocol):
     """A scorer that runs in the event loop: linear in the length of its text, microseconds.
 
-    A sample too large for the loop goes to a worker, so it must survive being built there too.
+    A sample too large for the event loop is scored in a worker, so the scorer must be buildable
+    there.
     """
 
     @property
     def runs_in(self) -> Literal["inline"]: ...
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
-        """Score each sample: same order, same length. `explain` fills the explanations."""
+        """Score each sample, in order; `explain` adds explanations."""
         ...
 
 
 class WorkerScorer(Described, Protocol):
-    """A scorer that runs in a killable process, with a deadline and a memory limit a sample.
+    """A scorer that runs in a killable process, with a deadline and a memory limit per sample.
 
-    `deterministic`: the same fields that it `reads` always get the same verdict, which may then be
-    cached. Inline scorers are cheaper than a look into the cache, and models keep what they
-    computed themselves. A class that does not say counts as not deterministic. One with
-    `batch = True` is given the samples of a task at once, any other one after another; if the call
-    fails, each by itself.
+    `deterministic`: equal values of the fields it `reads` always get equal verdicts, which may then
+    be cached; False by default. Inline scorers are cheaper than a cache lookup, and models cache
+    their own results. A class with `batch = True` receives all samples of a task at once, any other
+    class one after another; if a batch fails, its samples are scored one by one.
     """
 
     @property
@@ -106,44 +110,45 @@ class WorkerScorer(Described, Protocol):
     def deterministic(self) -> bool: ...
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
-        """Score each sample: same order, same length. `explain` fills the explanations."""
+        """Score each sample, in order; `explain` adds explanations."""
         ...
 
 
 class UsesModel(Described, Protocol):
-    """What has a model. `version` ends in the model's digest: `use` sets both, when it is built and
-    when it changes."""
+    """A scorer that has a model. `version` ends in the model's digest.
+
+    `use` sets both, when the scorer is built and when the model changes.
+    """
 
     @property
     def model(self) -> ModelConfig: ...
 
     def use(self, model: ModelConfig, digest: str) -> None:
-        """From now on, score with this model."""
+        """Score with this model from now on."""
         ...
 
 
 class ModelScorer(UsesModel, Protocol):
-    """A scorer whose numbers come from a model: it says what to run and judges what comes out."""
+    """A scorer that prepares inputs for a model and turns its outputs into a score."""
 
     @property
     def runs_in(self) -> Literal["model"]: ...
 
     def inputs(self, sample: Sample) -> Sequence[Any] | SampleError:
-        """What the model must run for this sample."""
+        """Return the inputs that the model must run for this sample."""
         ...
 
     def judge(self, sample: Sample, outputs: Sequence[Any], explain: bool) -> Score:
-        """The score, from the model's outputs of the sample's inputs."""
+        """Return the score from the model's outputs for the sample's inputs."""
         ...
 
 
 class RemoteScorer(Described, Protocol):
     """A scorer that waits for something else: an endpoint, a sandbox, an async function.
 
-    It runs as a task of the event loop and must never hold it up. `max_in_flight`: the most
-    samples that it has in hand at a time, over all requests. Each sample is a call of its own, so
-    that it has a deadline of its own: at the deadline the call is cancelled. `deterministic` is
-    that of `WorkerScorer`.
+    It runs as a task of the event loop and must not block it. `max_in_flight`: largest number of
+    samples processed concurrently, over all requests. Each sample is a separate call with its own
+    deadline, at which the call is cancelled. `deterministic`: as for `WorkerScorer`.
     """
 
     @property
@@ -156,29 +161,29 @@ class RemoteScorer(Described, Protocol):
     async def score(
         self, samples: Sequence[Sample], *, explain: bool = False, give_up_at_s: float | None = None
     ) -> list[Score]:
-        """Score each sample: same order, same length.
+        """Score each sample, in order.
 
-        `give_up_at_s`: when the call will be cancelled, in the event loop's time; None for never.
-        What the endpoint got wrong is a `Score` with `upstream_failed`.
+        `give_up_at_s`: when the call will be cancelled, on the event loop's clock; None means
+        never. A fault of the endpoint is a `Score` with `upstream_failed`.
         """
         ...
 
 
 @runtime_checkable
 class ProvenFirst(Protocol):
-    """A remote scorer that holds its endpoint against something before the first sample.
+    """A remote scorer that checks its endpoints before the first sample.
 
-    `about` is what `check` shows of it: how the proof came out, and under `unproven` the addresses
-    that could not be asked.
+    `about`: shown by `check`; the result of the check, and under `unproven` the addresses that
+    could not be reached.
     """
 
     about: dict[str, Any]
 
     async def make_ready(self, give_up_at_s: float) -> None:
-        """Ask the endpoints for their proof; one that does not answer may be asked later.
+        """Check the endpoints; one that does not answer may be checked later.
 
         Raises:
-            ConfigError: one fails its proof.
+            ConfigError: an endpoint fails the check.
         """
         ...
 
@@ -188,19 +193,19 @@ class Closing(Protocol):
     """A remote scorer that holds connections."""
 
     async def aclose(self) -> None:
-        """Close them; calls in hand come to their end."""
+        """Close the connections after the calls in progress."""
         ...
 
 
 class Member(NamedTuple):
-    """One sample of a group, and what the scorers say of it that the group scorer names in `of`."""
+    """One sample of a group, and its scores by the scorers named in the group scorer's `of`."""
 
     sample: Sample
     scores: Mapping[str, float]
 
 
 class Ask(NamedTuple):
-    """Samples that a group scorer wants another scorer, which runs in workers, to score first."""
+    """Request of a group scorer: score these samples with another scorer, which runs in workers."""
 
     spec: ScorerSpec
     samples: Sequence[Sample]
@@ -208,7 +213,8 @@ class Ask(NamedTuple):
 
 
 class AskModel(NamedTuple):
-    """Inputs that a group scorer wants its model to run; for each an output or a `SampleError`."""
+    """Request of a group scorer: run its model on these inputs. Each gets an
+    output or a `SampleError`."""
 
     inputs: Sequence[Any]
 
@@ -220,8 +226,8 @@ class GroupScorer(Described, Protocol):
     """A scorer that sees all samples of one `group_id` together and scores each of them.
 
     `of`: keys of scorers of the same profile whose scores it needs. `asks`: the scorers that it may
-    ask. `model`: the one that it may run; then it is a `UsesModel` too. `max_members`: a larger
-    group is refused. Its scores must not depend on the members' order.
+    ask. `model`: the model that it may run; then it is a `UsesModel` too. `max_members`: larger
+    groups are refused. Scores must not depend on the order of the members.
     """
 
     @property
@@ -236,14 +242,15 @@ class GroupScorer(Described, Protocol):
     def max_members(self) -> int: ...
 
     def score(self, members: Sequence[Member], *, explain: bool = False) -> list[Score] | Judging:
-        """Score the members of one whole group: same order, same length.
+        """Score the members of one whole group, in order.
 
-        A method that only computes runs in a worker, unless it is one of ours and the group is
-        small. One that yields an `Ask` or `AskModel` is answered, and does next to no work itself.
+        A plain method runs in a worker, unless the scorer is built in and the group is small. A
+        generator may yield `Ask` or `AskModel`; it must do almost no work itself.
         """
         ...
 
 
-# Those whose `score` a worker can call; a group scorer is packed as one, see `groups/packed.py`.
+# Scorers whose `score` can be called in a worker; a group scorer is packed as one, see
+# `groups/packed.py`.
 CallableScorer = InlineScorer | WorkerScorer
 Scorer = InlineScorer | WorkerScorer | ModelScorer | RemoteScorer | GroupScorer

@@ -1,7 +1,7 @@
-"""What scorers there are: the built-in ones, and the plug-ins and functions that profiles use.
+"""List the available scorers: the built-in ones, and the plug-ins and functions used by profiles.
 
-In: the scorers of the profiles that are served. Out: for each kind of scorer what it is, where it
-runs, what its config may hold as JSON Schema, what it reads and the range of its scores.
+Each entry has a description, the place where the scorer runs, its config as JSON Schema, the fields
+it reads and the range of its scores.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from touchstone_rewards.reward_server.scorers.functions.scorer import original
 
 
 class Used(NamedTuple):
-    """A scorer of a profile that is served."""
+    """A scorer used by a profile that is being served."""
 
     profile: str
     spec: ScorerSpec
@@ -48,7 +48,7 @@ def scorer_infos(used: Iterable[Used]) -> list[ScorerInfo]:
 def _built_in(name: str) -> ScorerInfo:
     module, _, attribute = SCORERS[name].partition(":")
     kind = attrgetter(attribute)(import_module(module))
-    # One that is a function returns one of several classes, and its annotation says which.
+    # A factory function returns one of several classes, which its annotation lists.
     classes: list[Any] = [kind] if isinstance(kind, type) else _returned_classes(kind)
     reads = {field for one in classes for field in getattr(one, "reads", ())}
     return ScorerInfo(
@@ -81,16 +81,17 @@ def _returned_classes(function: Callable[..., Any]) -> list[Any]:
 
 
 def _first_line(thing: object) -> str:
-    """The first sentence of a docstring, on one line."""
+    """Return the first paragraph of a docstring on one line."""
     text = (inspect.getdoc(thing) or "").split("\n\n")[0]
     return " ".join(text.split()).split(". ")[0].split("? ")[0].rstrip(".?")
 
 
 def _schema(kind: Any, filled: Collection[str] = ()) -> dict[str, Any]:
-    """The JSON Schema of the config that a class takes, or a function beside what is `filled`.
+    """Return the JSON Schema of the config of a class, or of a function without `filled`
+    parameters.
 
-    A class that takes `**config` may name the type of it: `config_type`, a Struct, a pydantic
-    model, or a union of these. Of a key that several have, the first one's schema is given.
+    A class that takes `**config` may declare its type in `config_type`: a Struct, a pydantic model,
+    or a union of these. If several have the same key, the first one's schema is used.
     """
     properties: dict[str, Any] = {}
     required: list[str] = []
@@ -120,12 +121,12 @@ def _schema(kind: Any, filled: Collection[str] = ()) -> dict[str, Any]:
 def _hints(function: Any) -> Mapping[str, Any]:
     try:
         return get_type_hints(function)
-    except Exception:  # noqa: BLE001 (an annotation of a plug-in's may be anything)
+    except Exception:  # noqa: BLE001 (a plug-in may use any annotation)
         return {}
 
 
 def _property(name: str, hint: Any, default: Any) -> dict[str, Any]:
-    """The schema of one parameter; of an annotation that has none, only the default."""
+    """Return the schema of one parameter; only the default if its annotation has no schema."""
     for told in (hint, Any):
         try:
             fields: dict[str, Any] = {name: (told, default)}

@@ -1,4 +1,4 @@
-"""Check that a class is a scorer's, before it is called, and that what it built is a scorer."""
+"""Check that a class is a scorer before it is called, and that the object it builds is one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import RunsIn, Scorer
 
 PLACES = get_args(RunsIn)
-# Of a group, where its scorer says nothing else.
+# Default limit on the members of a group.
 MAX_MEMBERS = 1024
-# What the engine calls, by where the scorer runs.
+# Methods called by the engine, by the place where the scorer runs.
 METHODS = dict.fromkeys(PLACES, ("score",)) | {"model": ("inputs", "judge", "use")}
 
 
 def check_class(name: str, kind: object) -> None:
-    """See that a name from a profile leads to a scorer's class, and to nothing else to be called.
+    """Check that a name from a profile refers to a scorer class.
 
     Raises:
         ConfigError: it does not.
@@ -31,17 +31,17 @@ def check_class(name: str, kind: object) -> None:
     runs_in = getattr(kind, "runs_in", None)
     if runs_in is None:
         raise ConfigError(
-            f"scorer {name!r} is no scorer: its class has no runs_in; say one of "
+            f"scorer {name!r} is not a scorer: its class has no runs_in; set one of "
             f"{', '.join(PLACES)}"
         )
     _check_kind(name, kind, runs_in)
 
 
 def check_scorer(name: str, scorer: Any) -> Scorer:
-    """Return the scorer, which says of itself all that the server must know.
+    """Return the scorer if it declares everything that the server needs.
 
     Raises:
-        ConfigError: something is missing or of a wrong form. The message says what to write.
+        ConfigError: an attribute is missing or malformed. The message says how to write it.
     """
     _check_kind(name, scorer, getattr(scorer, "runs_in", None))
     version = getattr(scorer, "version", None)
@@ -73,14 +73,14 @@ def check_scorer(name: str, scorer: Any) -> Scorer:
 
 
 def _check_kind(name: str, scorer: Any, runs_in: object) -> None:
-    """See that the scorer, or its class, has what its kind is called by."""
+    """Check that the scorer has the method by which its kind is called."""
     if runs_in not in PLACES:
         raise ConfigError(
-            f"scorer {name!r} has runs_in {runs_in!r}; say one of {', '.join(PLACES)}"
+            f"scorer {name!r} has runs_in {runs_in!r}; set one of {', '.join(PLACES)}"
         )
     missing = [each for each in METHODS[runs_in] if not callable(getattr(scorer, each, None))]
     if missing:
-        raise ConfigError(f"scorer {name!r} is no scorer: it has no method {missing[0]!r}")
+        raise ConfigError(f"scorer {name!r} is not a scorer: it has no method {missing[0]!r}")
     if runs_in == "model":
         return
     is_async = iscoroutinefunction(scorer.score)
@@ -93,7 +93,7 @@ def _check_kind(name: str, scorer: Any, runs_in: object) -> None:
 
 
 def _check_own_attributes(name: str, scorer: Any) -> None:
-    """See to the attributes that only one kind has."""
+    """Check the attributes that only one kind has."""
     if scorer.runs_in in ("worker", "remote"):
         if not hasattr(scorer, "deterministic"):
             try:
@@ -105,7 +105,7 @@ def _check_own_attributes(name: str, scorer: Any) -> None:
                 ) from error
         if not isinstance(scorer.deterministic, bool):
             raise ConfigError(
-                f"scorer {name!r} has deterministic {scorer.deterministic!r}; say True if the same "
+                f"scorer {name!r} has deterministic {scorer.deterministic!r}; set True if the same "
                 "fields always get the same score, else False"
             )
     if scorer.runs_in == "group":
@@ -115,7 +115,7 @@ def _check_own_attributes(name: str, scorer: Any) -> None:
         if isinstance(most, bool) or not isinstance(most, int) or most < 1:
             raise ConfigError(
                 f"scorer {name!r} has max_in_flight {most!r}; give its class the most samples to "
-                "have in hand at a time, such as max_in_flight = 64"
+                "score at a time, such as max_in_flight = 64"
             )
     if scorer.runs_in == "model":
         config = getattr(scorer, "model", None)
@@ -126,7 +126,7 @@ def _check_own_attributes(name: str, scorer: Any) -> None:
 
 
 def _check_group(name: str, scorer: Any) -> None:
-    """Fill in what a group scorer need not say, and see that it is of the right form."""
+    """Fill in the defaults of a group scorer, and check its attributes."""
     usually = {"of": (), "asks": (), "model": None, "max_members": MAX_MEMBERS}
     for attribute, usual in usually.items():
         if not hasattr(scorer, attribute):
@@ -137,7 +137,7 @@ def _check_group(name: str, scorer: Any) -> None:
         )
     most = scorer.max_members
     if isinstance(most, bool) or not isinstance(most, int) or most < 2:
-        raise ConfigError(f"scorer {name!r} has max_members {most!r}; say an int of at least 2")
+        raise ConfigError(f"scorer {name!r} has max_members {most!r}; set an int of at least 2")
 
 
 def _is_range(bounds: object) -> bool:

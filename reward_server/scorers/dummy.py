@@ -1,6 +1,6 @@
-"""A scorer without a model: a number in [0, 1) that depends on the sample's text alone.
+"""A scorer without a model: a number in [0, 1) that depends only on the sample's text.
 
-The whole service can be run, measured and tested with it; the number means nothing.
+Useful to run, measure and test the service; the number has no meaning.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from touchstone_rewards.reward_server.scorers.base import Score
 
 
 class DummyScorer:
-    """The hash of the response as a fraction; `seed` gives another scorer of the same kind."""
+    """Score a hash of the response as a fraction; `seed` selects another hash."""
 
     version = "1"
     range = (0.0, 1.0)

@@ -1,4 +1,4 @@
-"""What the scorers that compare embeddings share: the model they use, and the cosine."""
+"""Base of the scorers that compare embeddings: their model, and the cosine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from touchstone_rewards.reward_server.models.config import (
 
 
 class EmbeddedScorer:
-    """Base of the scorers that read an embedding model's vectors; `config` is that model's."""
+    """Base of the scorers that use an embedding model; `config` is the model's."""
 
     runs_in: Literal["model"] = "model"
     config_type = EmbeddingConfig | RemoteEmbeddingConfig
@@ -31,11 +31,13 @@ class EmbeddedScorer:
 
 
 def nearest(vectors: Sequence[Any]) -> list[tuple[float, int]]:
-    """Return for each of at least two vectors, of shape [dim], its largest cosine with another one,
-    and the place of that. A vector of zeros is like none.
+    """Return for each of two or more vectors, of shape [dim], its largest cosine with another one
+    and the position of that vector.
+
+    A zero vector has cosine 0 with all others.
 
     Raises:
-        ValueError: a number in them is not finite.
+        ValueError: a component is not finite.
 
     Example:
         >>> nearest([np.array([1.0, 0.0]), np.array([2.0, 0.0]), np.array([0.0, 1.0])])

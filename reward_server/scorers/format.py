@@ -1,6 +1,6 @@
-"""Does a response keep to one of two known formats? Both are settings of the rule `tags`.
+"""Check that a response follows one of two known formats, both defined by the `tags` rule.
 
-In: responses. Out: a score in [0, 1] each. It does not look at whether the answer is right.
+The score lies in [0, 1] and does not depend on whether the answer is right.
 `python -m touchstone_rewards.reward_server.scorers.format` prints the table of cases.
 """
 
@@ -17,9 +17,9 @@ Style = Literal["think_answer", "r1_zero"]
 Prefilled = Literal["none", "think", "auto"]
 
 # think_answer: 0 unless both pairs are there, in either order; 1 with `\boxed{}` inside the answer,
-# 0.5 without. Source: the format rule of the trl_GRPO project (README, "reward rules").
-# r1_zero: 1 iff `</think> <answer>`, with one space, is followed by `</answer>`; the opening tag is
-# the prompt's. Source: `r1_zero_reward_fn` of understand-r1-zero, as the GSM8K study uses it.
+# 0.5 without. Source: the format rule of the trl_GRPO project (README, "reward rules"). r1_zero: 1
+# iff `</think> <answer>`, with one space, is followed by `</answer>`; the opening tag is part of
+# the prompt. Source: `r1_zero_reward_fn` of understand-r1-zero, as the GSM8K study uses it.
 STYLES: dict[Style, dict[str, Any]] = {
     "think_answer": {"order": "any", "gap": "any", "boxed_in": "answer"},
     "r1_zero": {"gap": "one_space", "prefilled": "think"},
@@ -33,8 +33,11 @@ _LOOSE: dict[str, Any] = {
 
 
 class FormatScorer:
-    """The rule `tags` by the name of a style. `collapse_whitespace` reads any white space between
-    the tags as one space; `prefilled` is that of `tags`."""
+    """Score the `tags` rule under the name of a style.
+
+    `collapse_whitespace`: read any white space between the tags as one space. `prefilled`: as in
+    `tags`.
+    """
 
     version = "1"
     range = (0.0, 1.0)
@@ -61,7 +64,7 @@ class FormatScorer:
         return self.tags.score(samples, explain=explain)
 
 
-# style, response, score: the rules by example; the tests hold them, `main` prints them.
+# (style, response, score): the rules by example, checked by the tests and printed by `main`.
 CASES: list[tuple[Style, str, float]] = [
     ("think_answer", r"<think>2+2</think><answer>\boxed{4}</answer>", 1.0),
     ("think_answer", "<think>a\nb</think>\n<answer>so\n\\boxed{4}\n</answer>", 1.0),

@@ -1,7 +1,7 @@
-"""Whose Python a profile may name: modules that the operator listed, or laid below one folder.
+"""Restrict the Python code that a profile may name: listed modules, or modules below one folder.
 
-Whoever writes a profile chooses code that the server runs. A name such as `subprocess:Popen` must
-not be one of the choices, so nothing is imported for a profile that was not allowed before.
+A profile chooses code that the server runs. A name such as `subprocess:Popen` must not be
+available, so only modules allowed beforehand are imported.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 from touchstone_rewards.reward_server.errors import ConfigError
 
-# What may stand before `module:function`: the trainers whose functions are called as they are.
+# Possible prefixes of `module:function`: trainers whose functions are called as they are.
 PREFIXES = ("trl", "verl", "openrlhf", "ms_swift", "verifiers", "easyr1")
 
 
 class ScorerPath(NamedTuple):
-    """The name of a scorer that is no built-in one, in its parts."""
+    """The parts of the name of a scorer that is not built in."""
 
     prefix: str
     module: str
@@ -35,14 +35,14 @@ def parted(name: str) -> ScorerPath:
         ScorerPath(prefix='trl', module='my.rewards', attribute='short')
 
     Raises:
-        ConfigError: a prefix that is not known.
+        ConfigError: the prefix is unknown.
     """
     first, _, rest = name.partition(":")
     if ":" not in rest:
         return ScorerPath("", first, rest)
     if first not in PREFIXES:
         raise ConfigError(
-            f"scorer {name!r}: {first!r} is no prefix; say module:attribute, or one of "
+            f"scorer {name!r}: {first!r} is not a known prefix; use module:attribute, or one of "
             f"{', '.join(PREFIXES)} before it"
         )
     return ScorerPath(first, *rest.split(":", 1))
@@ -50,20 +50,21 @@ def parted(name: str) -> ScorerPath:
 
 @dataclass(frozen=True)
 class Plugins:
-    """The modules that dotted names in profiles may lead to.
+    """Modules that dotted names in profiles may refer to.
 
-    `modules`: by name, those below a package with it. `folder`: all that lie in it; it is looked
-    into after everything that is installed, so no file in it takes the place of another module.
+    `modules`: names of modules and packages, including their submodules. `folder`: a folder whose
+    modules are all allowed; it is searched after everything installed, so its files cannot shadow
+    other modules.
     """
 
     modules: tuple[str, ...] = ()
     folder: Path | None = None
 
     def admit(self, name: str) -> None:
-        """See that the scorer's name leads to no module that is not allowed; import nothing.
+        """Check that the scorer's name refers to an allowed module, without importing it.
 
         Raises:
-            ConfigError: it does. The message says what to allow.
+            ConfigError: it does not. The message says how to allow the module.
         """
         module = parted(name).module
         if ":" not in name or any(_within(module, each) for each in self.modules):
@@ -72,12 +73,12 @@ class Plugins:
             return
         allowed = ", ".join([*self.modules, *([f"{self.folder}/"] if self.folder else [])])
         raise ConfigError(
-            f"scorer {name!r}: module {module!r} is not allowed in profiles; name it in "
-            f"scorer_modules, or lay it into plugins_dir (allowed now: {allowed or 'none'})"
+            f"scorer {name!r}: module {module!r} is not allowed in profiles; add it to "
+            f"scorer_modules, or put it into plugins_dir (allowed now: {allowed or 'none'})"
         )
 
     def make_importable(self) -> None:
-        """Have this process, and those it starts, find the modules of the folder."""
+        """Make the folder's modules importable in this process and its children."""
         if self.folder is None:
             return
         folder = str(self.folder.resolve())
@@ -85,7 +86,7 @@ class Plugins:
             sys.path.append(folder)
 
     def _lies_in_folder(self, top: str) -> bool:
-        """Whether `import top` reads a file of the folder, and none from elsewhere."""
+        """Tell whether `import top` would load only files of the folder."""
         assert self.folder is not None
         self.make_importable()
         PathFinder.invalidate_caches()

@@ -1,8 +1,7 @@
-"""Check what a scorer returned, where it returned it: nothing else may travel on.
+"""Validate a scorer's return value at the boundary, so that later steps can trust it.
 
-In: whatever a scorer's `score` or `judge` gave. Out: a `Score` that every later step can trust. Its
-value is a finite float within the scorer's range, its error has a known code, its explanation is
-plain JSON. A wrong one becomes `scorer_failed` for its own sample.
+In a valid `Score` the value is a finite float within the scorer's range, the error has a known code
+and the explanation is plain JSON. An invalid one becomes `scorer_failed` for its own sample.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from touchstone_rewards.reward_server.errors import SAMPLE_ERRORS, sample_error
 from touchstone_rewards.reward_server.schemas import SampleError, is_object
 from touchstone_rewards.reward_server.scorers.base import Score, Undecided
 
-# What is told of a wrong value, of a message, of a traceback.
+# Limits on the characters quoted from a value, a message and a traceback.
 VALUE_CHARS, MESSAGE_CHARS, TRACE_CHARS = 80, 500, 4000
-# How far beyond its range a score may lie for it to count as rounding, in proportion.
+# Relative excess over the range that counts as rounding.
 ROUNDING = 1e-9
 UNDECIDED = get_args(Undecided)
 
 
 class WrongAnswer(ValueError):
-    """A scorer returned something that is no list of scores, one a sample."""
+    """A scorer did not return a list with one score per sample."""
 
 
 _encode = msgspec.json.encode
@@ -37,10 +36,10 @@ _decode = msgspec.json.decode
 
 
 def checked_scores(scorer: object, given: object, count: int) -> list[Score]:
-    """Return the `count` scores in `given`, each one checked.
+    """Return the `count` scores in `given`, each one validated.
 
     Raises:
-        WrongAnswer: it is no list of so many, so none of them can be told apart.
+        WrongAnswer: `given` is not a list of this length, so scores cannot be assigned to samples.
     """
     scores = _as_list(given)
     if scores is None or len(scores) != count:
@@ -65,7 +64,7 @@ def _as_list(given: object) -> Sequence[Any] | None:
 
 
 def checked_score(scorer: object, given: object) -> Score:
-    """Return `given` as a score that may travel on, or as the error why it may not.
+    """Return `given` if it is a valid score, otherwise a score with the error.
 
     Example:
         >>> checked_score(FormatScorer(), Score("1")).error.message
@@ -86,14 +85,14 @@ def checked_score(scorer: object, given: object) -> Score:
             )
         if score.undecided is not None and value > (_least(scorer) or 0.0):
             return failed(
-                f"scorer {name_of(scorer)} cannot tell and returned {value:g}; expected the least "
-                "of its range, or an error: what is undecided pays nothing"
+                f"scorer {name_of(scorer)} is undecided but returned {value:g}; expected the least "
+                "of its range, or an error: an undecided sample earns nothing"
             )
         return replace(score, value=value)
-    # What a scorer returns may be of any class, and its `__float__` or `__repr__` may raise.
+    # The value may be of any class, and its `__float__` or `__repr__` may raise.
     except Exception as error:  # noqa: BLE001
         why = f"{type(error).__name__}: {error}"
-        return failed(f"scorer {name_of(scorer)} returned what cannot be sent: {why}")
+        return failed(f"scorer {name_of(scorer)} returned a value that cannot be sent: {why}")
 
 
 def failed(message: str) -> Score:
@@ -102,26 +101,29 @@ def failed(message: str) -> Score:
 
 
 def raised(scorer: object, error: BaseException) -> Score:
-    """Return the score of a sample at which the scorer raised `error`."""
+    """Return the score of a sample for which the scorer raised `error`."""
     if isinstance(error, WrongAnswer):
         return failed(str(error))
     return failed(f"scorer {name_of(scorer)} raised {type(error).__name__}: {error}")
 
 
 def trace_of(error: BaseException) -> str:
-    """Return the traceback of `error` as text for a log; the end of a long one."""
+    """Return the traceback of `error` as text for a log, cut to its end."""
     return text_of("".join(traceback.format_exception(error))[-TRACE_CHARS:])
 
 
 def place_of(trace: str) -> str:
-    """Return the line of a traceback that says where it was raised; its message varies."""
+    """Return the line of a traceback with the innermost location, which
+    unlike the message is stable."""
     places = [line for line in trace.splitlines() if line.startswith('  File "')]
     return places[-1] if places else ""
 
 
 def name_of(scorer: object) -> str:
-    """Return what an operator knows the scorer by: its function as the profile names it, or its
-    class, with the module of a plug-in's."""
+    """Return the name by which an operator knows the scorer.
+
+    This is the function's name in the profile, or the class, with its module for a plug-in.
+    """
     if function := getattr(scorer, "function_name", ""):
         return function
     kind = type(scorer)
@@ -130,20 +132,21 @@ def name_of(scorer: object) -> str:
 
 
 def text_of(text: str) -> str:
-    """Return the text with a question mark for each lone surrogate, which UTF-8 has no form for."""
+    """Return the text with lone surrogates, which UTF-8 cannot encode,
+    replaced by question marks."""
     return text.encode(errors="replace").decode()
 
 
 def shown(value: object) -> str:
-    """Return the beginning of how Python shows the value."""
+    """Return the beginning of the value's repr."""
     return text_of(f"{value!r:.{VALUE_CHARS}}")
 
 
 def _complaint(given: object) -> str:
-    """Say what is wrong with the types in a score; nothing if they are right."""
+    """Return a description of wrong types in a score, or ""."""
     if not isinstance(given, Score):
         return f"{shown(given)} for a sample; expected Score(value) or Score(error=…)"
-    # A plug-in may have put anything there, whatever the types of `Score` say.
+    # A plug-in may have put anything here, regardless of the types of `Score`.
     score: Any = given
     value, error, explanation = score.value, score.error, score.explanation
     if error is not None and not _is_error(error):
@@ -176,7 +179,7 @@ def _is_error(error: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    """Numbers of Python, NumPy and torch are; text that reads as one is not."""
+    """Tell whether a value is a number of Python, NumPy or torch; numeric text is not."""
     return isinstance(value, int | float) or (
         hasattr(type(value), "__float__") and not isinstance(value, str | bytes)
     )
@@ -187,13 +190,13 @@ def _least(scorer: object) -> float | None:
 
 
 def _bounds(scorer: object) -> tuple[float, float]:
-    """The least and the greatest finite number in the scorer's range."""
+    """Return the least and the greatest finite number in the scorer's range."""
     bounds = getattr(scorer, "range", None) or (None, None)
     return _finite_bounds(*bounds)
 
 
 def _range_shown(scorer: object) -> str:
-    """The scorer's range behind the word number; nothing where it has no bound."""
+    """Return the scorer's range as the end of a sentence, or "" if it is unbounded."""
     bounds = getattr(scorer, "range", None) or (None, None)
     return f" within its range {list(bounds)}" if any(b is not None for b in bounds) else ""
 
@@ -207,17 +210,17 @@ def _finite_bounds(least: float | None, greatest: float | None) -> tuple[float, 
 
 
 def _within(value: float, least: float, greatest: float) -> float | None:
-    """The value, set on the bound that it misses by rounding; None if it lies beyond."""
+    """Return the value, clipped if it misses a bound by rounding; None if it lies beyond."""
     nearest = min(max(value, least), greatest)
     near = math.isclose(value, nearest, rel_tol=ROUNDING, abs_tol=ROUNDING)
     return nearest if near and math.isfinite(value) else None
 
 
 def _with_turns(scorer: object, score: Score) -> Score:
-    """The score with the scores of its turns as floats.
+    """Return the score with its turns' scores as floats.
 
     Raises:
-        WrongAnswer: one is no number within the scorer's range, nor None.
+        WrongAnswer: one is neither None nor a number within the scorer's range.
     """
     if score.turns is None:
         return score
@@ -242,19 +245,19 @@ def _clean(error: SampleError) -> SampleError:
 
 
 def _with_plain_explanation(score: Score) -> Score:
-    """The score with its explanation as JSON can carry it: NumPy's numbers become Python's."""
+    """Return the score with a JSON-compatible explanation: NumPy numbers become Python numbers."""
     if score.explanation is None:
         return score
     return replace(score, explanation=_decode(_encode(score.explanation, enc_hook=_plain)))
 
 
 def _plain(value: Any) -> Any:
-    """The Python value behind a NumPy or torch one.
+    """Return the Python value of a NumPy or torch one.
 
     Raises:
-        NotImplementedError: JSON has no form for it.
+        NotImplementedError: the value has no JSON form.
     """
     for turned in ("tolist", "item"):
         if hasattr(value, turned):
             return getattr(value, turned)()
-    raise NotImplementedError(f"an explanation holds {shown(value)}, which JSON has no form for")
+    raise NotImplementedError(f"an explanation holds {shown(value)}, which JSON cannot represent")

@@ -1,4 +1,4 @@
-"""A reward model's score of prompt and response: unbounded, higher is better."""
+"""Score with a reward model: unbounded, higher is better."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from touchstone_rewards.reward_server.scorers.base import Score
 
 
 class RewardModelScorer:
-    """What a reward model says of prompt and response. The config keys are the fields of
-    `models.config.RewardModelConfig`: see docs/neural.md.
+    """Score prompt and response with a reward model.
 
-    `lower_bound_stds`, for models that give a mean and a standard deviation: the score is the mean
-    less so many of them.
+    The config keys are the fields of `models.config.RewardModelConfig`: see docs/neural.md.
+    `lower_bound_stds`: for models that predict a mean and a standard deviation, subtract this many
+    standard deviations from the mean.
     """
 
     range = (None, None)

@@ -1,4 +1,4 @@
-"""How near the response is to a reference in meaning: the cosine of their embeddings, clipped."""
+"""Score the similarity in meaning of response and reference: the clipped cosine of embeddings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ METADATA = "metadata."
 
 
 class SimilarityScorer(EmbeddedScorer):
-    """How near the response is to a reference in meaning. `against`: `ground_truth`, `prompt`, or
-    `metadata.NAME`; of several references the nearest counts. `clip`: the least and the greatest
-    score. The other keys are the embedding model's."""
+    """Score how similar the response is in meaning to a reference.
+
+    `against`: `ground_truth`, `prompt`, or `metadata.NAME`; the closest of several references
+    counts. `clip`: smallest and largest score. The other keys are the embedding model's.
+    """
 
     range: tuple[float, float] = (0.0, 1.0)
     reads: tuple[str, ...] = ("response", "ground_truth")
@@ -26,7 +28,7 @@ class SimilarityScorer(EmbeddedScorer):
         self, against: str = "ground_truth", clip: Sequence[float] = (0.0, 1.0), **config: Any
     ) -> None:
         if against not in ("ground_truth", "prompt") and not against[len(METADATA) :]:
-            raise ValueError(f"against is {against!r}; say ground_truth, prompt or metadata.NAME")
+            raise ValueError(f"against is {against!r}; set ground_truth, prompt or metadata.NAME")
         if len(clip) != 2 or not all(map(math.isfinite, clip)) or clip[0] >= clip[1]:
             raise ValueError(f"clip is {clip!r}; expected the least and the greatest score")
         self.against = against
@@ -62,7 +64,7 @@ class SimilarityScorer(EmbeddedScorer):
 
 
 def _texts(reference: Any) -> list[str]:
-    """The texts in a field: one, several, or the turns of a chat as one."""
+    """Return the texts in a field: one, several, or a chat's turns joined."""
     if reference is None or isinstance(reference, dict):
         return []
     if not is_list(reference):

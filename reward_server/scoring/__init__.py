@@ -1,1 +1,1 @@
-"""From a request's samples to its results: fan out to the scorers, combine, cache, reload."""
+"""Turn a request's samples into results: fan out to the scorers, combine, cache, reload."""

@@ -1,7 +1,7 @@
-"""Cascades of a request: columns that wait for others, asked for some samples, and what came of it.
+"""Run the cascades of a request: fill the columns of scorers that wait for others.
 
-In: a profile with cascades, a request, how a column is filled. Out: a column for each scorer, with
-`NOT_ASKED` where it was not asked; then results that say who decided, and counts.
+A column holds `NOT_ASKED` where its scorer did not run. The results then record which scorer
+decided, and the numbers count how often each scorer ran and could tell.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FillColumn = Callable[[str, ScoreRequest], Coroutine[None, None, list[Score]]]
 async def cascaded(
     cascades: Cascades, keys: Sequence[str], request: ScoreRequest, fill: FillColumn
 ) -> list[list[Score]]:
-    """Return a column for each of `keys`, each filled as soon as those are that it waits for."""
+    """Return a column for each of `keys`, filled as soon as the columns it waits for are there."""
     tasks: dict[str, asyncio.Task[list[Score]]] = {}
 
     async def column(key: str) -> list[Score]:
@@ -58,8 +58,8 @@ def noted(
     *,
     explain: bool,
 ) -> Columns:
-    """Say in the results who decided, with `explain` who was asked and why; return the numbers with
-    the scores that were asked for, and how often each scorer was asked and could tell."""
+    """Record in the results which scorer decided and, with `explain`, which ran and why. Return the
+    numbers, limited to scores of scorers that ran, with counts of how often each could tell."""
     assert profile.cascades is not None
     for at, result in enumerate(results):
         result.decided_by = {key: by[at] for key, by in counted.decided_by.items()}

@@ -1,7 +1,7 @@
-"""One server a folder: what a server writes alone it claims first, and a second one is refused.
+"""Claim a folder for one server, so that a second server is refused.
 
-The claim is a lock that the kernel lets go of when the process ends, however it ends. The processes
-of one server share it: they bear the same `server_id`.
+The claim is a file lock, which the kernel releases when the process ends for any reason. The
+processes of one server share it: they have the same `server_id`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from uuid import uuid4
 
 from touchstone_rewards.reward_server.errors import ConfigError
 
-# How long another process may take to write down whose the folder is.
+# How long another process may take between locking the file and writing its server id.
 WRITING_S, LOOK_EVERY_S = 2.0, 0.01
 _ours = uuid4().hex
 
 
 def belong_to(server_id: str) -> None:
-    """Make this process one of the server `server_id`; without it, it is a server by itself."""
+    """Make this process part of the server `server_id`; by default it is a server of its own."""
     global _ours
     _ours = server_id
 
 
 def claim(path: Path, what: str) -> int:
-    """Claim `what` by locking the file at `path`; close the descriptor to let go.
+    """Claim `what` by locking the file at `path`; close the returned descriptor to release it.
 
     Raises:
-        ConfigError: another server has it.
-        OSError: the file cannot be made.
+        ConfigError: another server holds it.
+        OSError: the file cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -39,7 +39,7 @@ def claim(path: Path, what: str) -> int:
         if _locked(file, fcntl.LOCK_EX):
             os.ftruncate(file, 0)
             os.pwrite(file, _ours.encode(), 0)
-        # Whoever is first shares what it has: the other processes of its server find its name.
+        # The first process downgrades its lock to a shared one, so that its siblings can join.
         if _locked(file, fcntl.LOCK_SH):
             if os.pread(file, 4096, 0).decode(errors="replace") == _ours:
                 return file
@@ -48,7 +48,7 @@ def claim(path: Path, what: str) -> int:
             break
         time.sleep(LOOK_EVERY_S)
     os.close(file)
-    raise ConfigError(f"{what} is another server's, which still runs; give each server its own")
+    raise ConfigError(f"{what} is in use by another server; give each server its own")
 
 
 def _locked(file: int, how: int) -> bool:

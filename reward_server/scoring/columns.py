@@ -1,15 +1,17 @@
-"""One scorer's scores of a request's samples, a column: each kind of scorer where it runs.
+"""Fill a column: one scorer's scores of a request's samples, run where its kind runs.
 
-In: a profile, one of its keys, a request. Out: a score or an error for each sample, in their order.
-A response beyond the limit is not looked at, nor a ground truth that is neither text nor number.
+A column has a score or an error for each sample, in their order. Responses that are too long and
+ground truths of an unknown form get an error without being scored.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.errors import InternalError
@@ -18,6 +20,7 @@ from touchstone_rewards.reward_server.pool.pools import WorkerPools
 from touchstone_rewards.reward_server.profile_config import ScorerEntry
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import open_fields
+from touchstone_rewards.reward_server.remote.together import together
 from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest, is_object
 from touchstone_rewards.reward_server.scorers.base import (
     InlineScorer,
@@ -37,27 +40,23 @@ from touchstone_rewards.reward_server.scoring.verdict_cache import VerdictCache
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 from touchstone_rewards.reward_server.telemetry.tracer import NO_TRACER, Attribute, Tracer
 
-# The attribute of a span that counts its samples.
+# The span attribute for the number of samples.
 SAMPLES = "touchstone.samples"
-# So many are scored without giving way to others.
+# At most this many samples are scored without yielding to other tasks.
 FEW_SAMPLES = 64
 
 
-class AskedColumn(NamedTuple):
-    """One column to be filled: which scorer of which profile, for which request, until when."""
+class AskedColumn(Struct, frozen=True):
+    """A column to fill: the profile, the scorer's key, the request and how to score it."""
 
     profile: Profile
     key: str
     request: ScoreRequest
-    give_up_at_s: float | None
-
-    @property
-    def how(self) -> How:
-        return How(self.request.explain, self.give_up_at_s, self.request.priority)
+    how: How
 
 
 class ScorerColumns:
-    """Where the scorers of each kind run. `tracer` may be replaced before the first request."""
+    """Runs the scorers of each kind. `tracer` may be replaced before the first request."""
 
     def __init__(
         self,
@@ -79,9 +78,10 @@ class ScorerColumns:
         self.tracer: Tracer = NO_TRACER
 
     def at_once(self, profile: Profile, request: ScoreRequest) -> dict[str, list[Score]]:
-        """The columns of a few samples that nothing makes wait: of scorers that run inline and are
-        known to be quick. `fill` is for the others."""
-        samples, columns = request.samples, dict[str, list[Score]]()
+        """Return the columns that need no waiting: a few samples, inline scorers known to be
+        quick. `fill` handles the others."""
+        samples = request.samples
+        columns: dict[str, list[Score]] = {}  # calling `dict[str, list[Score]]` costs 1 µs more
         if self.tracer is not NO_TRACER or len(samples) > FEW_SAMPLES:
             return columns
         for key, scorer in profile.scorers.items():
@@ -94,21 +94,35 @@ class ScorerColumns:
             if found is not None:
                 columns[key] = found
                 took_s = time.perf_counter() - began_s
-                self.metrics.observe_scorer(profile.specs[key].name, took_s)
+                self.metrics.scorer_seconds.observe_one((profile.specs[key].name,), took_s)
         return columns
 
-    # What only passes on is no coroutine of its own: a request would be resumed through each.
+    async def all_of(
+        self, profile: Profile, request: ScoreRequest, give_up_at_s: float | None
+    ) -> dict[str, list[Score]]:
+        """Return the columns of the scorers that need no group, quick ones first."""
+        found, keys = self.at_once(profile, request), profile.single_keys
+        fill = self.fill if profile.turn_keys else self._fill
+        missing = [fill(profile, key, request, give_up_at_s) for key in keys if key not in found]
+        if missing:
+            # The usual single one without one more `await` level, which costs about 1 µs.
+            alone = len(missing) == 1
+            columns = iter([await missing[0]] if alone else await together(missing))
+            found = {key: found[key] if key in found else next(columns) for key in keys}
+        return found
+
+    # These return the inner coroutine instead of awaiting it: each `await` level costs time.
     def fill(
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
     ) -> Coroutine[None, None, list[Score]]:
-        """One scorer's scores of all samples of the request."""
+        """Return one scorer's scores of all samples of the request."""
         fill = self._turns if key in profile.turn_keys else self._fill
         return fill(profile, key, request, give_up_at_s)
 
     async def _turns(
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
     ) -> list[Score]:
-        """The scores of a scorer that judges turns, all of them or one after another."""
+        """Return the scores of a scorer that judges turns, all at once or turn by turn."""
         fold = profile.entries[key].turns
         refused = self.refused(request.samples, ()) | too_long(request.samples)
         samples = [sample for at, sample in enumerate(request.samples) if at not in refused]
@@ -130,7 +144,7 @@ class ScorerColumns:
         self, profile: Profile, key: str, request: ScoreRequest, give_up_at_s: float | None
     ) -> list[Score]:
         scorer, samples, found = profile.scorers[key], request.samples, None
-        refused = self.refused(samples, looked_at(scorer))
+        refused = refusals(samples, looked_at(scorer), self.limits.max_response_bytes)
         if refused:
             samples = [sample for i, sample in enumerate(samples) if i not in refused]
         began_s = time.perf_counter()
@@ -139,19 +153,20 @@ class ScorerColumns:
                 about = profile.spec_keys[key], scorer, samples, request.explain
                 found = self.inline.at_once(*about)
             if found is None:
-                asked = AskedColumn(profile, key, request, give_up_at_s)
+                how = How(request.explain, give_up_at_s, request.priority)
+                asked = AskedColumn(profile, key, request, how)
                 fill = self._scores if self.tracer is NO_TRACER else self._traced
                 found = await fill(asked, samples)
         finally:
             took_s = time.perf_counter() - began_s
-            self.metrics.observe_scorer(profile.specs[key].name, took_s)
+            self.metrics.scorer_seconds.observe_one((profile.specs[key].name,), took_s)
         if not refused:
             return found
         rest = iter(found)
         return [refused.get(i) or next(rest) for i in range(len(request.samples))]
 
     async def _traced(self, asked: AskedColumn, samples: Sequence[Sample]) -> list[Score]:
-        profile, key, request, _ = asked
+        profile, key, request = asked.profile, asked.key, asked.request
         with self.tracer.span("scorer", key, lambda: _about(profile, key, request)):
             found = await self._scores(asked, samples)
             refused = len(request.samples) - len(samples)
@@ -159,17 +174,20 @@ class ScorerColumns:
         return found
 
     def refused(self, samples: Sequence[Sample], reads: Sequence[str]) -> dict[int, Score]:
-        """Return the places of samples that a scorer with these `reads` does not look at: each with
-        the reason why."""
+        """Return the indices of samples that a scorer with these `reads` must not see, each with
+        its error."""
         return refusals(samples, reads, self.limits.max_response_bytes)
 
     def _scores(
         self, asked: AskedColumn, samples: Sequence[Sample]
     ) -> Coroutine[None, None, list[Score]]:
-        """The scores of these samples, by the kind of the scorer."""
+        """Return the scores of these samples, run according to the kind of the scorer."""
         scorer = asked.profile.scorers[asked.key]
         if scorer.runs_in == "worker":
-            return self._worker(asked, scorer, samples)
+            if not (self.cache.max_bytes and scorer.deterministic):
+                return self._in_pool(asked, samples)
+            about = asked.profile.spec_keys[asked.key], scorer, samples, asked.how
+            return self._from_cache(*about, partial(self._in_pool, asked))
         if scorer.runs_in == "inline":
             return self._inline(asked, scorer, samples)
         if scorer.runs_in == "model":
@@ -181,33 +199,33 @@ class ScorerColumns:
     async def _inline(
         self, asked: AskedColumn, scorer: InlineScorer, samples: Sequence[Sample]
     ) -> list[Score]:
-        profile, key, request, give_up_at_s = asked
+        profile, key, request, how = asked.profile, asked.key, asked.request, asked.how
 
         def in_workers(samples: Sequence[Sample]) -> Awaitable[list[Score]]:
             return self._in_pool(asked, samples)
 
         spec, spec_key = profile.specs[key], profile.spec_keys[key]
-        about = spec_key, spec, scorer, samples, request.explain, give_up_at_s
+        about = spec_key, spec, scorer, samples, request.explain, how.give_up_at_s
         return await self.inline.score(*about, in_workers)
 
     async def _model(
         self, asked: AskedColumn, scorer: ModelScorer, samples: Sequence[Sample]
     ) -> list[Score]:
-        request = asked.request
+        how = asked.how
         with self.tracer.span("model", scorer.model.label, lambda: {SAMPLES: len(samples)}):
             return await self.models.score(
                 scorer,
                 samples,
-                explain=request.explain,
-                give_up_at_s=asked.give_up_at_s,
-                priority=request.priority,
+                explain=how.explain,
+                give_up_at_s=how.give_up_at_s,
+                priority=how.priority,
             )
 
     async def _remote(
         self, asked: AskedColumn, scorer: RemoteScorer, samples: Sequence[Sample]
     ) -> list[Score]:
         open_fields(samples, scorer.reads)
-        profile, key, *_ = asked
+        profile, key = asked.profile, asked.key
         about = profile.spec_keys[key], scorer, samples, asked.how, profile.entries[key]
         return await self.ask(*about)
 
@@ -220,7 +238,7 @@ class ScorerColumns:
         entry: ScorerEntry,
         **more: Any,
     ) -> list[Score]:
-        """The scores of these samples by tasks of the event loop, as the profile's entry has it."""
+        """Return the scores of a remote scorer, with the limits of the profile's entry."""
         with self.tracer.span("remote", "", lambda: {SAMPLES: len(samples)}):
             return await self.remote.score(
                 spec_key,
@@ -233,15 +251,6 @@ class ScorerColumns:
                 **more,
             )
 
-    def _worker(
-        self, asked: AskedColumn, scorer: WorkerScorer, samples: Sequence[Sample]
-    ) -> Coroutine[None, None, list[Score]]:
-        def run(samples: Sequence[Sample], **more: Any) -> Coroutine[None, None, list[Score]]:
-            return self._in_pool(asked, samples, **more)
-
-        about = asked.profile.spec_keys[asked.key], scorer, samples, asked.how
-        return self._cached(*about, run)
-
     def _cached(
         self,
         spec_key: str,
@@ -250,8 +259,8 @@ class ScorerColumns:
         how: How,
         score: Callable[..., Coroutine[None, None, list[Score]]],
     ) -> Coroutine[None, None, list[Score]]:
-        """The scores of these samples; of a scorer that is deterministic, from the cache where they
-        are there."""
+        """Return the scores of these samples; a deterministic scorer's come from the cache if
+        they are there."""
         if not (self.cache.max_bytes and scorer.deterministic):
             return score(samples)
         return self._from_cache(spec_key, scorer, samples, how, score)
@@ -290,8 +299,8 @@ class ScorerColumns:
         how: How,
         entry: ScorerEntry,
     ) -> list[Score]:
-        """The scores of these samples by a scorer, for itself or for a scorer of groups that asks
-        it, from the cache where they are there. `entry`: of the one or the other."""
+        """Return a scorer's scores of these samples, cached ones included. The scorer runs for
+        itself or for a scorer of groups that asks it; `entry` is that of the profile's scorer."""
 
         async def run(samples: Sequence[Sample], **more: Any) -> list[Score]:
             if scorer.runs_in == "remote":
@@ -300,7 +309,7 @@ class ScorerColumns:
 
         return await self._cached(spec_key, scorer, samples, how, run)
 
-    async def run(
+    def run(
         self,
         spec_key: str,
         samples: Sequence[Sample],
@@ -308,21 +317,9 @@ class ScorerColumns:
         deadline_s: float | None,
         memory_bytes: int | None = None,
         **more: Any,
-    ) -> list[Score]:
-        """The scores of these samples by the worker pool."""
-        with self.tracer.span("workers", "", lambda: {SAMPLES: len(samples)}):
-            return await self._run(spec_key, samples, how, deadline_s, memory_bytes, **more)
-
-    def _run(
-        self,
-        spec_key: str,
-        samples: Sequence[Sample],
-        how: How,
-        deadline_s: float | None,
-        memory_bytes: int | None,
-        **more: Any,
     ) -> Coroutine[None, None, list[Score]]:
-        return self.pool.score(
+        """Return the scores of these samples from the worker pool; in a span, if traced."""
+        scores = self.pool.score(
             spec_key,
             samples,
             explain=how.explain,
@@ -332,16 +329,19 @@ class ScorerColumns:
             memory_bytes=memory_bytes,
             **more,
         )
+        return scores if self.tracer is NO_TRACER else self._in_span(scores, len(samples))
+
+    async def _in_span(self, scores: Coroutine[None, None, list[Score]], count: int) -> list[Score]:
+        with self.tracer.span("workers", "", lambda: {SAMPLES: count}):
+            return await scores
 
     def _in_pool(
         self, asked: AskedColumn, samples: Sequence[Sample], **more: Any
     ) -> Coroutine[None, None, list[Score]]:
-        """The scores of these samples by the worker pool, as the profile has it."""
-        profile, key, *_ = asked
-        entry = profile.entries[key]
-        limits = entry.deadline_s, entry.memory_bytes
-        run = self._run if self.tracer is NO_TRACER else self.run
-        return run(profile.spec_keys[key], samples, asked.how, *limits, **more)
+        """Return the scores of these samples from the worker pool, with the entry's limits."""
+        profile, key = asked.profile, asked.key
+        entry, about = profile.entries[key], (profile.spec_keys[key], samples, asked.how)
+        return self.run(*about, entry.deadline_s, entry.memory_bytes, **more)
 
 
 def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attribute]:
@@ -353,7 +353,7 @@ def _about(profile: Profile, key: str, request: ScoreRequest) -> dict[str, Attri
 
 
 def _marked(score: Score, known: bool) -> Score:
-    """The score, whose explanation says that it was known already and cost no call."""
+    """Return the score, marked in its explanation as taken from the cache if `known`."""
     if not known or score.explanation is None:
         return score
     return replace(score, explanation=score.explanation | {"cached": True})

@@ -1,8 +1,7 @@
-"""From the scores of a request's samples, a column for each scorer, to results and to numbers.
+"""Combine the columns of scores into one result per sample, and columns of numbers for metrics.
 
-In: a profile, samples, columns of scores. Out: a result for each sample, and columns of numbers. By
-columns, because all samples at once cost a third of one by one. Neither normalised nor clipped:
-that depends on more than the request.
+It works on whole columns, which costs a third of working sample by sample. Normalization and
+clipping follow later: they depend on more than the request.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
+from touchstone_rewards.reward_server.errors import RequestDeadline
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.schedules import unknown_weights
 from touchstone_rewards.reward_server.schemas import Sample, SampleError, SampleResult
@@ -22,7 +22,7 @@ from touchstone_rewards.reward_server.telemetry.tallies import Columns
 
 
 class Scored(NamedTuple):
-    """The results of a request, and their numbers by columns, which cost less to count."""
+    """The results of a request, and the same numbers in columns, which are cheaper to count."""
 
     results: list[SampleResult]
     columns: Columns
@@ -37,10 +37,10 @@ def combine(
     keys: Sequence[str] = (),
     now_s: float | None = None,
 ) -> Scored:
-    """The results of the samples from their scores, a column for each scorer.
+    """Return the results of the samples; `columns` holds one column of scores per scorer.
 
-    `keys`: those of the scores in the results, where another profile routed these samples here.
-    `now_s`: for weights that go by the clock, seconds since 1970, if not now."""
+    `keys`: the score keys of the results, if another profile routed these samples here.
+    `now_s`: the time for weights that depend on the clock, in seconds since 1970; default: now."""
     values = {key: [score.value for score in column] for key, column in columns.items()}
     weights: dict[str, Sequence[float | None]] = {}
     if profile.schedules:
@@ -63,7 +63,7 @@ def combine(
         for sample, reward, row in zip(samples, rewards, rows, strict=True)
     ]
     codes = _note_errors(results, profile.errors(counted)) if unscored else ()
-    if not profile.at_once:  # a rule is never undecided
+    if not profile.at_once:  # rules are never undecided
         _note_undecided(results, columns)
     if explain:
         for i, result in enumerate(results):
@@ -82,13 +82,31 @@ def combine(
     return Scored(results, numbers)
 
 
+def check_any_turn(results: Sequence[SampleResult]) -> None:
+    """Check that at least one sample got its turn.
+
+    Raises:
+        RequestDeadline: none did before the deadline.
+    """
+    if results and results[0].error and all(map(_never_got_its_turn, results)):
+        raise RequestDeadline(
+            f"none of {len(results)} samples was scored before the deadline; send fewer samples "
+            "or a longer deadline_ms"
+        )
+
+
+def _never_got_its_turn(result: SampleResult) -> bool:
+    error = result.error
+    return error is not None and error.code == "deadline_exceeded" and error.retryable
+
+
 def _note_weights(
     profile: Profile,
     samples: Sequence[Sample],
     results: Sequence[SampleResult],
     weights: Mapping[str, Sequence[float | None]],
 ) -> None:
-    """Give the results the weights that their scores had, or the error where one is not known."""
+    """Set the weights of the scores in the results, or the error if a weight is unknown."""
     unknown = unknown_weights(profile.schedules, weights, samples)
     for at, result in enumerate(results):
         known = {key: column[at] for key, column in weights.items()}
@@ -100,7 +118,7 @@ def _note_weights(
 def _note_undecided(
     results: Sequence[SampleResult], columns: Mapping[str, Sequence[Score]]
 ) -> None:
-    """Say in the results which scorers could not tell."""
+    """Record in the results which scorers were undecided."""
     for key, column in columns.items():
         for at, score in enumerate(column):
             if score.undecided is not None:
@@ -110,23 +128,23 @@ def _note_undecided(
 def _rows(
     values: Mapping[str, Sequence[float | None]], keys: Sequence[str]
 ) -> list[dict[str, float | None]]:
-    """The scores of each sample; with `keys`, under all of these, null where there is none."""
+    """Return the scores of each sample; with `keys`, under all of these, None if missing."""
     blank = dict.fromkeys(keys) if keys and list(keys) != list(values) else {}
-    if len(values) == 1:  # most profiles, at a third of the time
+    if len(values) == 1:  # most profiles; takes a third of the time
         [(key, numbers)] = values.items()
         if blank:
             return [{**blank, key: number} for number in numbers]
         return [{key: number} for number in numbers]
-    rows = zip(*values.values(), strict=True)
-    if blank:
-        return [{**blank, **dict(zip(values, row, strict=True))} for row in rows]
-    return [dict(zip(values, row, strict=True)) for row in rows]
+    # A third of the time of `dict(zip(values, row))`.
+    places = range(len(next(iter(values.values()), ())))
+    rows = [{key: numbers[at] for key, numbers in values.items()} for at in places]
+    return [{**blank, **row} for row in rows] if blank else rows
 
 
 def _with_timeouts(
     profile: Profile, rewards: Sequence[float | None], columns: Mapping[str, Sequence[Score]]
 ) -> list[float | None]:
-    """The rewards, with what the profile says a timeout is worth in place of those nulls."""
+    """Return the rewards, with the profile's `on_response_timeout` for samples that timed out."""
     return [
         profile.config.on_response_timeout if reward is None and timed_out else reward
         for reward, timed_out in zip(rewards, profile.timeouts(columns), strict=True)
@@ -136,7 +154,7 @@ def _with_timeouts(
 def _note_errors(
     results: Sequence[SampleResult], errors: Iterable[SampleError | None]
 ) -> list[str]:
-    """Give results without a reward their error; the codes of these."""
+    """Set the error of each result without a reward, and return the error codes."""
     codes: list[str] = []
     for result, error in zip(results, errors, strict=True):
         if result.reward is None and error is not None:

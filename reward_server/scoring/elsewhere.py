@@ -1,6 +1,6 @@
-"""What another process of the same server scores, because it keeps what there may be once.
+"""Score a request in another process of the same server, which holds state kept only once.
 
-In: a request for such a profile. Out: the answer that the other process gave and counted.
+It returns the answer of the other process, which has already counted it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from touchstone_rewards.reward_server.schemas import ScoreRequest, ScoreResponse
 
 
 class ScoreElsewhere(Protocol):
-    """Has another process score a request; see `Engine.score`."""
+    """A call that has another process score a request; see `Engine.score`."""
 
     async def __call__(
         self, request: ScoreRequest, *, observed: bool, gather: bool
@@ -35,10 +35,10 @@ def served_here(
 async def score_elsewhere(
     elsewhere: ScoreElsewhere, request: ScoreRequest, *, observed: bool, gather: bool
 ) -> ScoreResponse:
-    """Return the other process's answer, and note it for the log of this one.
+    """Return the other process's answer, and record it for this process's log.
 
     Raises:
-        RequestError: what the other process raised; `NotReady` where it is being started again.
+        RequestError: the other process raised it; `NotReady` while that process restarts.
     """
     answer = await elsewhere(request, observed=observed, gather=gather)
     served = current()

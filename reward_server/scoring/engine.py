@@ -1,7 +1,7 @@
-"""A request through a profile: fan out to the scorers, combine, answer in order.
+"""Score a request with its profile: fan out to the scorers, combine, answer in order.
 
-In: a decoded `ScoreRequest`. Out: a `ScoreResponse` with one result a sample. It knows nothing of
-HTTP: the app and the `score` command use it alike.
+It takes a decoded `ScoreRequest` and returns a `ScoreResponse` with one result per sample. It knows
+nothing of HTTP: the app and the `score` command both use it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
     NotReady,
-    RequestDeadline,
     UnknownProfile,
 )
 from touchstone_rewards.reward_server.limits import SampleLimits, SharedCounts
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile
-from touchstone_rewards.reward_server.remote.together import together
 from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import (
     ProfileInfo,
@@ -39,7 +37,7 @@ from touchstone_rewards.reward_server.schemas import (
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.cascades import cascaded
 from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
-from touchstone_rewards.reward_server.scoring.combine import Scored, combine
+from touchstone_rewards.reward_server.scoring.combine import Scored, check_any_turn, combine
 from touchstone_rewards.reward_server.scoring.elsewhere import (
     ScoreElsewhere,
     score_elsewhere,
@@ -68,9 +66,9 @@ from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-# What a killed server forgets of the running normalization.
+# A server that is killed loses this much of its running normalization.
 SAVE_EVERY_S = 5.0
-# Told of every request that counts, and what it was answered.
+# Called with every observed request and its answer.
 Observer = Callable[[ScoreRequest, ScoreResponse], None]
 PoolMaker = Callable[[Mapping[str, ScorerSpec], Settings], WorkerPools]
 
@@ -78,10 +76,10 @@ PoolMaker = Callable[[Mapping[str, ScorerSpec], Settings], WorkerPools]
 class Engine:
     """Profiles and the workers behind them. `start` before the first request, `stop` at the end.
 
-    `profiles` are those of `models` too: `reload.py` exchanges what is in them. Before the start,
+    `profiles` is shared with `models`; `reload.py` replaces its content. Before the start, the
     `normalizers` may be replaced by ones that outlive this process, and the tracer of `columns` by
-    one that keeps spans. `elsewhere`: the process that scores for profiles that are `kept_once`;
-    None: this one does. `counted`: samples in work, also of the server's other processes.
+    one that records spans. `elsewhere`: scores profiles that are `kept_once` in another process;
+    None: this process does. `counted`: pending samples, including the server's other processes.
     """
 
     def __init__(
@@ -108,11 +106,11 @@ class Engine:
         self.ready_since = ""
 
     async def start(self) -> None:
-        """Start the workers, load the models, ask endpoints for their proof.
+        """Start the workers, load the models, verify the endpoints.
 
         Raises:
             ConfigError: a scorer cannot be built in a worker, a model cannot be served, an endpoint
-                fails its proof, or what an earlier run left cannot be read.
+                fails its check, or saved state cannot be read.
         """
         profiles = served_here(self.profiles, self.elsewhere)
         self.normalizers.load(profiles)
@@ -146,30 +144,30 @@ class Engine:
 
     @property
     def pending_samples(self) -> int:
-        """Samples in work."""
+        """Return the number of pending samples."""
         return self.counted.pending_samples
 
     @property
     def not_ready_reason(self) -> str | None:
-        """Why requests are turned away now, or None."""
+        """Return why requests are refused at the moment, or None."""
         if self.draining:
-            return "draining: the server is going down"
+            return "draining: the server is shutting down"
         if not self._started:
             loading = self.models.not_ready_reason if self.pool.alive else None
             return f"starting: {loading or 'workers are not up yet'}"
         if self.pool.alive == 0:
-            return "no worker is alive; new ones are being started"
+            return "no worker is alive; replacements are starting"
         return self.models.not_ready_reason or self.upstreams.not_ready_reason
 
     async def score(
         self, request: ScoreRequest, *, observed: bool = True, gather: bool = True
     ) -> ScoreResponse:
-        """Score every sample of the request. Not `observed`: it counts in no statistics, and joins
-        no group. Not `gather`: its groups are whole, and no member comes in another request.
+        """Score every sample of the request. `observed=False`: leave it out of statistics and of
+        groups over several requests. `gather=False`: its groups are complete in this request.
 
         Raises:
             UnknownProfile, RequestTooLarge, QueueFull, NotReady: nothing was scored.
-            RequestDeadline: not one sample got its turn before the deadline.
+            RequestDeadline: the deadline passed before any sample was scored.
         """
         started = time.perf_counter()
         profile = self.check_admitted(request.profile, len(request.samples))
@@ -179,19 +177,27 @@ class Engine:
         served = current()
         served.profile = profile.name
         count = len(request.samples)
-        with served.room(count):
-            self.counted.add(count)
-            try:
-                learn = observed and request.priority == "train"
+        served.take(count)
+        self.counted.add(count)
+        try:
+            learn = observed and request.priority == "train"
+            if profile.plain and not any_unusual(request.samples):
+                give_up_at_s = self.give_up_at_s(request.deadline_ms)
+                columns = await self.columns.all_of(profile, request, give_up_at_s)
+                scored = self._combined(profile, request, columns, learn)
+            else:
                 scored = await self._scored(profile, request, learn, gather and observed)
-            finally:
-                self.counted.add(-count)
+        finally:
+            self.counted.add(-count)
+            served.give_back(count)
+        if scored.columns.errors:
+            check_any_turn(scored.results)
         if profile.unnamed:
             fingerprint = self._named(profile).fingerprint
         return self._answer(request, profile.info, fingerprint, scored, started, observed)
 
     def at_once(self, request: ScoreRequest) -> ScoreResponse | None:
-        """Return the answer to a few samples that nothing makes wait; None: `score` is for them.
+        """Return the answer if nothing has to be waited for; None if `score` is needed.
 
         Raises:
             UnknownProfile, RequestTooLarge, QueueFull, NotReady: nothing was scored.
@@ -209,9 +215,7 @@ class Engine:
         served = current()
         served.profile = profile.name
         with served.room(len(samples)):
-            scored = combine(profile, samples, columns, explain=request.explain)
-            learn = request.priority == "train"
-            scored = finished(self.normalizers, profile, scored, learn=learn)
+            scored = self._combined(profile, request, columns, request.priority == "train")
         return self._answer(request, profile.info, profile.fingerprint, scored, started)
 
     def _answer(
@@ -223,7 +227,7 @@ class Engine:
         started: float,
         observed: bool = True,
     ) -> ScoreResponse:
-        """The answer, told to all who count and watch."""
+        """Return the answer, after passing it to the metrics and observers."""
         current().note(info.name, request.samples, scored.results, scored.columns.errors)
         elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
         answer = ScoreResponse(scored.results, info.name, fingerprint, elapsed_ms)
@@ -232,24 +236,24 @@ class Engine:
             for observe in self.observers:
                 try:
                     observe(request, answer)
-                except Exception:  # the answer is sent, whatever a watcher makes of it
+                except Exception:  # an observer's failure must not affect the answer
                     logger.exception("an observer failed on a request for %s", answer.profile)
         return answer
 
     def _named(self, profile: Profile) -> Profile:
-        """The profile as it is called now that endpoints have said which models they are."""
+        """Return the profile with its new fingerprint, once endpoints have named their models."""
         found = {name: p.with_scorers({}) for name, p in self.profiles.items() if p.unnamed}
         self.profiles.update(found | link(self.profiles | found))
         now = self.profiles.get(profile.name, profile)
         return now if now.config == profile.config else profile
 
     def waits(self, profile: str) -> bool:
-        """Does this profile wait for workers or models, so that a caller may hang up meanwhile?"""
+        """Return whether this profile waits for workers or models; a caller may hang up then."""
         known = self.profiles.get(profile)
         return known is not None and known.waits
 
     def check_admitted(self, profile: str, count: int) -> Profile:
-        """The profile, if `count` samples for it may be scored now.
+        """Return the profile, if `count` samples for it may be scored now.
 
         Raises:
             UnknownProfile, RequestTooLarge, QueueFull, NotReady: as for `score`.
@@ -259,50 +263,39 @@ class Engine:
             names = ", ".join(self.profiles)
             raise UnknownProfile(f"profile {profile!r:.200} is not known; known: {names}")
         if self.draining or not self._started:
-            raise NotReady(f"{self.not_ready_reason}; try again or elsewhere")
-        self.limits.admit(count, self.pending_samples)
+            raise NotReady(f"{self.not_ready_reason}; try again later or on another server")
+        self.limits.admit(count, self.counted.pending_samples)
         return known
 
     async def _scored(
         self, profile: Profile, request: ScoreRequest, learn: bool, gather: bool
     ) -> Scored:
+        """Score a request that needs routes, groups, turns or cascades."""
         give_up_at_s = self.give_up_at_s(request.deadline_ms)
         unusual = any_unusual(request.samples)
         if unusual:
             texts = as_texts(request.samples, self.limits.max_response_bytes)
             request = replace(request, samples=texts)
         parted = part(profile, request.samples, named=unusual)
-        combined = partial(self._combined, give_up_at_s=give_up_at_s, learn=learn, gather=gather)
+        score = partial(self._part, give_up_at_s=give_up_at_s, learn=learn, gather=gather)
         if parted is None:
-            scored = await combined(profile, request)
-        else:
-            scored = await score_parts(profile, request, parted, combined)
-            self.metrics.observe_routed(profile.name, parted.counts)
-        first = next(iter(scored.results), None)
-        if first is not None and first.error and all(map(_never_got_its_turn, scored.results)):
-            raise RequestDeadline(
-                f"none of {len(scored.results)} samples got its turn before the deadline; send "
-                "fewer samples or a longer deadline_ms"
-            )
+            return await score(profile, request)
+        scored = await score_parts(profile, request, parted, score)
+        self.metrics.observe_routed(profile.name, parted.counts)
         return scored
 
     async def _singles(
         self, profile: Profile, request: ScoreRequest, give_up_at_s: float | None
     ) -> dict[str, list[Score]]:
-        """The columns of the scorers that need no group, those first that nothing makes wait."""
-        keys, fill = profile.single_keys, self.columns.fill
-        if profile.cascades is not None:
-            fill_one = partial(fill, profile, give_up_at_s=give_up_at_s)
-            columns = await cascaded(profile.cascades, keys, request, fill_one)
-            return dict(zip(keys, columns, strict=True))
-        found = self.columns.at_once(profile, request)
-        if missing := [key for key in keys if key not in found]:
-            columns = await together([fill(profile, key, request, give_up_at_s) for key in missing])
-            found |= zip(missing, columns, strict=True)
-            found = {key: found[key] for key in keys}
-        return found
+        """Return the columns of the scorers that need no group."""
+        if profile.cascades is None:
+            return await self.columns.all_of(profile, request, give_up_at_s)
+        keys = profile.single_keys
+        fill_one = partial(self.columns.fill, profile, give_up_at_s=give_up_at_s)
+        columns = await cascaded(profile.cascades, keys, request, fill_one)
+        return dict(zip(keys, columns, strict=True))
 
-    async def _combined(
+    async def _part(
         self,
         profile: Profile,
         request: ScoreRequest,
@@ -311,6 +304,7 @@ class Engine:
         gather: bool,
         keys: Sequence[str] = (),
     ) -> Scored:
+        """Score samples with the profile's own scorers."""
         by_key = await self._singles(profile, request, give_up_at_s)
         groups: Sequence[str] = ()
         if profile.group_keys:
@@ -321,13 +315,25 @@ class Engine:
             found = await score_groups(profile, request, known, give_up_at_s, gather=gather)
             groups, by_key = found.names, by_key | found.columns
             by_key = {key: by_key[key] for key in profile.scorers}
-        scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
+        return self._combined(profile, request, by_key, learn, groups, keys)
+
+    def _combined(
+        self,
+        profile: Profile,
+        request: ScoreRequest,
+        columns: Mapping[str, Sequence[Score]],
+        learn: bool,
+        groups: Sequence[str] = (),
+        keys: Sequence[str] = (),
+    ) -> Scored:
+        """Combine all columns into results; `groups`: names of the groups scored together."""
+        scored = combine(profile, request.samples, columns, explain=request.explain, keys=keys)
         for result, group in zip(scored.results, groups, strict=False):
             result.group = group or UNSET
         return finished(self.normalizers, profile, scored, learn=learn)
 
     def give_up_at_s(self, deadline_ms: float | None) -> float | None:
-        """When a request with this deadline, or with none, gets its answer at the latest."""
+        """Return the latest time, by the loop's clock, to answer a request with this deadline."""
         deadline_s = self.limits.request_deadline_s
         if deadline_ms is not None:
             deadline_s = min(deadline_s, deadline_ms / 1e3)
@@ -338,13 +344,8 @@ class Engine:
 def by_profile(
     observe: Callable[[str, Sequence[Sample], Sequence[SampleResult]], None],
 ) -> Observer:
-    """An observer of the profile's name, the samples and their results, and of nothing else."""
+    """Return an observer that passes on the profile's name, the samples and their results."""
     return lambda request, answer: observe(answer.profile, request.samples, answer.results)
-
-
-def _never_got_its_turn(result: SampleResult) -> bool:
-    error = result.error
-    return error is not None and error.code == "deadline_exceeded" and error.retryable
 
 
 def create_engine(
@@ -355,8 +356,8 @@ def create_engine(
     make_batcher: BatcherMaker = batcher,
     elsewhere: ScoreElsewhere | None = None,
 ) -> Engine:
-    """The engine that `settings` describe, not yet started; workers and models stand in this
-    process's own pool and threads, unless other ones are made."""
+    """Return the engine that `settings` describe, not yet started. By default its workers and
+    models run in this process's pool and threads."""
     profiles = dict(profiles)
     pool = make_pool(worker_specs(served_here(profiles, elsewhere)), settings)
     limits = SampleLimits(
@@ -386,15 +387,15 @@ def create_engine(
 
 
 def check_group_sizes(profiles: Mapping[str, Profile], max_samples: int) -> None:
-    """See that a whole group can come in one request.
+    """Check that a whole group fits into one request.
 
     Raises:
-        ConfigError: one cannot.
+        ConfigError: one does not.
     """
     for profile in profiles.values():
         size = profile.config.groups.size if profile.config.groups else None
         if size is not None and size > max_samples:
             raise ConfigError(
-                f"profile {profile.name}: groups.size is {size}, and a request may have "
-                f"max_samples {max_samples}: lower the one or raise the other"
+                f"profile {profile.name}: groups.size is {size}, but max_samples is "
+                f"{max_samples}; lower groups.size or raise max_samples"
             )

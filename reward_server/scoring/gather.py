@@ -1,14 +1,13 @@
-"""Groups whose members come in several requests: waited for, scored at once, each once.
+"""Gather groups whose members come in several requests, and score each group once.
 
-In: members as they come, some twice, some never. Out: for each its scores, those that the group as
-it came has when it is scored as a whole; in which order and by whom they came is of no consequence.
+The scores depend only on the members that came, not on their order or their request.
 
-What happens to a member:
-- It waits until its group is whole, or until `deadline_s` after the first of it came. Then those
-  that came are scored among themselves, or none is, as the profile says.
-- It is sent again while it waits, or within `deadline_s` after: the same member, the same scores.
-- Its caller goes away or its request's deadline passes first: it is no longer a member.
-- It comes after its group was scored without it: no score, and none of the others changes.
+A member can meet four cases:
+- It waits until its group is complete, or until `deadline_s` after the group's first member. Then
+  the members that came are scored as a group, or none of them is, as the profile says.
+- It is sent again while it waits, or up to `deadline_s` after scoring: it gets the same scores.
+- Its caller disconnects or its request's deadline passes first: it leaves the group.
+- It comes after its group was scored: it gets no score, and the other scores stay.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
+from msgspec import Struct
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from touchstone_rewards.reward_server.errors import sample_error
@@ -28,7 +28,7 @@ from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 
 SHOWN_CHARACTERS = 80
-# A sample's id, and a digest of its response: ids are not always the samples' own.
+# A sample's id and a digest of its response: ids are not always unique.
 Identity = tuple[str, bytes]
 Scores = Mapping[str, Score]
 LATE = Score(
@@ -44,15 +44,15 @@ GAVE_UP = Score(
 
 
 class Candidate(NamedTuple):
-    """A member as it came: what other scorers say of it, and why it cannot be judged, if so."""
+    """A member as it came: the scores of other scorers, and the error if it cannot be scored."""
 
     sample: Sample
     scores: Scores
     refused: Score | None = None
 
 
-class How(NamedTuple):
-    """What a group's members ask for together."""
+class How(Struct, frozen=True):
+    """The options that the members of a group are scored with."""
 
     explain: bool
     give_up_at_s: float | None
@@ -60,8 +60,8 @@ class How(NamedTuple):
 
 
 class Key(NamedTuple):
-    """Whose group it is: one caller's members never join another's, nor do those that other
-    scorers, `made_of`, have scored."""
+    """The identity of a group. Members join only if their caller is the same and the same scorers,
+    `made_of`, scored them."""
 
     caller: str
     profile: str
@@ -80,14 +80,14 @@ Later = Callable[[float, Callable[[], None]], Timer]
 
 
 class Joined(NamedTuple):
-    """What became of a member: its scores, and the name of the group that was scored with it."""
+    """The outcome for a member: its scores, and the name of the group it was scored in."""
 
     scores: Scores
     group: str
 
 
 class Gathering:
-    """One group. `missing`: how many it was scored without."""
+    """One group. `missing`: the number of members that were missing when it was scored."""
 
     def __init__(self, key: Key, config: GroupConfig, size: int, judge: JudgeGroups) -> None:
         self.key, self.config, self.size, self.judge = key, config, size, judge
@@ -99,13 +99,13 @@ class Gathering:
         self.scored: asyncio.Future[Mapping[Identity, Scores]] = (
             asyncio.get_running_loop().create_future()
         )
-        # Whoever waited may be gone: an error that no one hears is no one's.
+        # All waiting callers may be gone: retrieve the error so that asyncio does not report it.
         self.scored.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.timer: Timer | None = None
         self.task: asyncio.Task[None] | None = None
 
     def how(self) -> How:
-        """Return what its members ask for together: the latest deadline, all explanations."""
+        """Return the options for the whole group: the latest deadline, explanations if any."""
         ends = [how.give_up_at_s for how in self.hows]
         known = [end for end in ends if end is not None]
         return How(
@@ -116,9 +116,10 @@ class Gathering:
 
 
 class Gatherer:
-    """The groups that are being gathered; its methods belong to one event loop.
+    """The groups that are being gathered. Call its methods from one event loop only.
 
-    `counts`: groups scored `whole` and `incomplete`, members that came `late`. `later` sets timers.
+    `counts`: groups scored `whole` and `incomplete`, and members that came too `late`. `later` sets
+    timers.
     """
 
     def __init__(self, later: Later | None = None) -> None:
@@ -129,7 +130,7 @@ class Gatherer:
 
     @property
     def waiting(self) -> int:
-        """How many members wait for their groups."""
+        """Return how many members wait for their groups."""
         return sum(len(group.members) for group in self._open.values())
 
     async def join(
@@ -140,10 +141,10 @@ class Gatherer:
         how: How,
         judge: JudgeGroups,
     ) -> dict[Identity, Joined]:
-        """Return what becomes of these members of one group, once it is scored.
+        """Return the outcome for each of these members of one group, once it is scored.
 
         Raises:
-            RequestError: it cannot be scored now.
+            RequestError: the group cannot be scored now.
         """
         found: dict[Identity, Joined] = {}
         joined: dict[Identity, Gathering] = {}
@@ -171,7 +172,7 @@ class Gatherer:
         return found
 
     def stop(self) -> None:
-        """Let go of all groups; what waits for them gets no scores."""
+        """Drop all groups; their waiting members get no scores."""
         for group in [*self._open.values(), *self._closed.values()]:
             if group.timer is not None:
                 group.timer.cancel()
@@ -183,9 +184,9 @@ class Gatherer:
         self._closed.clear()
 
     def readings(self) -> list[MetricReading]:
-        """What the metrics show of them."""
-        groups = "Groups gathered over several requests: scored whole, incomplete; members late"
-        waiting = "Samples that wait for the others of their group"
+        """Return the metrics of the gathered groups."""
+        groups = "Groups gathered over several requests: scored whole, incomplete; late members"
+        waiting = "Samples that wait for the rest of their group"
         return [
             MetricReading(
                 CounterMetricFamily, "reward_groups", groups, "outcome", lambda: self.counts
@@ -220,7 +221,7 @@ class Gatherer:
         return group
 
     def _leave(self, group: Gathering, identity: Identity) -> None:
-        """One that no one waits for any more is no member of a group that is still open."""
+        """Remove a member that no caller waits for any more from an open group."""
         if self._open.get(group.key) is not group:
             return
         group.waiting[identity] -= 1
@@ -236,7 +237,7 @@ class Gatherer:
             self._close(group)
 
     def _close(self, group: Gathering) -> None:
-        """Score those that came, or say why not. For a while the group is known to latecomers."""
+        """Score the members that came, or give them an error. Keep the group for late members."""
         del self._open[group.key]
         if group.timer is not None:
             group.timer.cancel()
@@ -264,7 +265,7 @@ class Gatherer:
         return later(delay_s, lambda: then(group))
 
     async def _wait(self, groups: set[Gathering], give_up_at_s: float | None) -> None:
-        """Wait until all of them are scored, or for so long."""
+        """Wait until all these groups are scored, or until the deadline."""
         futures = [group.scored for group in groups]
         if futures:
             now_s = asyncio.get_running_loop().time()
@@ -275,7 +276,7 @@ class Gatherer:
 async def _score(group: Gathering) -> None:
     try:
         scores = await group.judge(group.members, group.how())
-    except Exception as error:  # noqa: BLE001 (the group's boundary: all who wait must hear of it)
+    except Exception as error:  # noqa: BLE001 (the group's boundary: all its waiters get the error)
         if not group.scored.done():
             group.scored.set_exception(error)
         return
@@ -287,11 +288,11 @@ def _lost(group: Gathering) -> Score:
     name = f"{group.key.group_id!r:.{SHOWN_CHARACTERS}}"
     why = (
         f"{len(group.members)} of {group.size} members of group {name} came within "
-        f"{group.config.deadline_s:g} s, and the profile scores whole groups only"
+        f"{group.config.deadline_s:g} s, and the profile scores complete groups only"
     )
     return Score(error=sample_error("deadline_exceeded", why))
 
 
 def _same_for_all(candidate: Candidate, score: Score) -> Scores:
-    """The score under every key; the keys are not known here: whoever asks fills them in."""
+    """Return the score for every scorer, under the key ""; the caller knows the real keys."""
     return {"": candidate.refused or score}

@@ -1,4 +1,4 @@
-"""Ground truths of a shape that no scorer reads: each is its sample's error, and no other's."""
+"""Give samples whose ground truth no scorer can read an error; the other samples are scored."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _PLAIN = frozenset({str, int, float, type(None)})
 
 
 def unreadable_truths(samples: Sequence[Sample]) -> dict[int, Score]:
-    """Return the places of samples whose ground truth no scorer can read, each with its error;
-    bring those of the others into the shape that scorers read."""
+    """Return the indices of samples whose ground truth no scorer can read, each with its error;
+    convert the other ground truths to the plain form that scorers read."""
     unreadable: dict[int, Score] = {}
     for place, sample in enumerate(samples):
         if type(sample.ground_truth) in _PLAIN:

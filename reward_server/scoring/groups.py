@@ -1,13 +1,13 @@
-"""Scores of whole groups: the samples of a request by their group, each group judged at once.
+"""Score whole groups: collect the samples of a request by group, and judge each group at once.
 
-In: a profile with scorers of whole groups, a request, the other scorers' columns. Out: a column for
-each scorer of groups. Members that come in several requests are brought together by `gather.py`.
+It takes the columns of the profile's other scorers and returns a column for each scorer of groups.
+`gather.py` brings together members that come in several requests.
 
-A scorer that compares texts runs in a worker, but for a small group of ours in the event loop. One
-that asks other scorers is a generator: what it asks runs in workers or at an endpoint, each sample
-with a deadline of its own, and is looked for in the verdict cache first; what its model is to run
-joins the batches of all callers. A group's own verdicts are never cached: they hold for all its
-members together.
+A scorer that compares texts runs in a worker; small groups of built-in scorers run in the event
+loop. A scorer that asks other scorers is a generator: the samples that it asks about run in workers
+or at an endpoint, each with its own deadline and after a look into the verdict cache; inputs for
+its model join the batches of all callers. The verdicts of a group are never cached: they hold only
+for its members together.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol, cast
+
+from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import RequestError, sample_error
@@ -55,7 +57,7 @@ from touchstone_rewards.reward_server.scoring.gather import (
 from touchstone_rewards.reward_server.scoring.inline import read_bytes
 from touchstone_rewards.reward_server.scoring.refused import looked_at
 
-# Of a group's text that is looked at in the event loop: about a millisecond's work.
+# Groups with more text run in workers; this much takes about a millisecond in the event loop.
 LOOP_BYTES = 64 * 1024
 
 
@@ -65,7 +67,7 @@ Running = Callable[[str, Sequence[Sample], How, float | None, int | None], Await
 
 
 class RunModel(Protocol):
-    """Has a scorer's model run inputs; raises `RequestError` where it takes no more now."""
+    """A call that runs inputs on a scorer's model; raises `RequestError` if it accepts no more."""
 
     def __call__(
         self,
@@ -78,8 +80,8 @@ class RunModel(Protocol):
 
 
 class GroupColumns(NamedTuple):
-    """A column for each scorer of groups; for each sample the name of its group, if it came in
-    several requests."""
+    """A column for each scorer of groups; for each sample the name of its group, if the group was
+    gathered over several requests."""
 
     columns: dict[str, list[Score]]
     names: list[str]
@@ -88,11 +90,10 @@ class GroupColumns(NamedTuple):
 class GroupScorers:
     """The scorers of whole groups of an engine.
 
-    `ask` has samples scored by another scorer, which the profile has built, and looks into the
-    verdict cache first; `run` has them scored by workers. Both are given the key of a spec; the one
-    is told the entry whose limits a sample has, the other its deadline and its memory, None for
-    the usual ones. `run_model`: see `ModelHost.run`. `refused`: which samples a scorer that reads
-    these fields does not look at.
+    `ask` scores samples with another scorer that the profile has built, after a look into the
+    verdict cache; `run` scores them in workers. Both take a spec key; `ask` takes the entry with
+    the limits of a sample, `run` its deadline and memory, None for the defaults. `run_model`: see
+    `ModelHost.run`. `refused` returns the samples that a scorer with these fields must not see.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class GroupScorers:
     ) -> GroupColumns:
         """Return the columns of the profile's scorers of groups.
 
-        `gather`: wait for members in other requests, if the profile says so.
+        `gather`: wait for members in other requests if the profile sets a group size.
         """
         candidates = self._candidates(profile, request.samples, columns)
         groups: dict[str | None, dict[Identity, Candidate]] = {}
@@ -167,7 +168,7 @@ class GroupScorers:
             return _all(members, sample_error("missing_field", why))
         size = config.size if config else None
         if size is not None and len(members) > size:
-            why = f"group {group_id!r:.80} has {len(members)} members here; groups.size is {size}"
+            why = f"group {group_id!r:.80} has {len(members)} members; groups.size is {size}"
             return _all(members, sample_error("unsupported_input", why))
 
         async def judge(all_of: Mapping[Identity, Candidate], how: How) -> dict[Identity, Scores]:
@@ -187,8 +188,8 @@ class GroupScorers:
         members: Mapping[Identity, Candidate],
         how: How,
     ) -> dict[Identity, Scores]:
-        """The scores of each member of a group, by the scorer's key."""
-        names = sorted(members)  # nothing may depend on the order in which they came
+        """Return the scores of each member of a group, by scorer key."""
+        names = sorted(members)  # the result must not depend on the order of arrival
         candidates = [members[name] for name in names]
         scorers = _scorers_of(profile)
         columns = await together(
@@ -208,8 +209,8 @@ class GroupScorers:
         candidates: Sequence[Candidate],
         how: How,
     ) -> list[Score]:
-        """One scorer's scores of the members. One that another scorer could not score has that
-        error, and the others are scored without it."""
+        """Return one scorer's scores of the members. A member that a needed scorer could not score
+        gets that error; the others are scored without it."""
         scorer = _scorers_of(profile)[key]
         found = {at: why for at, one in enumerate(candidates) if (why := _unknown(scorer, one))}
         places = [at for at in range(len(candidates)) if at not in found]
@@ -235,7 +236,7 @@ class GroupScorers:
         samples = [member.sample for member in members]
         open_fields(samples, scorer.reads)
         size = sum(read_bytes(sample, scorer.reads) for sample in samples)
-        ours = profile.specs[key].name in SCORERS  # a function of someone else's may hang
+        ours = profile.specs[key].name in SCORERS  # a plug-in function may hang
         alone = not scorer.asks and scorer.model is None
         if alone and not (ours and size <= LOOP_BYTES):
             packed = pack(samples[0].group_id or "", members, scorer.reads)
@@ -249,7 +250,7 @@ class GroupScorers:
             return checked_scores(scorer, given, len(members))
         except RequestError:
             raise
-        # A scorer call: its bug is its group's failure, and no other's.
+        # A scorer call: its bug fails this group only.
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, WrongAnswer):
                 log_failure(name_of(scorer), trace_of(error), current())
@@ -258,7 +259,7 @@ class GroupScorers:
     async def _answered(
         self, scorer: GroupScorer, judging: Judging, how: How, profile: Profile, key: str
     ) -> list[Score]:
-        """What a scorer says once all that it asks has been scored, or run."""
+        """Return the scorer's result after answering all its requests for scores or model runs."""
         answers: list[Any] | None = None
         while True:
             try:
@@ -273,8 +274,8 @@ class GroupScorers:
                 answers = await self._run_model(user, asked.inputs, **when)
 
     async def _scores_for(self, asked: Ask, how: How, profile: Profile, key: str) -> list[Score]:
-        """The scores of the samples that the scorer with this key asks for."""
-        spec_key, asking = asked.spec.key, how._replace(explain=asked.explain)
+        """Return the scores of the samples that the scorer with this key asks about."""
+        spec_key, asking = asked.spec.key, replace(how, explain=asked.explain)
         scorer = profile.asked[spec_key]
         if scorer.runs_in != "worker" and scorer.runs_in != "remote":
             raise TypeError(f"scorer {key} asks {asked.spec.name}, which has no worker")
@@ -283,8 +284,8 @@ class GroupScorers:
 
 
 def _made_of(profile: Profile) -> str:
-    """What tells the profile from one of its name before a reload or with another model, whatever
-    its endpoints say that their models are called."""
+    """Return a text that differs between versions of a profile, before and after a reload or a
+    change of model. Model names reported by endpoints do not enter."""
     scorers = profile.scorers.items()
     return " ".join(f"{profile.spec_keys[key]} {scorer.version}" for key, scorer in scorers)
 
@@ -294,13 +295,13 @@ def _scorers_of(profile: Profile) -> dict[str, GroupScorer]:
 
 
 def _identity(sample: Sample) -> Identity:
-    """What tells a member from the others: two tries may give the same text, and a trainer may give
-    all tries of a prompt one id."""
+    """Return an identity for a member: two samples may have the same text, and a trainer may give
+    all samples of a prompt the same id."""
     return sample.id, sha256(sample.response.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def _unknown(scorer: GroupScorer, one: Candidate) -> Score | None:
-    """Why a member cannot be judged: nothing could score it where that is needed."""
+    """Return the error of a member that lacks a score that this scorer needs, or None."""
     if one.refused is not None:
         return one.refused
     missing = (one.scores[key] for key in scorer.of if one.scores[key].value is None)
@@ -316,7 +317,7 @@ def _value(one: Candidate, key: str) -> float:
 def _wrong_size(scorer: GroupScorer, group_id: str, count: int) -> Score | None:
     name = f"group {group_id!r:.80}"
     if count < 2:
-        why = f"{name} has {count} member that can be scored, and no other to hold it against"
+        why = f"{name} has {count} member that can be scored; comparing takes at least 2"
     elif count > scorer.max_members:
         why = f"{name} has {count} members; scorer {name_of(scorer)} takes {scorer.max_members}"
     else:

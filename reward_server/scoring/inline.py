@@ -1,9 +1,9 @@
-"""Scorers that run in the event loop: cheap ones, in linear time.
+"""Run cheap, linear-time scorers in the event loop.
 
-In: samples. Out: a score or an error for each, in their order; a scorer that raises fails only the
-samples it raises for. One that is not this package's own begins in the workers, until it has proved
-there to be quick. Each slice of samples is measured here too. A scorer that turns out to be slow
-scores no more of them here: the caller sends the rest, and all that comes later, to the workers.
+Each sample gets a score or an error, in order; a scorer that raises fails only those samples. A
+plug-in scorer starts in the workers until it has proved there to be quick. Every slice of samples
+is timed. A scorer that turns out to be slow is moved: the rest of the samples, and all later ones,
+go to the workers.
 """
 
 from __future__ import annotations
@@ -34,37 +34,39 @@ from touchstone_rewards.reward_server.scorers.returned import (
 
 logger = logging.getLogger(__name__)
 
-# After this much text, and after about so long, the scorers let others have a turn.
+# After this much text, or about this much time, other tasks get a turn.
 SLICE_BYTES = 256 * 1024
 SLICE_S = 0.005
-# A single sample that takes longer belongs in a worker, and so does one with so much text.
+# A sample that takes longer, or has more text, belongs in a worker.
 SLOW_S = 0.1
 LARGE_SAMPLE_BYTES = 2**20
-# What a scorer that was never measured gets first.
+# The first slice of a scorer that has not been timed yet.
 FIRST_SLICE_BYTES = 1
-# So many samples in a row that a worker found quick let a scorer into the loop.
+# This many quick samples in a row in the workers let a scorer run in the event loop.
 PROOF_SAMPLES = 32
 PACE_MEMORY, ALMOST = 0.7, 0.9
 
 
 class InlinePace:
-    """How fast the inline scorers are, by their spec's key, and which are too slow to be inline.
+    """The speed of the inline scorers by spec key, and the set of those that are too slow.
 
-    `slice_bytes`: how much text each may have at a time, once it was measured.
+    `slice_bytes`: how much text each may score at a time, once it was timed.
     """
 
     def __init__(self) -> None:
         self.slow: set[str] = set()
-        # Those that the workers cannot have.
+        # Scorers that the workers cannot build.
         self.stay: set[str] = set()
         self.slice_bytes: dict[str, float] = {}
 
     def note(self, key: str, count: int, size: int, took_s: float) -> None:
-        """A slice of `count` samples and `size` bytes took the scorer so long."""
+        """Record that a slice of `count` samples and `size` bytes took `took_s`."""
         if took_s > SLOW_S * count and key not in self.stay:
             self.slow.add(key)
             self.slice_bytes.pop(key, None)
-            logger.warning("scorer %s took %.2f s in the event loop: to workers", key[:200], took_s)
+            logger.warning(
+                "scorer %s took %.2f s in the event loop; moved to workers", key[:200], took_s
+            )
             return
         best = min(SLICE_BYTES, max(1, size) * SLICE_S / max(took_s, 1e-7))
         old = self.slice_bytes.get(key, best)
@@ -73,8 +75,8 @@ class InlinePace:
 
 
 class InlineScorers:
-    """The inline scorers of an engine, whose `pool` has built those that are not proved, those that
-    proved slow and those that were given large samples."""
+    """The inline scorers of an engine. The workers of `pool` also build those that are not proved
+    yet, that proved slow, or that got large samples."""
 
     def __init__(self, pool: WorkerPools) -> None:
         self.pool = pool
@@ -84,8 +86,8 @@ class InlineScorers:
     def at_once(
         self, key: str, scorer: InlineScorer, samples: Sequence[Sample], explain: bool
     ) -> list[Score] | None:
-        """One score a sample; None where they are more than a slice, or the scorer was not measured
-        yet. Then `score` is for them."""
+        """Return one score per sample; None if they exceed a slice or the scorer was not timed yet.
+        Then `score` handles them."""
         most_bytes = self.pace.slice_bytes.get(key)
         if most_bytes is None or not samples:
             return None
@@ -112,15 +114,15 @@ class InlineScorers:
         give_up_at_s: float | None,
         in_workers: Callable[[Sequence[Sample]], Awaitable[list[Score]]],
     ) -> list[Score]:
-        """One score a sample, in their order; of what is large, slow or not proved, by
-        `in_workers`.
+        """Return one score per sample, in order; call `in_workers` for large samples and for
+        scorers that are slow or not proved.
 
-        `key`: the key of `spec`, which takes time to make.
+        `key`: the key of `spec`, passed because computing it takes time.
         """
         if not self._is_proved(key, spec) and await self._moves(key, spec):
             return await in_workers(samples)
         large: list[int] = []
-        if scorer.reads != ("response",):  # which has a limit of its own
+        if scorer.reads != ("response",):  # the response alone has its own limit
             sizes = (read_bytes(sample, scorer.reads) for sample in samples)
             large = [at for at, size in enumerate(sizes) if size > LARGE_SAMPLE_BYTES]
         if large and not await self._moves(key, spec):
@@ -140,7 +142,7 @@ class InlineScorers:
         return [score for _, score in sorted(zip(order, found, strict=True), key=itemgetter(0))]
 
     def _is_proved(self, key: str, spec: ScorerSpec) -> bool:
-        """Whether the scorer may be let into the loop: it is this package's own, or quick."""
+        """Return whether the scorer may run in the loop: it is built in, or proved quick."""
         if key in self.pace.slow:
             return False
         if spec.name in SCORERS or key in self.pace.slice_bytes or key in self.pace.stay:
@@ -148,7 +150,7 @@ class InlineScorers:
         return key in self._moved and self.pool.timing(key).quick_in_a_row >= PROOF_SAMPLES
 
     async def _moves(self, key: str, spec: ScorerSpec) -> bool:
-        """Have the workers build the scorer, unless they have; returns whether they could."""
+        """Make the workers build the scorer if they have not yet; return whether they could."""
         if key not in self._moved:
             try:
                 await self.pool.add({key: spec})
@@ -168,9 +170,9 @@ async def score_inline(
     explain: bool,
     give_up_at_s: float | None,
 ) -> list[Score]:
-    """Score in the event loop, slice by slice, giving way between slices.
+    """Score in the event loop, slice by slice, yielding to other tasks in between.
 
-    Fewer scores than samples: the scorer is too slow for this, and the rest is for the workers.
+    If it returns fewer scores than samples, the scorer is too slow, and workers score the rest.
     """
     loop = asyncio.get_running_loop()
     scores: list[Score] = []
@@ -179,7 +181,9 @@ async def score_inline(
             await asyncio.sleep(0)
         if give_up_at_s is not None and loop.time() >= give_up_at_s:
             late = sample_error(
-                "deadline_exceeded", "the request's deadline passed first", retryable=True
+                "deadline_exceeded",
+                "the request's deadline passed before this sample was scored",
+                retryable=True,
             )
             return scores + [Score(error=late)] * (len(samples) - len(scores))
         most_bytes = pace.slice_bytes.get(key, FIRST_SLICE_BYTES)
@@ -194,7 +198,7 @@ async def score_inline(
 
 
 def read_bytes(sample: Sample, reads: Sequence[str]) -> int:
-    """About how much text a scorer with these `reads` has to look at."""
+    """Return roughly how much text a scorer with these `reads` looks at."""
     return sum(_text_bytes(getattr(sample, name)) for name in reads)
 
 
@@ -213,7 +217,7 @@ def _text_bytes(value: object) -> int:
 def _slice(
     samples: Sequence[Sample], reads: Sequence[str], start: int, most_bytes: float
 ) -> tuple[int, int]:
-    """Where a slice from `start` on ends, and its size."""
+    """Return the end of a slice that begins at `start`, and its size."""
     only_response = reads == ("response",)
     if only_response and len(samples) == 1:
         return 1, len(samples[0].response)
@@ -231,7 +235,7 @@ def _score_slice(scorer: InlineScorer, samples: Sequence[Sample], explain: bool)
         return checked_scores(scorer, scorer.score(samples, explain=explain), len(samples))
     except KeyboardInterrupt:
         raise
-    # A scorer call: its bug must not become the request's, nor `sys.exit` the server's end.
+    # A scorer call: its bug must not fail the request, nor its `sys.exit` stop the server.
     except BaseException as error:  # noqa: BLE001
         if not isinstance(error, WrongAnswer):
             log_failure(name_of(scorer), trace_of(error), current())

@@ -1,4 +1,4 @@
-"""What the metrics show of the judges that the profiles have, by profile and key."""
+"""The metrics of the profiles' judges, by profile and key."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from touchstone_rewards.reward_server.scorers.base import Scorer
 from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 
 COUNTED = {
-    "calls": "Calls of judges",
-    "failed": "Calls of judges that got no usable answer",
+    "calls": "Calls to judges",
+    "failed": "Calls to judges without a usable answer",
     "unreadable": "Answers of judges without a verdict",
-    "prompt_tokens": "Tokens of prompts, as the judges' endpoints count them",
-    "completion_tokens": "Tokens of answers, as the judges' endpoints count them",
-    "seconds": "Seconds that answered calls of judges took, together",
-    "cost": "What the calls of judges cost by their tables of prices",
-    "over_budget": "Calls of judges that were not made because a budget was spent",
-    "cache_hits": "Samples whose verdict was known already and cost no call",
+    "prompt_tokens": "Prompt tokens, as counted by the judges' endpoints",
+    "completion_tokens": "Completion tokens, as counted by the judges' endpoints",
+    "seconds": "Total seconds of answered calls to judges",
+    "cost": "Cost of the calls to judges by the configured prices",
+    "over_budget": "Calls to judges not made because a budget was spent",
+    "cache_hits": "Samples whose verdict came from the cache, without a call",
 }
 
 
 def judge_readings(profiles: Mapping[str, Profile]) -> list[MetricReading]:
-    """Return the readings of all judges in the profiles, also of those that are loaded later."""
+    """Return the metrics of all judges in the profiles, including profiles loaded later."""
     return [
         MetricReading(
             CounterMetricFamily,
@@ -41,7 +41,7 @@ def judge_readings(profiles: Mapping[str, Profile]) -> list[MetricReading]:
 
 def _all(profiles: Mapping[str, Profile], name: str) -> dict[str, float]:
     found: dict[str, float] = {}
-    seen: set[int] = set()  # profiles may share a judge; it counts for the first of them
+    seen: set[int] = set()  # a judge that several profiles share counts for the first of them
     for profile in profiles.values():
         for key, scorer in with_asked(profile):
             usage = getattr(scorer, "usage", None)
@@ -52,7 +52,7 @@ def _all(profiles: Mapping[str, Profile], name: str) -> dict[str, float]:
 
 
 def with_asked(profile: Profile) -> list[tuple[str, Scorer]]:
-    """Return the scorers of a profile; those that a scorer of groups asks stand under its key."""
+    """Return a profile's scorers by key; scorers asked by a group scorer come under its key."""
     return [
         (key, each)
         for key, scorer in profile.scorers.items()

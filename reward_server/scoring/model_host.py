@@ -1,7 +1,6 @@
-"""The models that a server holds: one batcher each, by name; loaded, unloaded and exchanged.
+"""The models that a server holds: one batcher each, by name; load, unload and exchange them.
 
-In: the profiles, whose scorers say which model they need. Out: scores and vectors, through batches
-that all callers share.
+The scorers of the profiles say which models they need. All callers of a model share its batches.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ from touchstone_rewards.reward_server.scoring.model_scorer import judged, wanted
 
 
 def batcher(config: ModelConfig) -> Batcher:
-    """The queue and the thread of a model, not yet started."""
+    """Return the queue and thread of a model, not yet started."""
     limits = BatchLimits(batch_tokens=config.batch_tokens, max_waiting=config.max_waiting)
     return Batcher(config.label, _loader(config), limits)
 
 
 def _loader(config: ModelConfig, digest: str | None = None) -> Callable[[], Model]:
-    """What loads this model, and again after its thread has died, always from the same files:
-    those of `digest`, or of the first time."""
+    """Return a function that loads this model, also after its thread has died. It always loads the
+    same files: those with `digest`, or those of the first load."""
 
     def load() -> Model:
         nonlocal digest
@@ -51,7 +50,7 @@ def _loader(config: ModelConfig, digest: str | None = None) -> Callable[[], Mode
             model.close()
             raise ConfigError(
                 f"the files of model {config.label} have changed since the server read them; "
-                "exchange it by POST /models/load, so that its fingerprint follows"
+                "call POST /models/load to exchange it, which updates its fingerprint"
             )
         return model
 
@@ -62,10 +61,10 @@ BatcherMaker = Callable[[ModelConfig], Batcher]
 
 
 class ModelHost:
-    """Every model of `profiles` and of `others`; its methods belong to one event loop.
+    """Every model of `profiles` and of `others`. Call its methods from one event loop only.
 
-    When a model is exchanged, `profiles` gets new profiles in place of those that use it. The old
-    ones keep their fingerprint, and whoever still holds one is not answered by the new model.
+    Exchanging a model replaces the profiles that use it. The old profiles keep their fingerprint,
+    and requests that still hold one are not answered by the new model.
     """
 
     def __init__(
@@ -81,23 +80,25 @@ class ModelHost:
         for config in [*(scorer.model for _, scorer in _model_scorers(profiles)), *others]:
             if self.configs.setdefault(config.label, config) != config:
                 raise ConfigError(
-                    f"two models go by the name {config.label!r} with different settings; give "
-                    "one a `name` of its own"
+                    f"two models have the name {config.label!r} but different settings; give "
+                    "one of them a different `name`"
                 )
         self.batchers = {name: make_batcher(config) for name, config in self.configs.items()}
-        # Of each model that a profile uses; a scorer that has another one was made for another.
+        # The digest of each model in use; a scorer with another digest was made for other files.
         self._digests: dict[str, str] = {}
         for _, scorer in _model_scorers(profiles):
             if self._digests.setdefault(scorer.model.label, _digest(scorer)) != _digest(scorer):
-                raise ConfigError(f"the files of model {scorer.model.label} change; start again")
+                raise ConfigError(
+                    f"the files of model {scorer.model.label} changed while loading; start again"
+                )
         self._put_away: set[str] = set()
         self._changes = asyncio.Lock()
 
     async def start(self) -> None:
-        """Load every model; one that is dropped or exchanged meanwhile is not waited for.
+        """Load every model, except those dropped or exchanged meanwhile.
 
         Raises:
-            ConfigError: one cannot be served.
+            ConfigError: a model cannot be served.
         """
         try:
             for name, batcher in list(self.batchers.items()):
@@ -113,7 +114,7 @@ class ModelHost:
 
     @property
     def not_ready_reason(self) -> str | None:
-        """Why a model turns callers away though no one put it away, or None."""
+        """Return why a model that was not unloaded is not ready, or None."""
         reasons = (
             batcher.not_ready_reason
             for name, batcher in self.batchers.items()
@@ -130,11 +131,11 @@ class ModelHost:
         give_up_at_s: float | None,
         priority: Priority,
     ) -> list[Score]:
-        """One score a sample, in their order.
+        """Return one score per sample, in order.
 
         Raises:
-            NotReady, QueueFull: the model takes no more now, or another one has taken its place
-                since the scorer was asked for.
+            NotReady, QueueFull: the model accepts no more now, or was exchanged since the request
+                began.
         """
         self._check_current(scorer)
         wanted = [each async for each in wanted_inputs(scorer, samples)]
@@ -150,7 +151,7 @@ class ModelHost:
         give_up_at_s: float | None,
         priority: Priority,
     ) -> list[Any]:
-        """What the scorer's model makes of each input, or a `SampleError`.
+        """Return the model's output for each input, or a `SampleError`.
 
         Raises:
             NotReady, QueueFull: as for `score`.
@@ -172,11 +173,11 @@ class ModelHost:
         give_up_at_s: float | None,
         priority: Priority,
     ) -> tuple[str, list[Any]]:
-        """The model's name, and an `Embedding` or a `SampleError` for each text.
+        """Return the model's name, and an `Embedding` or a `SampleError` for each text.
 
         Raises:
             UnknownModel: there is no such embedding model.
-            NotReady, QueueFull: the model takes no more now.
+            NotReady, QueueFull: the model accepts no more now.
         """
         known = [n for n, c in self.configs.items() if isinstance(c, EmbeddingConfig)]
         name = name if name is not None else next(iter(known), None)
@@ -188,7 +189,7 @@ class ModelHost:
         return name, found
 
     def info(self) -> list[ModelInfo]:
-        """What is held, and how it does."""
+        """Return the models held and their state."""
         users: dict[str, list[str]] = {name: [] for name in self.configs}
         for profile, scorer in _model_scorers(self.profiles):
             users[scorer.model.label].append(profile.name)
@@ -206,10 +207,10 @@ class ModelHost:
         ]
 
     async def unload(self, name: str) -> ModelInfo:
-        """Give a model's memory back; what waits for it is answered first.
+        """Unload a model and free its memory, after answering its waiting inputs.
 
         Raises:
-            UnknownModel: there is none of that name.
+            UnknownModel: there is no model of that name.
             InvalidRequest: it cannot be unloaded here.
         """
         batcher = self._known(name)
@@ -219,18 +220,18 @@ class ModelHost:
         return self._info(name)
 
     async def load(self, name: str, changes: Mapping[str, Any]) -> ModelInfo:
-        """Load a model again, with `changes` to its config: another checkpoint under its name.
+        """Load a model again, with `changes` to its config, for example another checkpoint.
 
         Raises:
-            UnknownModel: there is none of that name.
-            InvalidRequest: it cannot be served so; it then stays unloaded.
+            UnknownModel: there is no model of that name.
+            InvalidRequest: it cannot be served with this config; it then stays unloaded.
         """
         batcher = self._known(name)
         async with self._changes:
             try:
                 config = _changed(self.configs[name], name, changes)
                 digest = await asyncio.to_thread(config.digest)
-                self._exchanged(name, config, digest)  # raises before anything has changed
+                self._exchanged(name, config, digest)  # a trial run: raises before any change
                 self._put_away.add(name)
                 await batcher.stop()
                 if self.batchers.get(name) is not batcher:
@@ -238,7 +239,7 @@ class ModelHost:
                 batcher.load = _loader(config, digest)
                 try:
                     await batcher.start(partial(self._exchange, name, config, digest))
-                finally:  # one that was asked for and does not load makes the server not ready
+                finally:  # a requested model that fails to load makes the server not ready
                     self._put_away.discard(name)
             except (ConfigError, ValidationError, OutOfMemory) as error:
                 said = describe(error) if isinstance(error, ValidationError) else error
@@ -246,10 +247,10 @@ class ModelHost:
         return self._info(name)
 
     async def prepare(self, profiles: Mapping[str, Profile]) -> list[str]:
-        """Load what these profiles need beside the models held; the names of what was loaded.
+        """Load the models that these profiles need in addition, and return their names.
 
         Raises:
-            ConfigError: a model cannot be served, or not together with one held.
+            ConfigError: a model cannot be served, or clashes with one that is held.
         """
         loaded: list[str] = []
         try:
@@ -268,7 +269,7 @@ class ModelHost:
         return loaded
 
     def check(self, profiles: Mapping[str, Profile]) -> None:
-        """Are the models held those that these profiles were made for?
+        """Check that the models held are the ones these profiles were made for.
 
         Raises:
             ConfigError: one is not.
@@ -279,11 +280,11 @@ class ModelHost:
             if held != (scorer.model, _digest(scorer)):
                 raise ConfigError(
                     f"model {name!r} is held with other settings or files; exchange it by "
-                    "POST /models/load, or give the new one a `name` of its own"
+                    "POST /models/load, or give the new one a different `name`"
                 )
 
     async def drop(self, names: Iterable[str]) -> None:
-        """Forget these models; what waits for one is answered first."""
+        """Remove these models, after answering their waiting inputs."""
         for name in names:
             batcher = self.batchers.pop(name, None)
             self.configs.pop(name, None)
@@ -293,18 +294,18 @@ class ModelHost:
                 await batcher.stop()
 
     def unused(self) -> list[str]:
-        """The models that no profile needs."""
+        """Return the names of the models that no profile needs."""
         needed = {scorer.model.label for _, scorer in _model_scorers(self.profiles)} | self._always
         return [name for name in self.configs if name not in needed]
 
     def _exchange(self, name: str, config: ModelConfig, digest: str) -> None:
-        """Put the model in place of the one it follows; called before it answers anyone."""
+        """Replace the previous model; called before the new one answers anyone."""
         self.profiles.update(self._exchanged(name, config, digest))
         self.configs[name], self._digests[name] = config, digest
         self._put_away.discard(name)
 
     def _exchanged(self, name: str, config: ModelConfig, digest: str) -> dict[str, Profile]:
-        """The profiles that use the model, made for this one instead."""
+        """Return new versions of the profiles that use the model, made for its new files."""
         copies: dict[int, UsesModel] = {}
         found: dict[str, Profile] = {}
         for profile in self.profiles.values():
@@ -323,7 +324,7 @@ class ModelHost:
             known = ", ".join(self.batchers) or "none"
             raise UnknownModel(f"model {name!r} is not known; known: {known}")
         if not self.batchers[name].exchangeable:
-            raise InvalidRequest(f"model {name} stands on a cluster: deploy with another profile")
+            raise InvalidRequest(f"model {name} runs on a cluster: deploy with another profile")
         return self.batchers[name]
 
     def _info(self, name: str) -> ModelInfo:

@@ -1,7 +1,6 @@
-"""What a scorer over a model has run, and what it makes of what comes out.
+"""Prepare the inputs of a model scorer, and turn the model's outputs into scores.
 
-In: samples, then the model's outputs. Out: inputs, then scores. This is Python's work and is done
-in the event loop, slice by slice.
+Both run in Python in the event loop, slice by slice.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from touchstone_rewards.reward_server.scorers.returned import (
 
 T = TypeVar("T")
 
-# After about so long, others have a turn.
+# After about this much time, other tasks get a turn.
 SLICE_S = 0.005
 
 
 async def wanted_inputs(
     scorer: ModelScorer, samples: Sequence[Sample]
 ) -> AsyncIterator[list[Any] | Score]:
-    """Yield for each sample what the model must run, or the score that says why it cannot.
+    """Yield for each sample the inputs for the model, or a score with the error.
 
     Raises:
         InvalidRequest: a field that the scorer reads is not JSON.
@@ -49,7 +48,7 @@ async def judged(
     outputs: Sequence[Any],
     explain: bool,
 ) -> AsyncIterator[Score]:
-    """Yield the score of each sample, from the outputs of all inputs in their order."""
+    """Yield the score of each sample; `outputs` are those of all inputs, in order."""
     rest = iter(outputs)
     async for sample, each in in_slices(zip(samples, wanted, strict=True)):
         if isinstance(each, Score):
@@ -59,7 +58,7 @@ async def judged(
 
 
 async def in_slices(values: Iterable[T]) -> AsyncIterator[T]:
-    """Yield the values, giving way to others whenever `SLICE_S` have passed."""
+    """Yield the values, letting other tasks run after every `SLICE_S`."""
     began_s = time.perf_counter()
     for value in values:
         yield value

@@ -1,12 +1,13 @@
-"""Running normalization of rewards: less their mean, by their standard deviation, as of now.
+"""Running reward normalization: (r - mean) / std over the rewards seen so far.
 
-In: the rewards of one request, before normalization. Out: the same, normalised; the numbers behind
-it, one `RunningMoments` a profile, on disk between two runs of the server. It touches no scores.
+It normalizes the rewards of one request, and saves one `RunningMoments` per profile between two
+runs of the server. Scores stay as they are.
 
-A request's rewards are counted first and normalised then, all alike, so that within a request
-order and ties stay. Evaluation is normalised and not counted. The numbers remember about `MEMORY`
-rewards: what is older fades, as the policy that earned it did. They belong to one fingerprint: a
-profile that changed begins anew, and a request that began with the old one counts for the old one.
+All rewards of a request are counted first and then normalized alike, so that order and ties within
+a request are kept. Evaluation requests are normalized but not counted. The statistics cover about
+the last `MEMORY` rewards: older ones fade, as the policy that earned them did. They belong to one
+fingerprint: a changed profile starts anew, and a request that began with the old profile counts
+for the old one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from touchstone_rewards.reward_server.scoring.claim import claim
 from touchstone_rewards.reward_server.scoring.combine import Scored
 
 MEMORY = 100_000
-# Larger rewards are errors: counted, they would leave nothing of all others but the same number.
+# Larger rewards are errors: counted, one would make all other rewards normalize to one number.
 LARGEST_REWARD = 1e9
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class RunningMoments(Struct):
             self.variance += (off * (reward - self.mean) - self.variance) / self.count
 
     def validated(self) -> RunningMoments:
-        """Return this, if rewards can have led to it.
+        """Return this object if rewards can have produced it.
 
         Raises:
             ValueError: they cannot.
@@ -66,17 +67,17 @@ class RunningMoments(Struct):
             and 0 <= self.variance <= LARGEST_REWARD**2
         )
         if not sound:
-            raise ValueError(f"no rewards come to {self}")
+            raise ValueError(f"no rewards can produce {self}")
         return self
 
     def normalised(self, reward: float) -> float:
-        """In standard deviations from the mean; the mere difference while all were the same."""
+        """Return (reward - mean) / std; only the difference while all rewards were the same."""
         return (reward - self.mean) / (math.sqrt(self.variance) or 1.0)
 
 
 class Normalizers:
-    """The running numbers by profile and fingerprint. What the profiles of now have is kept in
-    `folder`; without one it ends with the process."""
+    """The running statistics by profile and fingerprint. Those of the current profiles are saved in
+    `folder`; without one they end with the process."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.state_dir = folder
@@ -87,11 +88,11 @@ class Normalizers:
         self._one_at_a_time = Lock()
 
     def load(self, profiles: Mapping[str, Profile]) -> None:
-        """Take up what the last run left of these profiles, unless it is known already.
+        """Load the saved statistics of these profiles, unless they are already known.
 
         Raises:
-            ConfigError: what it left cannot be read, or not be set aside where it is no state, or
-                the folder is another server's.
+            ConfigError: a file cannot be read, an invalid one cannot be renamed, or another server
+                uses the folder.
         """
         if self.state_dir is not None and self._claim is None:
             try:
@@ -108,19 +109,19 @@ class Normalizers:
                 self.running.setdefault((name, running.fingerprint), running)
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Release the folder."""
         if self._claim is not None:
             os.close(self._claim)
             self._claim = None
 
     def of(self, profile: Profile) -> RunningMoments:
-        """The numbers of the profile; empty ones, which are not kept, where nothing was learned."""
+        """Return the statistics of the profile; new ones, not kept, if nothing was counted."""
         return self.running.get(_key(profile)) or RunningMoments(profile.fingerprint)
 
     def apply(self, profile: Profile, results: Sequence[SampleResult], *, learn: bool) -> None:
-        """Normalise the rewards of `results` in place; with `learn`, count them first.
+        """Normalize the rewards of `results` in place; with `learn`, count them first.
 
-        One reward too large to count would make all later ones alike: it becomes an error.
+        A reward too large to count would make all later ones alike, so it becomes an error.
         """
         running = self.of(profile)
         for result in results:
@@ -135,7 +136,7 @@ class Normalizers:
                 result.reward = running.normalised(result.reward)
 
     def unsaved(self, profiles: Mapping[str, Profile]) -> dict[str, bytes]:
-        """What `save` has to write: the numbers that these profiles have now."""
+        """Return the statistics of these profiles that `save` still has to write."""
         if self.folder is None:
             return {}
         now = {
@@ -146,7 +147,7 @@ class Normalizers:
         return {name: content for name, content in now.items() if self._saved.get(name) != content}
 
     def save(self, contents: Mapping[str, bytes]) -> None:
-        """Write what `unsaved` gave, each file whole or not at all; it may run in a thread."""
+        """Write the output of `unsaved`, each file atomically; may run in a thread."""
         if self.folder is None:
             return
         with self._one_at_a_time:
@@ -159,7 +160,7 @@ class Normalizers:
 
 
 def finished(normalizers: Normalizers, profile: Profile, scored: Scored, *, learn: bool) -> Scored:
-    """Return what was scored, from the sum of the scores to the reward: normalised, then clipped.
+    """Return the final rewards from the weighted sums: normalized, then clipped.
 
     `learn`: count the rewards for the running normalization first.
     """
@@ -184,16 +185,16 @@ def _key(profile: Profile) -> tuple[str, str]:
 def _too_large(reward: float) -> SampleError:
     return sample_error(
         "scorer_failed",
-        f"the reward {reward:g} is beyond {LARGEST_REWARD:g}, too large to normalise; give the "
+        f"the reward {reward:g} is beyond {LARGEST_REWARD:g}, too large to normalize; give the "
         "scorer a range",
     )
 
 
 def _read(path: Path) -> RunningMoments | None:
-    """What an earlier run left. A file that cannot be is set aside, and the numbers begin anew.
+    """Return the statistics that an earlier run saved. Rename an invalid file and start anew.
 
     Raises:
-        ConfigError: it cannot be read at all, or not be set aside.
+        ConfigError: the file cannot be read, or an invalid one cannot be renamed.
     """
     try:
         content = path.read_bytes()
@@ -203,8 +204,8 @@ def _read(path: Path) -> RunningMoments | None:
             aside = path.with_name(f"{path.name}.bad-{time.time_ns()}")
             path.replace(aside)
             logger.warning(
-                "%s is not what a server wrote (%s): it is now %s, and the running normalization "
-                "begins anew",
+                "%s is not a valid state file (%s): renamed it to %s; the running normalization "
+                "starts anew",
                 path,
                 error,
                 aside.name,

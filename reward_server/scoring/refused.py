@@ -1,4 +1,4 @@
-"""Samples that a scorer is not shown, each with its error: what is wrong is theirs alone."""
+"""Find the samples that a scorer must not see; each gets its own error."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from touchstone_rewards.reward_server.scoring.ground_truths import unreadable_tr
 
 
 def looked_at(scorer: Described) -> Sequence[str]:
-    """Return which fields are checked before the scorer is shown a sample: those that it reads, and
-    none where it takes any ground truth, as functions do."""
+    """Return the fields to check before a scorer sees a sample: those that it reads, or none if it
+    takes any ground truth, as functions do."""
     return () if getattr(scorer, "any_truth", False) else scorer.reads
 
 
 def refusals(
     samples: Sequence[Sample], reads: Sequence[str], max_response_bytes: int
 ) -> dict[int, Score]:
-    """Return the places of the samples that a scorer with these `reads` is not to see.
+    """Return the indices of the samples that a scorer with these `reads` must not see.
 
-    Those are samples with a response of more bytes than allowed, or with a ground truth that no
-    scorer can read. The ground truths of the others get the shape that scorers read.
+    Those have a response with more bytes than allowed, or a ground truth that no scorer can read.
+    The ground truths of the others are converted to their plain form.
     """
     refused: dict[int, Score] = {}
-    # A character takes at most four bytes: short responses need no encoding to be let through.
+    # A character takes at most four bytes, so short responses pass without being encoded.
     surely_short = max_response_bytes // 4
     for at, sample in enumerate(samples):
         response = sample.response
@@ -35,5 +35,5 @@ def refusals(
 
 
 def _too_large(limit: int) -> Score:
-    message = f"the response has more than {limit} bytes, which this server takes at most"
+    message = f"the response has more than {limit} bytes, the limit of this server"
     return Score(error=sample_error("response_too_large", message))

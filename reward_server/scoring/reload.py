@@ -1,9 +1,8 @@
-"""Hot reload: another set of profiles in place of the present one, without a request lost.
+"""Hot reload: replace the set of profiles without losing a request.
 
-In: an engine and the directories of its profiles. Out: the same engine with what the files say now,
-or with what they said before and the reason. The new set is read, checked and built wholly first:
-its scorers in the workers too, its models loaded. Requests in flight finish with the profile that
-they began with. Python code is not loaded again: for that, restart.
+The new set is first read, checked and built completely, with its scorers in the workers and its
+models loaded. If that fails, the old profiles stay, and the reason is kept. Running requests finish
+with the profile that they began with. Python code is not reloaded: restart the server for that.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ logger = logging.getLogger(__name__)
 
 
 class Reloader:
-    """`refusal` says why the files are not what is served, if they are not. `on_reloaded`: awaited
-    after an exchange, before anyone hears of it."""
+    """Reloads profiles. `refusal`: why the current files could not be loaded, or None.
+    `on_reloaded` is awaited after an exchange, before the reload is reported."""
 
     def __init__(
         self, engine: Engine, directories: Sequence[Path], plugins: Plugins = NO_PLUGINS
@@ -51,7 +50,7 @@ class Reloader:
         self._asked: set[asyncio.Task[None]] = set()
 
     async def reload(self) -> ReloadReport:
-        """Serve what the files say now.
+        """Load the profiles' files and serve them.
 
         Raises:
             ConfigError: they cannot be served; nothing has changed.
@@ -60,13 +59,13 @@ class Reloader:
             self._seen = self._look()
             try:
                 report = await self._exchange()
-            # A plug-in's module may raise anything, and the server must say so and go on.
+            # A plug-in's module may raise anything; the server reports it and keeps running.
             except Exception as error:
                 self.counts["refused"] += 1
                 known = isinstance(error, ConfigError)
                 self.refusal = str(error) if known else f"{type(error).__name__}: {error}"
                 logger.error("profiles not reloaded: %s", self.refusal, exc_info=not known)
-                raise ConfigError(f"the old profiles go on: {self.refusal}") from error
+                raise ConfigError(f"the old profiles stay in service: {self.refusal}") from error
             if self.on_reloaded is not None:
                 await self.on_reloaded()
         self.counts["done"] += 1
@@ -75,7 +74,7 @@ class Reloader:
         return report
 
     def ask(self) -> None:
-        """Reload soon; what comes of it is in the log and the metrics."""
+        """Reload soon; the log and the metrics show the outcome."""
         task = asyncio.get_running_loop().create_task(self._try())
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)
@@ -88,8 +87,8 @@ class Reloader:
                 await self._try()
 
     def readings(self) -> list[MetricReading]:
-        """What the metrics show of it."""
-        total, now = "Reloads of the profiles, by outcome", "1 while the files are not served"
+        """Return the metrics of the reloads."""
+        total, now = "Reloads of the profiles, by outcome", "1 while the last reload was refused"
         return [
             MetricReading(
                 CounterMetricFamily, "reward_profile_reloads", total, "outcome", lambda: self.counts
@@ -107,7 +106,7 @@ class Reloader:
         try:
             await self.reload()
         except ConfigError:
-            return  # it is in the log
+            return  # it is logged
 
     def _look(self) -> dict[Path, tuple[int, int]]:
         found: dict[Path, tuple[int, int]] = {}
@@ -148,7 +147,7 @@ class Reloader:
 
 
 def told(report: ReloadReport) -> str:
-    """Return what a reload changed, as one line for people.
+    """Return the changes of a reload on one line for people.
 
     Example:
         >>> told(ReloadReport(["a", "b"], [], ["c"], {}))
@@ -176,5 +175,5 @@ def _report(old: Mapping[str, Profile], new: Mapping[str, Profile]) -> ReloadRep
 
 
 def _leads(profile: Profile) -> dict[str, str]:
-    """Where a route leads, and to what: it changes with the profiles there."""
+    """Return the fingerprints of a route's targets; it changes when they do."""
     return {name: target.fingerprint for name, target in profile.targets.items()}

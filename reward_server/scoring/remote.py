@@ -1,10 +1,9 @@
-"""Scorers that wait for something else: each sample is a task of the event loop.
+"""Run scorers that wait for a remote call: each sample is a task of the event loop.
 
-In: samples. Out: a score or an error for each, in their order. At most `max_in_flight` samples of a
-scorer are in hand at a time, over all requests; the others wait for their turn. A sample's deadline
-runs from its turn on. At the end of it the sample has its answer and the call is cancelled; a call
-that will not be cancelled keeps its turn until it ends. What goes wrong is that sample's error and
-no other's.
+Each sample gets a score or an error, in order. At most `max_in_flight` samples of a scorer run at a
+time, over all requests; the others queue. A sample's deadline runs from the start of its call. When
+it passes, the sample is answered and the call is cancelled; a call that ignores cancellation keeps
+its slot until it ends. An error affects its own sample only.
 """
 
 from __future__ import annotations
@@ -39,16 +38,16 @@ from touchstone_rewards.reward_server.scorers.returned import (
 
 logger = logging.getLogger(__name__)
 
-# How long endpoints have for their proof when a server starts, and a scorer to close connections.
+# Time limits: for endpoints to pass their check at start, for a scorer to close connections.
 PROOF_S = 30.0
 CLOSE_S = 5.0
 
 
 async def prove_endpoints(profiles: Mapping[str, Profile]) -> None:
-    """Have the scorers of these profiles ask their endpoints for their proof.
+    """Have the scorers of these profiles check their endpoints.
 
     Raises:
-        ConfigError: one fails it.
+        ConfigError: an endpoint fails its check.
     """
     gives_up_at_s = asyncio.get_running_loop().time() + PROOF_S
     found = {id(scorer): scorer for _, scorer in proven_first(profiles)}
@@ -56,7 +55,7 @@ async def prove_endpoints(profiles: Mapping[str, Profile]) -> None:
 
 
 def proven_first(profiles: Mapping[str, Profile]) -> list[tuple[str, ProvenFirst]]:
-    """Return the scorers whose endpoints are to be proven, each with its profile and key."""
+    """Return the scorers that check their endpoints at start, each with its profile and key."""
     return [
         (f"{profile.name}.{key}", scorer)
         for profile in profiles.values()
@@ -66,12 +65,12 @@ def proven_first(profiles: Mapping[str, Profile]) -> list[tuple[str, ProvenFirst
 
 
 def built_scorers(profiles: Mapping[str, Profile]) -> dict[int, Scorer]:
-    """Return the scorers of these profiles and those that they ask, each once, by its identity."""
+    """Return the scorers of these profiles and those that they ask, each once, by `id`."""
     return {id(one): one for profile in profiles.values() for one in profile.built().values()}
 
 
 async def close_connections(scorers: Iterable[Scorer]) -> None:
-    """Have remote scorers that no profile has any more close their connections."""
+    """Have remote scorers that are no longer in use close their connections."""
     for scorer in scorers:
         if scorer.runs_in == "remote" and isinstance(scorer, Closing):
             try:
@@ -82,9 +81,9 @@ async def close_connections(scorers: Iterable[Scorer]) -> None:
 
 
 class RemoteScorers:
-    """The remote scorers of an engine; its methods belong to one event loop.
+    """The remote scorers of an engine. Call its methods from one event loop only.
 
-    `deadline_s`: of one sample, where its profile says nothing else.
+    `deadline_s`: of one sample, unless its profile sets another.
     """
 
     def __init__(self, deadline_s: float) -> None:
@@ -104,10 +103,10 @@ class RemoteScorers:
         max_in_flight: int | None = None,
         on_score: Callable[[int, Score], None] | None = None,
     ) -> list[Score]:
-        """One score a sample, in their order; `key` is that of the scorer's spec.
+        """Return one score per sample, in order; `key` is that of the scorer's spec.
 
-        `deadline_s` and `max_in_flight`: the profile's own, in place of the usual ones. `on_score`
-        is told of each score that is there, by its place.
+        `deadline_s` and `max_in_flight` override the defaults if the profile sets them. `on_score`
+        is called with the index and score of each sample as soon as it is known.
         """
         most = max_in_flight or scorer.max_in_flight
         turns = self._turns.setdefault((key, most), asyncio.Semaphore(most))
@@ -124,7 +123,7 @@ class RemoteScorers:
                 if on_score is not None:
                     verdict.add_done_callback(partial(_tell, on_score, len(begun)))
                 begun.append(verdict)
-            # A gather costs more than one wait; of several, `on_score` is told before it ends.
+            # One await is cheaper than a gather, which is needed so that `on_score` runs in time.
             only = len(begun) == 1
             found = [await begun[0]] if only else list(await asyncio.gather(*begun))
         finally:
@@ -141,7 +140,7 @@ class RemoteScorers:
         give_up_at_s: float | None,
         deadline_s: float,
     ) -> asyncio.Future[Score]:
-        """Begin the call of one sample; return its verdict, which comes by the deadline."""
+        """Begin the call for one sample; return a future that is resolved by the deadline."""
         loop = asyncio.get_running_loop()
         ends_at, late = loop.time() + deadline_s, ran_out(deadline_s)
         if give_up_at_s is not None and give_up_at_s < ends_at:
@@ -175,17 +174,17 @@ def _tell(on_score: Callable[[int, Score], None], at: int, verdict: asyncio.Futu
 
 
 async def _ask(scorer: RemoteScorer, sample: Sample, explain: bool, ends_at: float) -> Score:
-    """The score of one sample, or the error why there is none."""
+    """Return the score of one sample, or its error."""
     try:
         given = await scorer.score([sample], explain=explain, give_up_at_s=ends_at)
         return checked_scores(scorer, given, 1)[0]
     except asyncio.CancelledError:
         raise
-    # A scorer call: whatever it raises is this sample's failure, and no `sys.exit` the server's.
+    # A scorer call: its exception fails this sample only, and its `sys.exit` ends nothing.
     except BaseException as error:  # noqa: BLE001
         if not isinstance(error, WrongAnswer):
             log_failure(name_of(scorer), trace_of(error), current())
-        if isinstance(error, OSError):  # a connection, a time-out: what it asked does not answer
+        if isinstance(error, OSError):  # a connection error or time-out: the upstream is down
             message = f"scorer {name_of(scorer)} got no answer: {type(error).__name__}: {error}"
             return Score(error=sample_error("upstream_failed", message[:MESSAGE_CHARS]))
         return raised(scorer, error)

@@ -1,7 +1,7 @@
-"""The rows of one request through several profiles: parted by the route, joined in their places.
+"""Score the rows of one request with several profiles: split by route, join in order.
 
-In: samples, and the profile that was asked for. Out: a part for each inner profile, then one
-`Scored` again. A row that leads nowhere is its own error, and no other row's.
+Each inner profile scores one part of the samples. A row that no inner profile takes gets an error;
+the other rows are scored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from touchstone_rewards.reward_server.telemetry.tallies import Columns, sum_of
 
 
 class Combined(Protocol):
-    """Has the samples of one inner profile scored."""
+    """A call that scores the samples of one inner profile."""
 
     def __call__(
         self, profile: Profile, request: ScoreRequest, *, keys: Sequence[str]
@@ -35,7 +35,7 @@ class Combined(Protocol):
 
 
 class Part(NamedTuple):
-    """The samples of a request that one inner profile scores, and their places in it."""
+    """The samples of a request that one inner profile scores, and their indices in it."""
 
     profile: Profile
     places: list[int]
@@ -43,7 +43,7 @@ class Part(NamedTuple):
 
 
 class Parted(NamedTuple):
-    """A request in parts; `refused`: the errors of samples that belong to none, by their places."""
+    """A request in parts; `refused`: errors of samples without an inner profile, by index."""
 
     parts: list[Part]
     refused: dict[int, SampleError]
@@ -55,10 +55,10 @@ class Parted(NamedTuple):
 
 
 def part(profile: Profile, samples: Sequence[Sample], *, named: bool = True) -> Parted | None:
-    """Return the samples by the inner profile that scores them; None where the profile scores them
-    all itself.
+    """Return the samples split by inner profile; None if `profile` scores all of them itself.
 
-    `named`: a sample's own `profile` counts. It does in the request's profile and not behind it.
+    `named`: let samples name their own `profile`. Only the request's profile allows that, its
+    targets do not.
     """
     own = [at for at, sample in enumerate(samples) if sample.profile is not None] if named else []
     if profile.route is None and not own:
@@ -91,7 +91,7 @@ def part(profile: Profile, samples: Sequence[Sample], *, named: bool = True) -> 
 def _by_itself(
     profile: Profile, sample: Sample, routed: str | None
 ) -> tuple[str | None, SampleError | None]:
-    """The inner profile of a sample that names one, or why it may not."""
+    """Return the inner profile of a sample that names one, or the error if it may not."""
     name = sample.profile
     if name == profile.name:
         return routed, None
@@ -100,14 +100,14 @@ def _by_itself(
     allowed = ", ".join(profile.config.sample_profiles) or "none"
     return None, sample_error(
         "unsupported_input",
-        f"the sample names profile {name!r:.80}; those that {profile.name!r} permits in "
+        f"the sample names profile {name!r:.80}, which {profile.name!r} does not permit; its "
         f"sample_profiles are {allowed}",
     )
 
 
 def addressed(profile: Profile | None, sample: Sample) -> Sample:
-    """Return the sample for a profile that it was not sent to: without the inner profile that it
-    names, unless this one permits it."""
+    """Return the sample prepared for another profile than it was sent to: without the inner profile
+    that it names, unless this profile permits it."""
     if sample.profile is None or profile is None:
         return sample
     known = sample.profile in profile.config.sample_profiles
@@ -121,9 +121,9 @@ async def score_parts(
     combined: Combined,
     keys: Sequence[str] = (),
 ) -> Scored:
-    """Return the results of a request in parts: `combined` scores each with its inner profile.
+    """Return the results of a request in parts; `combined` scores each part.
 
-    `keys`: of the scores in every result; those of `profile` if not given.
+    `keys`: the score keys of every result; default: those of `profile`.
     """
     keys = keys or profile.info.scorers
 
@@ -145,10 +145,9 @@ def _joined(
     scored: Sequence[Scored],
     keys: Sequence[str],
 ) -> Scored:
-    """The results of all parts in the order of the samples, and all their numbers.
+    """Return the results of all parts in the order of the samples, and their combined numbers.
 
-    A scorer that does not apply to a row is in the row's result, null, and not in the numbers that
-    are counted.
+    A scorer that does not apply to a row is null in its result and is not counted in the numbers.
     """
     samples, explain = request.samples, request.explain
     results: list[SampleResult | None] = [None] * len(samples)
@@ -178,7 +177,7 @@ def _joined(
 
 
 def _explain(profile: Profile, part: Part, results: Sequence[SampleResult]) -> None:
-    """Say of each result which profile scored it, and why that one."""
+    """Add to each result's explanation which profile scored it, and why."""
     route = profile.route
     for sample, result in zip(part.samples, results, strict=True):
         own = sample.profile is not None and sample.profile in profile.config.sample_profiles

@@ -1,8 +1,8 @@
-"""Responses of several turns: what a scorer of texts sees of them, and what is judged by turns.
+"""Responses of several turns: extract the text for scorers of texts, and judge turn by turn.
 
-In: samples whose response is a list of messages. Out: the same with the text of the last message
-that the assistant wrote; for a scorer that judges turns, a sample a turn and one score of all. A
-request of texts comes through as it is.
+A response that is a list of messages becomes the text of the last assistant message. For a scorer
+that judges turns, each turn becomes a sample, and their scores are folded into one. Requests with
+texts only pass through unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from touchstone_rewards.reward_server.turn_texts import (
     text_of_message,
 )
 
-# Of one response: beyond, it is not judged turn by turn.
+# Limits of one response; a longer one is not judged turn by turn.
 MAX_TURNS, MAX_MESSAGES = 256, 1024
 Fold = Literal["mean", "min", "max", "last"]
 
@@ -37,8 +37,8 @@ class Trajectory(Sample, gc=False):
 
 
 def any_unusual(samples: Sequence[Sample]) -> bool:
-    """Tell whether a sample's response is no text or a sample names its profile: one look a sample
-    for both, because nearly all do neither."""
+    """Return whether any response is not a text or any sample names a profile; one check for both,
+    because nearly all samples have neither."""
     return bool(
         [
             True
@@ -49,10 +49,10 @@ def any_unusual(samples: Sequence[Sample]) -> bool:
 
 
 def as_texts(samples: Sequence[Sample], max_bytes: int) -> list[Sample]:
-    """Return the samples with texts for responses; those that came as messages keep these.
+    """Return the samples with texts as responses; those that came as messages keep the messages.
 
-    `max_bytes`: of a response. One with more in all its messages is given as one text, which is
-    refused wherever a text of so many bytes is."""
+    A response whose messages together exceed `max_bytes` becomes one text of all of them, which is
+    then refused like any long text."""
     return [
         sample if type(sample.response) is str else _trajectory(sample, max_bytes)
         for sample in samples
@@ -70,7 +70,7 @@ def _trajectory(sample: Sample, max_bytes: int) -> Trajectory:
 
 
 def too_long(samples: Sequence[Sample]) -> dict[int, Score]:
-    """Return the places of samples with more messages than a scorer is given, each an error."""
+    """Return the indices of samples with more than `MAX_MESSAGES` messages, each with an error."""
     counts = {
         at: len(sample.messages)
         for at, sample in enumerate(samples)
@@ -84,7 +84,7 @@ def too_long(samples: Sequence[Sample]) -> dict[int, Score]:
 
 
 def as_came(sample: Sample) -> Sample:
-    """Return the sample with its messages for a response, for a scorer that reads these."""
+    """Return the sample with its messages as response, for a scorer that reads messages."""
     if not isinstance(sample, Trajectory):
         return sample
     fields = {name: getattr(sample, name) for name in Sample.__struct_fields__}
@@ -93,7 +93,7 @@ def as_came(sample: Sample) -> Sample:
 
 
 class Turns:
-    """The turns of some samples as samples of their own, `samples`; how their scores are folded."""
+    """The turns of some samples as separate `samples`; `fold` combines their scores."""
 
     def __init__(self, samples: Sequence[Sample], fold: Fold) -> None:
         self.fold = fold
@@ -111,11 +111,11 @@ class Turns:
         ]
 
     def folded(self, scores: Sequence[Score], *, explain: bool) -> list[Score]:
-        """Return one score a sample, from those of `samples`.
+        """Return one score per response, from the scores of its turns.
 
-        A turn without a score leaves its response without one: what could not be scored is no
-        score. One that is undecided leaves its response undecided, with the score that the turns
-        have. A response without a turn gets an error, for there is nothing to judge.
+        A turn that could not be scored leaves its response without a score. An undecided turn
+        leaves its response undecided, with the folded score. A response without assistant turns
+        gets an error: there is nothing to judge.
         """
         rest = iter(scores)
         found: list[Score] = []
@@ -145,7 +145,7 @@ class Turns:
 
 
 def _turns(sample: Sample, texts: Sequence[str]) -> list[Sample]:
-    """Each turn as a sample, which keeps its message if it came as one."""
+    """Return each turn as a sample, with its message if it came as one."""
     turns = [
         replace(sample, id=f"{sample.id}/turn {place}", response=text)
         for place, text in enumerate(texts)
@@ -162,5 +162,5 @@ def _not_judged(count: int) -> Score:
     if count:
         why = f"the response has {count} turns, and at most {MAX_TURNS} are judged"
         return Score(error=sample_error("response_too_large", why))
-    why = "the response is a list of messages, and the assistant wrote none of them"
+    why = "the response is a list of messages without an assistant message; send at least one"
     return Score(error=sample_error("unsupported_input", why))

@@ -1,8 +1,7 @@
-"""The endpoints behind the profiles' remote scorers: which of them answer, what calls come to.
+"""The endpoints behind the profiles' remote scorers: which of them answer, and their counts.
 
-In: the profiles and the models. Out: the scorers without an endpoint that answers, numbers for the
-metrics and the dashboard. What stands before endpoints, a scorer or a scorer's model, keeps them as
-`transport`; a scorer may count as `usage`.
+Reports the scorers without a live endpoint, and numbers for the metrics and the dashboard. A scorer
+or model that calls endpoints has them as `transport`, and may keep counts in `usage`.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from touchstone_rewards.reward_server.scoring.model_host import with_model
 
 
 class UpstreamState(Struct):
-    """A scorer that needs endpoints, by the name of its first profile and its key: how they fare,
-    and what it counted: calls, tokens, cost, seconds, cache hits."""
+    """A scorer that needs endpoints, named by its first profile and key; the state of its endpoints
+    and its counts: calls, tokens, cost, seconds, cache hits."""
 
     scorer: str
     endpoints: list[EndpointState]
@@ -33,10 +32,10 @@ class UpstreamState(Struct):
 
 
 class Upstreams(Collector):
-    """The endpoints of all profiles, also of those that are loaded later.
+    """The endpoints of all profiles, including profiles loaded later.
 
-    `models`: what runs them, by their labels. `needed`: the server is not ready while a scorer has
-    no endpoint that answers.
+    `models`: the batchers by model label. `needed`: the server is not ready while all endpoints of
+    a scorer are down.
     """
 
     def __init__(
@@ -52,12 +51,12 @@ class Upstreams(Collector):
         self._known: WeakKeyDictionary[UpstreamTransport, Liveness] = WeakKeyDictionary()
 
     def look(self) -> None:
-        """See soon whether endpoints that are down are back."""
+        """Check soon whether endpoints that are down have recovered."""
         for _, _, liveness in self._each():
             liveness.look()
 
     def down(self) -> dict[str, str]:
-        """Return why scorers are of no use now, by profile and key."""
+        """Return the scorers that cannot score at the moment and why, by profile and key."""
         return {
             name: f"none of its {len(liveness.transport.servers)} endpoints answers"
             for name, _, liveness in self._each()
@@ -66,12 +65,12 @@ class Upstreams(Collector):
 
     @property
     def not_ready_reason(self) -> str | None:
-        """Why the server is not ready for want of endpoints, or None."""
+        """Return why endpoints make the server not ready, or None."""
         down = self.down() if self.needed else {}
         return "; ".join(f"{name}: {why}" for name, why in down.items()) or None
 
     def states(self) -> list[UpstreamState]:
-        """Return how the endpoints of each scorer fare; those that several share are there once."""
+        """Return the state of each scorer's endpoints; shared endpoints are listed once."""
         return [
             UpstreamState(name, liveness.states(), _usage(before))
             for name, before, liveness in self._unshared()
@@ -107,7 +106,7 @@ class Upstreams(Collector):
                 yield key, batcher.model
 
     def _unshared(self) -> Iterator[tuple[str, object, Liveness]]:
-        """Those of `_each`; endpoints that several scorers share for the first of them only."""
+        """Yield the items of `_each`; endpoints shared by several scorers only once."""
         seen: set[int] = set()
         for name, before, liveness in self._each():
             if id(liveness) not in seen:
@@ -121,6 +120,6 @@ def _usage(before: object) -> dict[str, float]:
 
 
 TRIES = {
-    "tries": "Requests sent to endpoints, tries of one call each",
-    "failed_tries": "Requests to endpoints that failed and may have been tried again",
+    "tries": "Requests sent to endpoints, retries included",
+    "failed_tries": "Failed requests to endpoints, including those that were retried",
 }

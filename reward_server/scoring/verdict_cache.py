@@ -1,14 +1,13 @@
-"""Verdicts given before, and those being given: the same sample costs one evaluation.
+"""Cache verdicts, and share those being computed: the same sample costs one evaluation.
 
-In: samples for one deterministic scorer, and how to have them scored. Out: a score for each, in
-their order. It knows nothing of scorers but what identifies them and what they read.
+It serves one deterministic scorer at a time, and knows only its identity and the fields it reads.
 
-What happens to a sample:
-- It was scored before: that verdict, unless it gave way to newer ones.
-- It stands twice in a request, or is being scored for another: it waits for that one's verdict. It
-  is scored after all when that caller goes away, or its deadline passes, before there is one.
-- Otherwise it is scored. A score and an error that lies in the data are kept; `deadline_exceeded`,
-  `worker_lost` and `scorer_failed` may come out otherwise next time, and are not.
+A sample can meet three cases:
+- It was scored before: it gets that verdict, unless the verdict was evicted.
+- It occurs twice in a request, or is being scored for another request: it waits for that verdict.
+  If that caller goes away, or its deadline passes first, the sample is scored after all.
+- Otherwise it is scored. Scores and errors caused by the data are kept; `deadline_exceeded`,
+  `worker_lost` and `scorer_failed` may differ next time and are not kept.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 
-# What an entry takes beside its texts: the key, the score, their places in the order.
+# The size of an entry beside its texts: the key, the score, their places in the order.
 ENTRY_BYTES = 420
-# A decoded explanation takes about so many times the bytes of its msgpack.
+# A decoded explanation takes about this many times the bytes of its msgpack.
 EXPLANATION_GROWTH = 6
-# Metadata of this size are not looked at: copying and hashing them holds the event loop.
+# Larger metadata is not cached: copying and hashing it would block the event loop.
 LARGE_BYTES = 2**20
 LASTING_ERRORS = frozenset({"bad_ground_truth", "missing_field"})
 
@@ -39,7 +38,7 @@ _encode = msgpack.Encoder().encode
 
 
 class ScoreMissing(Protocol):
-    """Has samples scored; tells `on_score` of each verdict, by position, as soon as it is there."""
+    """A call that scores samples; it passes each verdict to `on_score`, by index, when ready."""
 
     def __call__(
         self, samples: Sequence[Sample], *, on_score: Callable[[int, Score], None]
@@ -47,10 +46,10 @@ class ScoreMissing(Protocol):
 
 
 class VerdictCache:
-    """At most about `max_bytes` of verdicts, those longest unused out first; 0 keeps none.
+    """An LRU cache of at most about `max_bytes` of verdicts; 0 keeps none.
 
     `counts`: samples answered from it (`hit`), that shared an evaluation (`shared`), that were
-    scored (`miss`). Its methods belong to one event loop.
+    scored (`miss`). Call its methods from one event loop only.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -72,10 +71,10 @@ class VerdictCache:
         *,
         give_up_at_s: float | None = None,
     ) -> list[Score]:
-        """One score a sample, in their order.
+        """Return one score per sample, in order.
 
-        `scorer` names scorer, version and whatever else a verdict depends on beside the fields
-        `reads`. `give_up_at_s`: in the loop's time, how long to wait for another's verdict.
+        `scorer` names scorer, version and everything else a verdict depends on, besides the fields
+        `reads`. `give_up_at_s`: loop time until which to wait for another request's verdict.
         """
         scores: dict[int, Score] = {}
         places: dict[Hashable, list[int]] = {}
@@ -119,7 +118,7 @@ class VerdictCache:
     async def _follow(
         self, keys: Sequence[Hashable], give_up_at_s: float | None
     ) -> dict[Hashable, Score]:
-        """What others' evaluations came to; without a verdict, a key is left out."""
+        """Return the verdicts of others' evaluations; keys without a verdict are left out."""
         loop = asyncio.get_running_loop()
         futures: dict[Hashable, asyncio.Future[Score | None]] = {}
         found: dict[Hashable, Score] = {}
@@ -162,8 +161,8 @@ class VerdictCache:
 
 
 def cache_readings(cache: VerdictCache) -> list[MetricReading]:
-    """What the metrics show of it; the hit rate is `hit` and `shared` over all."""
-    samples = "Samples looked for in the verdict cache: found, sharing an evaluation, or scored"
+    """Return the metrics of the cache; the hit rate is `hit` and `shared` over all."""
+    samples = "Samples looked up in the verdict cache: found, sharing an evaluation, or scored"
     sizes = "Bytes and verdicts in the verdict cache"
     return [
         MetricReading(
@@ -180,14 +179,14 @@ def cache_readings(cache: VerdictCache) -> list[MetricReading]:
 
 
 def _is_for_all(score: Score) -> bool:
-    """Whether others that wait for the sample get this too: not what one caller's deadline did."""
+    """Return whether waiting requests get this verdict too; not if one caller's deadline passed."""
     if score.error is None or score.timed_out:
         return True
     return not score.error.retryable and score.error.code != "deadline_exceeded"
 
 
 def _key(salt: bytes, reads: Sequence[str], sample: Sample) -> Hashable:
-    """A digest of what the scorer can see; for what cannot be encoded, a key like no other."""
+    """Return a digest of the fields that the scorer reads; a unique key if that fails."""
     try:
         content = _encode([_plain(getattr(sample, name)) for name in reads])
     except (TypeError, ValueError, OverflowError, RecursionError):
@@ -196,10 +195,10 @@ def _key(salt: bytes, reads: Sequence[str], sample: Sample) -> Hashable:
 
 
 def _plain(value: object) -> object:
-    """The value as it is encoded into a key.
+    """Return the value in the form that is encoded into a key.
 
     Raises:
-        ValueError: it is so large that its digest would take longer than is worth it.
+        ValueError: it is too large to be worth hashing.
     """
     if not isinstance(value, Raw):
         return value

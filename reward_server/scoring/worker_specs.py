@@ -1,6 +1,6 @@
-"""Which scorers the workers must build: those of the profiles, and those that groups ask for.
+"""The specs of the scorers that workers must build: the profiles' own, and those that groups ask.
 
-In: profiles. Out: the specs of scorers by their keys.
+The result maps spec keys to specs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from touchstone_rewards.reward_server.scorers.base import ScorerSpec
 
 
 def worker_specs(profiles: Mapping[str, Profile]) -> dict[str, ScorerSpec]:
-    """The scorers of all profiles that run in workers, those that whole groups ask for too."""
+    """Return the scorers of all profiles that run in workers, including those that groups ask."""
     found: list[ScorerSpec] = []
     for profile in profiles.values():
         for key, spec in profile.specs.items():

@@ -1,1 +1,1 @@
-"""Samples from files, results into files."""
+"""Read samples from files, write results to files."""

@@ -1,8 +1,8 @@
-"""A file of results that has its name only once it is whole.
+"""A file of results that gets its name only once it is complete.
 
-Lines are appended to a draft beside it, `NAME.partial`. At the end the draft is renamed, or packed
-first where the name asks for that. What a stopped run leaves in the draft is whole lines, from
-which a later run can go on. Nothing that is there already is written over unless it is said.
+Lines are appended to a draft beside it, `NAME.partial`. At the end the draft is renamed, after
+compressing it if the name says so. A stopped run leaves complete lines in the draft, which a later
+run can continue. Existing files are never overwritten unless requested.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COPY_BYTES = 2**20
 
 
 class MadeFrom(Struct):
-    """What a draft is made from: it is not gone on with from anything else."""
+    """The inputs of a draft: a later run continues it only if all of these are the same."""
 
     profile: str
     fingerprint: str
@@ -37,10 +37,10 @@ class MadeFrom(Struct):
 
 
 class Draft:
-    """Whole lines on their way into a file, or to standard output and devices as they come.
+    """Complete lines on their way to a file; standard output and devices get them at once.
 
-    `kept`: how many lines an earlier run left in it. Close it with `finish` when all is in it; if
-    that is never called, the draft stays for a later run.
+    Close it with `finish` when it is complete; if that is never called, the draft stays for a later
+    run.
     """
 
     def __init__(self, target: Path, path: Path | None, file: int) -> None:
@@ -52,7 +52,7 @@ class Draft:
         """Write these lines, all or none of them.
 
         Raises:
-            RunFailed: they cannot be written. What was there before is as it was.
+            RunFailed: they cannot be written; earlier lines are unchanged.
         """
         try:
             left = memoryview(lines)
@@ -60,25 +60,25 @@ class Draft:
                 left = left[os.write(self._file, left) :]
         except OSError as error:
             if self.path is None:
-                raise RunFailed(f"{self.target} takes no more: {error.strerror}") from error
+                raise RunFailed(f"{self.target} cannot be written: {error.strerror}") from error
             with suppress(OSError):
                 os.ftruncate(self._file, self._size)
             raise RunFailed(
-                f"{self.path} cannot be written: {error.strerror}; what stands before is kept there"
+                f"{self.path} cannot be written: {error.strerror}; the lines before it are kept"
             ) from error
         self._size += len(lines)
 
     def kept_lines(self) -> Iterator[bytes]:
-        """The lines that an earlier run left, oldest first."""
+        """Yield the lines that an earlier run left, oldest first."""
         if self.path is not None:
             with self.path.open("rb") as file:
                 yield from file
 
     def finish(self) -> None:
-        """Give the file its name.
+        """Give the file its final name.
 
         Raises:
-            RunFailed: it cannot be packed or renamed; the draft stays as it is.
+            RunFailed: it cannot be compressed or renamed; the draft stays as it is.
         """
         if self.path is None:
             return
@@ -95,13 +95,13 @@ class Draft:
             raise RunFailed(said) from error
 
     def discard(self) -> None:
-        """Delete the draft, and what an earlier run left under its name."""
+        """Delete the draft, and any earlier file under its final name."""
         if self.path is not None:
             for path in (self.target, _about(self.path), self.path):
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the file; another process may write the draft from now on."""
+        """Close the file and release its lock; another process may then write the draft."""
         with suppress(OSError):
             os.close(self._file)
 
@@ -115,17 +115,17 @@ def open_draft(
     resume: bool = False,
     resumable: bool = True,
 ) -> Draft | None:
-    """Open the draft of `target`; None if `resume` finds it whole. "-" is standard output.
+    """Open the draft of `target`; None if `resume` finds it complete. "-" is standard output.
 
     Raises:
-        ConfigError: it is one of the inputs, it exists and nothing says what to do with it, another
-            process writes it, or what was left was made from something else.
+        ConfigError: it is one of the inputs, it exists without `overwrite` or `resume`, another
+            process is writing it, or the existing draft was made from other inputs.
     """
     if target == STDOUT:
         if resume:
             raise ConfigError("--resume needs an output that is a file")
         return Draft(Path("standard output"), None, os.dup(sys.stdout.fileno()))
-    path = Path(os.path.realpath(target))  # behind a link stands the file that must not be lost
+    path = Path(os.path.realpath(target))  # follow a link, so that its target is protected too
     draft = path.with_name(f"{path.name}.partial")
     _refuse_inputs(target, [path, draft], inputs)
     try:
@@ -140,12 +140,11 @@ def open_draft(
                 return None
             raise ConfigError(
                 f"output {target} exists; --overwrite replaces it"
-                + (", --resume goes on where a stopped run ended" if resumable else "")
+                + (", --resume continues a stopped run" if resumable else "")
             )
         if left and not (overwrite or resume):
             raise ConfigError(
-                f"a run that was stopped left {draft}; --resume goes on with it, --overwrite "
-                "begins anew"
+                f"a stopped run left {draft}; --resume continues it, --overwrite starts anew"
             )
         return _opened(path, draft, made_from, resume and left)
     except OSError as error:
@@ -187,18 +186,18 @@ def _compare(path: Path, made_from: MadeFrom) -> None:
         there = msgspec.json.decode(_about(path).read_bytes(), type=MadeFrom)
     except (OSError, msgspec.DecodeError) as error:
         raise ConfigError(
-            f"what {path} was made from is not known ({error}); --overwrite begins anew"
+            f"the inputs of {path} are unknown ({error}); --overwrite starts anew"
         ) from error
     for name in MadeFrom.__struct_fields__:
         was, now = getattr(there, name), getattr(made_from, name)
         if was != now:
             raise ConfigError(
-                f"{path} was made with {name} {was}, not {now}; --overwrite begins anew"
+                f"{path} was made with {name} {was}, not {now}; --overwrite starts anew"
             )
 
 
 def _packed(path: Path, target: Path) -> Path:
-    """The file to be renamed: the draft, or a packed copy of it where the name asks for one."""
+    """Return the file to rename: the draft, or a compressed copy if the target's name says so."""
     if target.suffix not in (".gz", ".zst"):
         return path
     whole = path.with_name(path.name + target.suffix)

@@ -1,4 +1,4 @@
-"""Lines of files as they come: plain, packed (.gz, .zst), or from standard input."""
+"""Read lines of plain or compressed (.gz, .zst) files, or of standard input."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PACKED = (".gz", ".zst")
 
 
 def open_lines(path: Path, stack: ExitStack) -> Iterator[bytes]:
-    """Open a file, or standard input for `-`, and return its lines as they are asked for.
+    """Open a file, or standard input for `-`, and return an iterator over its lines.
 
-    A byte order mark is passed over.
+    A byte order mark is skipped.
 
     Raises:
-        ConfigError: it cannot be opened; while reading: it is torn, damaged or UTF-16.
+        ConfigError: it cannot be opened; while reading: it is truncated, damaged or UTF-16.
     """
     try:
         file: Any = sys.stdin.buffer if str(path) == STDIN else stack.enter_context(_open(path))
@@ -41,12 +41,12 @@ def open_lines(path: Path, stack: ExitStack) -> Iterator[bytes]:
 
 
 def is_countable(path: Path) -> bool:
-    """Tell whether the lines can be counted beforehand at little cost: a plain file's can."""
+    """Return whether lines can be counted cheaply in advance, as in a plain file."""
     return path.is_file() and path.suffix not in PACKED
 
 
 def cut_torn_line(path: Path) -> None:
-    """Cut off what stands after the last line's end, which a killed writer left."""
+    """Remove an incomplete last line, left by a writer that was killed."""
     with path.open("rb+") as file:
         end = file.seek(0, os.SEEK_END)
         while end:

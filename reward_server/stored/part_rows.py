@@ -1,7 +1,6 @@
-"""The rows of a partition, as samples or as `Rejected`.
+"""The rows of a partition, as samples or as `Rejected`, in order.
 
-In: a partition of JSONL or Parquet and the file system that has its file. Out: its rows in their
-order, read as they are asked for.
+They are read lazily from the file system of a partition of JSONL or Parquet.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ SHOWN_REASON = 300
 
 
 class Rejected(Struct, frozen=True, omit_defaults=True):
-    """A row that is no sample: where it stands, by its first byte or its number from 0, and why."""
+    """An invalid row: its first byte or its number from 0, and the reason."""
 
     file: str
     reason: str
@@ -42,15 +41,15 @@ PartRow = Sample | Rejected
 def read_rows(
     store: FileSystem, part: Partition, row_bytes: int = READ_BYTES, *, whole_groups: bool = False
 ) -> Iterator[PartRow]:
-    """The rows of a partition in their order; blank lines are passed over. A line of more than
-    `row_bytes` is rejected and never held whole. `whole_groups`: the rows that belong to it when no
-    run of one group is cut, see `runs.py`."""
+    """Return the rows of a partition in order, without blank lines. A line of more than `row_bytes`
+    is rejected and never held in memory as a whole. `whole_groups`: assign rows so that no run of
+    one group is split, see `runs.py`."""
     with store.open_input_file(part.path) as source:
         if part.path.endswith(PARQUET):
             rows = _parquet_rows(source, part, onwards=whole_groups)
             yield from _in_part(rows, part, whole_groups)
         else:
-            raw: Any = source  # it is read like a file, but is none to the type checker
+            raw: Any = source  # a file object that is not typed as one
             with io.BufferedReader(raw, READ_BYTES) as lines:
                 rows = _jsonl_rows(lines, part, row_bytes, onwards=whole_groups)
                 yield from _in_part(rows, part, whole_groups)
@@ -67,7 +66,7 @@ def _in_part(
 def _jsonl_rows(
     source: BinaryIO, part: Partition, row_bytes: int, *, onwards: bool
 ) -> Iterator[tuple[bool, PartRow]]:
-    """Each row, and whether it stands behind the part; those do if it goes `onwards`."""
+    """Yield each row with whether it is past the end of the part; read past it if `onwards`."""
     decode = msgspec.json.Decoder(Sample).decode
     for at, line in lines_of(source, part.begin, sys.maxsize if onwards else part.end, row_bytes):
         behind = at >= part.end
@@ -84,10 +83,9 @@ def _jsonl_rows(
 def lines_of(
     source: BinaryIO, begin: int, end: int, most: int
 ) -> Iterator[tuple[int, bytes | None]]:
-    """The lines that start from byte `begin` to before `end`, each with its first byte's place.
+    """Yield the lines that start from byte `begin` to before `end`, each with its first byte.
 
-    The last one is read to its end, wherever that is. None stands for a line of more than `most`
-    bytes.
+    The last line is read to its end, even beyond `end`. A line of more than `most` bytes is None.
     """
     at = begin
     if begin:
@@ -102,7 +100,7 @@ def lines_of(
 
 
 def _skip_line(source: BinaryIO, most: float = float("inf")) -> int:
-    """How many bytes were passed over up to the line's end, or up to `most` of them and some."""
+    """Return the number of bytes skipped, to the end of the line or to a little over `most`."""
     passed = 0
     while passed < most and (piece := source.readline(READ_BYTES)):
         passed += len(piece)
@@ -130,7 +128,7 @@ def _parquet_rows(source: Any, part: Partition, *, onwards: bool) -> Iterator[tu
 
 
 def _columns_to_rows(batch: RecordBatch) -> list[dict[str, Any] | UnicodeDecodeError]:
-    """Rows without their nulls: a column that is null in a row is a field that it lacks."""
+    """Return the rows without nulls: a null column means that the row lacks the field."""
     try:
         rows = batch.to_pylist(maps_as_pydicts="lossy")
     except UnicodeDecodeError as error:

@@ -1,8 +1,7 @@
-"""Stored samples in partitions: what is cut out of which file, and the files of results.
+"""Split stored samples into partitions, and write their result files atomically.
 
-In: JSONL and Parquet, by path or URI, wherever pyarrow or fsspec reads. Out: partitions, whose rows
-`part_rows.py` reads, and files that have their name only once they are whole. It scores nothing and
-knows nothing of Ray.
+It handles JSONL and Parquet, by path or URI, wherever pyarrow or fsspec can read. `part_rows.py`
+reads the rows of a partition. This module scores nothing and knows nothing of Ray.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ MANIFEST = "manifest.json"
 
 
 class Location(NamedTuple):
-    """A path and the file system that knows it."""
+    """A path and its file system."""
 
     store: FileSystem
     path: str
@@ -56,7 +55,7 @@ class Partition(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """What a folder of results was made from. `inputs`: the files with their sizes in bytes."""
+    """The inputs of a folder of results. `inputs`: the files with their sizes in bytes."""
 
     profile: str
     fingerprint: str
@@ -66,10 +65,10 @@ class Manifest(Struct, frozen=True):
 
 
 def place(where: str) -> Location:
-    """The file system of a path or a URI, and the path in it.
+    """Return the file system of a path or URI, and the path in it.
 
     Raises:
-        ConfigError: nothing here reads such a URI, or its store cannot be reached.
+        ConfigError: such a URI is not supported, or its store cannot be reached.
     """
     if "://" not in where:
         return Location(LocalFileSystem(), str(Path(where).absolute()))
@@ -93,11 +92,11 @@ def _by_fsspec(where: str) -> Location:
 
 
 def input_files(where: str) -> tuple[FileSystem, list[tuple[str, int]]]:
-    """The files that a path, a folder or a pattern means, in the order of their names, with their
-    sizes. In a pattern `*` stands for part of a name and `**/` for any folders.
+    """Return the files of a path, folder or pattern, sorted by name, with their sizes. In a pattern
+    `*` matches part of a name and `**/` any folders.
 
     Raises:
-        ConfigError: there are none, or one is of no kind that can be read in parts.
+        ConfigError: there are none, or one cannot be read in parts.
     """
     store, path = place(where)
     found = _matching(store, path) if "*" in path else [store.get_file_info(path)]
@@ -110,7 +109,7 @@ def input_files(where: str) -> tuple[FileSystem, list[tuple[str, int]]]:
     if not files:
         raise ConfigError(f"input {where}: no such file, nor a folder or pattern with files")
     for packed in (name for name, _ in files if name.endswith(PACKED)):
-        raise ConfigError(f"{packed} is compressed and cannot be read in parts; unpack it")
+        raise ConfigError(f"{packed} is compressed and cannot be read in parts; decompress it")
     return store, files
 
 
@@ -125,16 +124,16 @@ def _matching(store: FileSystem, pattern: str) -> list[FileInfo]:
 
 
 def _hidden(path: str, folder: str) -> bool:
-    """`_SUCCESS`, `.part.crc` and what other tools leave beside data."""
+    """Return whether the path is hidden: `_SUCCESS`, `.part.crc` and other tools' files."""
     parts = PurePosixPath(path).relative_to(folder).parts
     return any(part.startswith(("_", ".")) for part in parts)
 
 
 def cut(store: FileSystem, files: Sequence[tuple[str, int]], size: int) -> list[Partition]:
-    """Partitions of about `size` bytes: of lines wherever they end, of row groups as they are.
+    """Return partitions of about `size` bytes, split between lines or row groups.
 
     Raises:
-        ConfigError: a Parquet file that cannot be read or whose columns are not a sample's.
+        ConfigError: a Parquet file cannot be read, or its columns do not match a sample's.
     """
 
     def ranges_of(file: tuple[str, int]) -> list[tuple[int, int]]:
@@ -172,7 +171,7 @@ def _footer(store: FileSystem, path: str) -> parquet.FileMetaData:
 
 
 def _gathered(sizes: Sequence[int], size: int) -> list[tuple[int, int]]:
-    """Neighbours together as long as they are no more than `size`."""
+    """Return ranges of neighbours whose sizes sum to at most `size`."""
     spans: list[tuple[int, int]] = []
     held = 0
     for at, each in enumerate(sizes):
@@ -191,14 +190,14 @@ def _check_columns(path: str, names: Sequence[str]) -> None:
         raise ConfigError(f"{path} has no column {sorted(missing)[0]!r}; it has {', '.join(names)}")
     if unknown := sorted(set(names).difference(fields)):
         known = ", ".join(fields)
-        raise ConfigError(f"{path}: column {unknown[0]!r} is none of a sample's: {known}")
+        raise ConfigError(f"{path}: column {unknown[0]!r} is not a field of a sample: {known}")
 
 
 def whole_file(path: Path) -> tuple[Partition, int]:
-    """A local Parquet file as one partition, and how many rows it has.
+    """Return a local Parquet file as one partition, and its number of rows.
 
     Raises:
-        ConfigError: it cannot be read, or its columns are not a sample's.
+        ConfigError: it cannot be read, or its columns do not match a sample's.
     """
     about = _footer(LocalFileSystem(), str(path))
     return Partition(path.name, str(path), 0, about.num_row_groups), about.num_rows
@@ -206,8 +205,8 @@ def whole_file(path: Path) -> tuple[Partition, int]:
 
 @contextmanager
 def part_files(output: Location, name: str) -> Generator[tuple[BinaryIO, BinaryIO]]:
-    """Where to write a partition's results and its rejected rows. They get their names when both
-    are whole, the results last; of two writers of the same part one wins, with both of its files.
+    """Yield the files for a partition's results and for its rejected rows. They get their names
+    when both are complete, the results last; of two writers of one part, one wins with both files.
     """
     store, folder = output
     finals = [f"{folder}/{name}.rejected.jsonl", f"{folder}/{name}.jsonl"]
@@ -238,7 +237,7 @@ def _delete(store: FileSystem, paths: Iterable[str]) -> None:
 
 
 def open_output(output: Location, manifest: Manifest) -> set[str]:
-    """Make the folder, or go on in it: the names of the parts that are whole.
+    """Create the folder, or continue in it; return the names of the complete parts.
 
     Raises:
         ConfigError: the folder was made from something else.
@@ -259,8 +258,8 @@ def open_output(output: Location, manifest: Manifest) -> set[str]:
 
 
 def whole_parts(output: Location) -> set[str]:
-    """The names of the parts that are whole. What killed writers left is deleted: none may write
-    meanwhile."""
+    """Return the names of the complete parts. Delete drafts left by killed writers: no writer may
+    be running."""
     paths = [each.path for each in _listed(*output)]
     _delete(output.store, (path for path in paths if path.endswith(".tmp")))
     parts = (re.search(r"/(part-\d+)\.jsonl$", path) for path in paths)
@@ -273,7 +272,7 @@ def _read_manifest(store: FileSystem, path: str) -> Manifest:
     try:
         return msgspec.json.decode(content, type=Manifest)
     except msgspec.DecodeError as error:
-        raise ConfigError(f"{path} is no manifest of results: {error}") from error
+        raise ConfigError(f"{path} is not a manifest of results: {error}") from error
 
 
 def _compare(folder: str, there: Manifest, now: Manifest) -> None:
@@ -283,7 +282,7 @@ def _compare(folder: str, there: Manifest, now: Manifest) -> None:
             continue
         if name == "inputs":
             changed = sorted({path for path, _ in set(was) ^ set(came)})
-            said = f"other inputs ({len(changed)} differ, {changed[0]} for one)"
+            said = f"other inputs ({len(changed)} differ, for example {changed[0]})"
         else:
             said = f"{name} {was}, not {came}"
         raise ConfigError(f"output {folder} was made with {said}; give another folder")

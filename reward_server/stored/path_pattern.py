@@ -1,18 +1,18 @@
-"""Compare a path with a pattern: `*` is any part of one name, `**/` any folders.
+"""Match a path against a pattern: `*` is any part of one name, `**/` any folders.
 
-The time grows with the path times the pattern, whatever the two are. A regular expression made of
-the pattern can take far longer.
+The time is linear in the path times the pattern. A regular expression built from the pattern could
+take far longer.
 """
 
 from __future__ import annotations
 
 
 def fits(path: str, pattern: str) -> bool:
-    """Return whether `path` is one that `pattern` means: `fits("a/b/c.jsonl", "a/**/*.jsonl")`."""
+    """Return whether `path` matches `pattern`: `fits("a/b/c.jsonl", "a/**/*.jsonl")`."""
     wanted = pattern.split("/")
-    last = len(wanted) - 1  # `**` at the end is no folder
+    last = len(wanted) - 1  # a final `**` does not match folders
     any_folders = [part == "**" and at < last for at, part in enumerate(wanted)]
-    reached = {0}  # how many parts of the pattern the names so far may have used up
+    reached = {0}  # the numbers of pattern parts that the names so far can match
     for name in path.split("/"):
         reached = _past_folders(reached, any_folders)
         reached = {at for at in reached if at <= last and any_folders[at]} | {
@@ -24,7 +24,7 @@ def fits(path: str, pattern: str) -> bool:
 
 
 def _past_folders(reached: set[int], any_folders: list[bool]) -> set[int]:
-    """`reached`, and what is reached from there where `**/` stands for no folder."""
+    """Return `reached`, extended by the positions after each `**/` that matches no folder."""
     found = set(reached)
     for at, several in enumerate(any_folders):
         if several and at in found:
@@ -40,7 +40,7 @@ def _name_fits(name: str, pattern: str) -> bool:
     if not name.startswith(first) or not name.endswith(last):
         return False
     at, end = len(first), len(name) - len(last)
-    for piece in middle:  # the leftmost place of each piece leaves most room for the others
+    for piece in middle:  # the leftmost match of each piece leaves most room for the rest
         at = name.find(piece, at, end)
         if at < 0:
             return False

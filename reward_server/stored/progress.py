@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def progress_bar() -> Progress:
-    """A bar on standard error for work on samples."""
+    """Return a progress bar on standard error."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

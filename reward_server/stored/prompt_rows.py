@@ -1,7 +1,6 @@
-"""Rows to train on: prompts with their ground truths, under the names that data sets use.
+"""Rows to train on: prompts with ground truths, under the column names that data sets use.
 
-In: JSONL, JSON or Parquet. Out: a row's prompt and ground truth, and whatever else stands in the
-row as its metadata.
+It reads JSONL, JSON or Parquet. All other columns of a row become its metadata.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from touchstone_rewards.reward_server.stored.rows import TRUTH_COLUMNS, Row, ope
 from touchstone_rewards.reward_server.turn_texts import response_text
 
 PROMPT_COLUMNS = ("prompt", "question", "problem", "instruction", "query", "input")
-# Fields of a sample that are no metadata of a row that has none of its own.
+# Fields of a sample, which do not go into the metadata of a row.
 OWN_FIELDS = {"id", "response", "group_id", "signals", "metadata", "profile", "label", "labels"}
 
 
 class PromptRow(Struct, kw_only=True):
-    """One row, numbered from 1. `response`: the row's own, "" where it has none."""
+    """One row, numbered from 1. `response`: the row's own, "" if it has none."""
 
     number: int
     prompt: str | list[Message] | None
@@ -58,7 +57,7 @@ class PromptRow(Struct, kw_only=True):
 
 
 def read_prompt_rows(path: Path) -> tuple[int, Iterator[PromptRow]]:
-    """Return how many rows the file has, and the rows as they are asked for.
+    """Return the number of rows in the file, and an iterator over the rows.
 
     Raises:
         ConfigError: the file cannot be read or has no rows.

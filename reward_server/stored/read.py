@@ -1,4 +1,4 @@
-"""Samples out of files: JSONL by lines, Parquet by rows. A row that is no sample is named."""
+"""Read samples from files: JSONL by line, Parquet by row. Errors name the invalid row."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 EXPECTED = 'expected {"id": "…", "response": "…", …}'
 SHOWN_REASON = 300
-# What a line that is no JSON, or none of the right form, raises.
+# Errors of a line that is not JSON or does not match the schema.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class BadRow(Struct, omit_defaults=True):
-    """A row that is no sample: its line, or its number from 0 in a table, and why."""
+    """An invalid row: its line, or its number from 0 in a table, and the reason."""
 
     input: str
     reason: str
@@ -39,8 +39,7 @@ class BadRow(Struct, omit_defaults=True):
 def open_samples(path: Path, stack: ExitStack) -> tuple[int | None, Iterator[Sample | BadRow]]:
     """Open a file of samples, or standard input for `-`.
 
-    Returns how many rows there are, where that is known beforehand, and the rows, read as they are
-    asked for.
+    Returns the number of rows, if it is known in advance, and an iterator over the rows.
     """
     if path.suffix == ".parquet":
         return _parquet(path)
@@ -78,20 +77,20 @@ def _parquet(path: Path) -> tuple[int, Iterator[Sample | BadRow]]:
 
 
 def need_pyarrow() -> None:
-    """See that Parquet and object stores can be read.
+    """Check that Parquet and object stores can be read.
 
     Raises:
-        ConfigError: what reads Parquet and object stores is not installed.
+        ConfigError: pyarrow is not installed.
     """
     if find_spec("pyarrow") is None:
         raise ConfigError("this needs pyarrow: pip install '.[server,parquet]' in the checkout")
 
 
 def read_samples(path: Path) -> Iterator[Sample]:
-    """Return the samples of a file, as they are asked for.
+    """Yield the samples of a file.
 
     Raises:
-        ConfigError: a row that is no sample, named by its number.
+        ConfigError: a row is invalid; the message names it.
     """
     with ExitStack() as stack:
         for row in open_samples(path, stack)[1]:
@@ -101,10 +100,10 @@ def read_samples(path: Path) -> Iterator[Sample]:
 
 
 def read_lines(source: Iterable[bytes], path: Path, decode: Callable[[bytes], T]) -> Iterator[T]:
-    """Return what `decode` makes of each line of a JSONL stream that is not blank.
+    """Yield the result of `decode` for each line of a JSONL stream that is not blank.
 
     Raises:
-        ConfigError: a line that does not fit, named by its number.
+        ConfigError: a line does not fit; the message names it.
     """
     for number, line in enumerate(source, 1):
         if not line.strip():
@@ -116,6 +115,6 @@ def read_lines(source: Iterable[bytes], path: Path, decode: Callable[[bytes], T]
 
 
 def count_lines(path: Path) -> int:
-    """Return how many lines of the file are not blank."""
+    """Return the number of lines in the file that are not blank."""
     with path.open("rb") as file:
         return sum(1 for line in file if line.strip())

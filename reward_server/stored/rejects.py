@@ -1,4 +1,4 @@
-"""Rows that are no samples: set apart one by one, or the end of a run when they are too many."""
+"""Invalid rows: set them aside one by one, or end the run if there are too many."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from touchstone_rewards.reward_server.stored.read import BadRow
 
 
 class Rejects:
-    """Counts the bad rows and writes each to `draft` with its line and the reason.
+    """Counts the invalid rows and writes each to `draft` with its line and the reason.
 
-    `max_bad_frac`: how many of the rows may be bad, as a fraction. 0: the first one ends the run,
-    and `draft` is None. `total`: how many rows there are, where that is known.
+    `max_bad_frac`: largest fraction of invalid rows. 0: the first one ends the run, and `draft` is
+    None. `total`: the number of rows, if it is known.
     """
 
     def __init__(self, draft: Draft | None, max_bad_frac: float, total: int | None) -> None:
@@ -24,10 +24,10 @@ class Rejects:
         self.count = 0
 
     def passed(self, rows: Iterator[Sample | BadRow]) -> Iterator[Sample]:
-        """Return the samples among the rows.
+        """Yield the valid samples among the rows.
 
         Raises:
-            ConfigError: too many rows are bad.
+            ConfigError: too many rows are invalid.
         """
         seen = 0
         for row in rows:
@@ -37,8 +37,8 @@ class Rejects:
                 continue
             if self.draft is None:
                 raise ConfigError(
-                    f"{row}; the results before it are kept: mend it and --resume, or let some "
-                    "rows pass with --max_bad_frac"
+                    f"{row}; the results before it are kept: correct it and use --resume, or "
+                    "allow some invalid rows with --max_bad_frac"
                 )
             self.count += 1
             self.draft.append(msgspec.json.encode(row) + b"\n")
@@ -50,12 +50,12 @@ class Rejects:
     def _too_many(self, share: str) -> ConfigError:
         assert self.draft is not None
         return ConfigError(
-            f"{share} are no samples, more than --max_bad_frac {self.max_bad_frac:g}; they are in "
+            f"{share} are invalid, more than --max_bad_frac {self.max_bad_frac:g}; they are in "
             f"{self.draft.path}"
         )
 
     def finish(self) -> None:
-        """Give the file of bad rows its name; without a bad row there is none."""
+        """Give the file of invalid rows its name; delete it if there are none."""
         if self.draft is None:
             return
         if self.count:

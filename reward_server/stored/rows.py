@@ -1,6 +1,6 @@
-"""Read the rows of a data set as trainers read them: JSONL, JSON or Parquet, one column of it.
+"""Read the rows of a data set, or one of its columns: JSONL, JSON or Parquet.
 
-Rows are numbered from 1. One line or one batch of a file is held at a time; JSON is held whole.
+Rows are numbered from 1. Only one line or batch is held in memory at a time; JSON is read whole.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import is_list, is_object
 
 JSON_LINES = (".jsonl", ".ndjson")
-# Where data sets keep their ground truths; a dot leads into an object.
+# The columns in which data sets keep ground truths; a dot means a field of an object.
 TRUTH_COLUMNS = (
     "ground_truth", "reward_model.ground_truth", "answer", "solution", "label", "final_answer",
     "target",
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 
 class Column(NamedTuple):
-    """One column of a file: its name, how many rows there are, and the values with their rows."""
+    """One column of a file: its name, the number of rows, and the values with row numbers."""
 
     name: str
     rows: int
@@ -36,11 +36,11 @@ class Column(NamedTuple):
 def read_column(path: Path, name: str | None, usual: Sequence[str]) -> Column:
     """Return the column called `name`, else the first of the `usual` names that the file has.
 
-    A dot leads into an object: `reward_model.ground_truth`.
+    A dot means a field of an object: `reward_model.ground_truth`.
 
     Raises:
-        ConfigError: the file cannot be read, has no rows, or has no such column. What is wrong
-            farther on in the file comes up while the values are read.
+        ConfigError: the file cannot be read, has no rows, or has no such column. Later faults of
+            the file are raised while the values are read.
     """
     total, rows = open_rows(path)
     first = next(rows, None)
@@ -52,7 +52,7 @@ def read_column(path: Path, name: str | None, usual: Sequence[str]) -> Column:
 
 
 def open_rows(path: Path) -> tuple[int, Iterator[Row]]:
-    """Return how many rows the file has, and the rows as they are asked for.
+    """Return the number of rows in the file, and an iterator over the rows.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -86,7 +86,7 @@ def _lines(path: Path) -> Iterator[Row]:
 
 
 def _whole(path: Path) -> list[Row]:
-    """The rows of a JSON file: a list of objects, or an object with one such list in it."""
+    """Return the rows of a JSON file: a list of objects, or an object that has one such list."""
     try:
         held = msgspec.json.decode(path.read_bytes())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -95,7 +95,9 @@ def _whole(path: Path) -> list[Row]:
         lists = [value for value in held.values() if is_list(value)]
         held = lists[0] if len(lists) == 1 else held
     if not is_list(held) or not all(map(is_object, held)):
-        raise ConfigError(f"{path} is no list of JSON objects, nor an object with one list of them")
+        raise ConfigError(
+            f"{path} is neither a list of JSON objects nor an object with one such list"
+        )
     return held
 
 
@@ -138,7 +140,7 @@ def _has(row: Row, name: str) -> bool:
 
 
 def value_of(row: Row, name: str) -> Any:
-    """The value of a column, None where the row has none."""
+    """Return the value of a column; None if the row has none."""
     if name in row:
         return row[name]
     head, _, rest = name.partition(".")

@@ -1,11 +1,11 @@
-"""Which rows belong to a part of a file when no group may be cut.
+"""Decide which rows belong to a part of a file when no group may be split.
 
-In: the rows of a file from where the part begins, each with whether it stands behind the part's
-end. Out: the part's rows. A run is what stands one after another with the same `group_id`; a sample
-without one is a run by itself. A row that is no sample ends none; it goes with the next sample.
+A run is a sequence of rows with the same `group_id`; a sample without one is a run by itself. An
+invalid row does not end a run; it goes with the next sample.
 
-A part leaves its first run to the part before, which reads on to that run's end: so every row is in
-one part, whatever the parts' sizes.
+A part leaves its first run to the part before, which reads on to that run's end. So every row is in
+exactly one part, whatever the sizes of the parts. Each row comes with whether it is past the end of
+the part.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def whole_runs(rows: Iterable[tuple[bool, T]], *, first_part: bool) -> Iterator[T]:
-    """Yield the rows of a part with all of each run; no more is read than the next run's start.
+    """Yield the rows of a part with complete runs; read no further than the next run's start.
 
     Example:
         >>> rows = [(False, a1), (False, b1), (True, c1), (True, c2), (True, d1)]
@@ -27,7 +27,7 @@ def whole_runs(rows: Iterable[tuple[bool, T]], *, first_part: bool) -> Iterator[
         [b1, c1, c2]
     """
     passing, last, was_behind = not first_part, False, False
-    group: list[str | None] = []  # that of the sample before
+    group: list[str | None] = []  # the group of the previous sample
     no_samples: list[tuple[bool, T]] = []
     for behind, row in rows:
         if not isinstance(row, Sample):

@@ -1,7 +1,6 @@
-"""Scoring what is stored: an engine for files, and a stream of samples through it in order.
+"""Score stored samples: an engine for files, and a stream of samples through it in order.
 
-In: samples or requests from wherever they were read. Out: their results in order, and the tally.
-One batch after the other is held, so memory stays as it is however much is scored.
+Only a few batches are held at a time, so memory stays constant however much is scored.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ IN_FLIGHT_BATCHES = 4
 
 
 class Tally(msgspec.Struct):
-    """What a run came to. `rejected`: rows that are no samples."""
+    """The totals of a run. `rejected`: the number of invalid rows."""
 
     scored: int = 0
     failed: int = 0
@@ -63,20 +62,20 @@ class Tally(msgspec.Struct):
 
 
 async def started(engine: Engine) -> Engine:
-    """The engine, ready for a long run.
+    """Return the engine, started and ready for a long run.
 
     Raises:
         ConfigError: as `Engine.start` says.
     """
     await engine.start()
-    # What was imported and loaded lives as long as the run: the collector need not look.
+    # Imported and loaded objects live as long as the run, so the collector can skip them.
     gc.collect()
     gc.freeze()
     return engine
 
 
 def known_profile(settings: Settings, name: str) -> tuple[dict[str, Profile], Profile]:
-    """All profiles of the settings, and that of this name.
+    """Return all profiles of the settings, and the one of this name.
 
     Raises:
         ConfigError: there is no such profile.
@@ -88,13 +87,13 @@ def known_profile(settings: Settings, name: str) -> tuple[dict[str, Profile], Pr
 
 
 def offline_engine(settings: Settings, profile: str) -> Engine:
-    """An engine for files: with the workers and profiles of the settings, without a deadline.
+    """Return an engine for files: with the workers and profiles of the settings, but no deadline.
 
     Raises:
         ConfigError: there is no such profile.
     """
     profiles, _ = known_profile(settings, profile)
-    # No one waits at the other end: a sample has its limits, the file has none.
+    # No caller is waiting: each sample has its limits, the file as a whole has none.
     unlimited = {
         "request_deadline_s": math.inf,
         "max_samples": sys.maxsize,
@@ -104,7 +103,7 @@ def offline_engine(settings: Settings, profile: str) -> Engine:
 
 
 def batches(samples: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Cut the stream; what stands before a bad line comes out before the error does."""
+    """Yield batches of the stream; samples before an invalid line are yielded before its error."""
     batch: list[T] = []
     try:
         for sample in samples:
@@ -123,7 +122,7 @@ def batches(samples: Iterable[T], size: int) -> Iterator[list[T]]:
 def whole_groups(
     items: Iterable[T], size: int, group_of: Callable[[T], str | None]
 ) -> Iterator[list[T]]:
-    """Cut the stream into batches of `size` or a little more: no run of one group is cut.
+    """Yield batches of `size` samples or a little more, without splitting a run of one group.
 
     Example:
         >>> list(whole_groups(["a1", "a2", "b1"], 1, lambda item: item[0]))
@@ -146,7 +145,7 @@ def whole_groups(
 
 
 def request_batches(samples: Iterable[Sample], *, groups: bool) -> Iterator[list[Sample]]:
-    """Cut the stream into requests; with `groups`, the lines of one, one after another, in one."""
+    """Yield the stream in requests; with `groups`, keep consecutive lines of a group together."""
     if not groups:
         return batches(samples, BATCH_SAMPLES)
     return whole_groups(samples, BATCH_SAMPLES, lambda sample: sample.group_id)
@@ -155,9 +154,9 @@ def request_batches(samples: Iterable[Sample], *, groups: bool) -> Iterator[list
 async def score_stream(
     engine: Engine, requests: Iterator[ScoreRequest]
 ) -> AsyncIterator[list[SampleResult]]:
-    """Score requests a few at a time, so that one slow sample idles no worker; answer in order.
+    """Score a few requests at a time, so that a slow sample leaves no worker idle; yield in order.
 
-    The groups in a request are whole."""
+    The groups in a request are complete."""
     in_flight: deque[asyncio.Task[ScoreResponse]] = deque()
     exhausted: Exception | None = None
     while True:
@@ -174,5 +173,5 @@ async def score_stream(
 
 
 def json_lines(results: Iterable[SampleResult]) -> bytes:
-    """One line a result."""
+    """Return the results as JSON lines."""
     return b"".join(msgspec.json.encode(result) + b"\n" for result in results)

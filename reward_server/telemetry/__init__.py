@@ -1,1 +1,1 @@
-"""What the server reports of itself: metrics, logs, traces."""
+"""The server's metrics, logs and traces."""

@@ -1,8 +1,8 @@
-"""Small work put off until there is enough of it to be done together.
+"""Defer small work until there is enough to do it together.
 
-In: items, each with a weight. Out: lists of them, handed over soon after the first came, at once
-when their weight is large, and whenever someone is about to look at what comes of them. Counting a
-request by itself costs as much as scoring a sample: many together, far less.
+Items, each with a weight, are handed over as a list: soon after the first one, at once if their
+weight is large, and before anyone reads the result. Counting a single request costs as much as
+scoring a sample; counting many together costs far less.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 SOON_S = 0.1
-# Some milliseconds' work.
+# A weight that takes some milliseconds of work.
 MOST_WEIGHT = 4096
 
 
 class Deferred(Generic[T]):
-    """`work` gets what was added, in order. It belongs to one event loop."""
+    """Calls `work` with the added items, in order. Use it from one event loop only."""
 
     def __init__(self, work: Callable[[list[T]], None]) -> None:
         self._work = work
@@ -27,7 +27,7 @@ class Deferred(Generic[T]):
         self._weight = 0
 
     def add(self, item: T, weight: int) -> None:
-        """Have it dealt with soon."""
+        """Add an item to be handled soon."""
         if not self._items:
             asyncio.get_running_loop().call_later(SOON_S, self.now)
         self._items.append(item)
@@ -36,7 +36,7 @@ class Deferred(Generic[T]):
             self.now()
 
     def now(self) -> None:
-        """Deal with all that waits."""
+        """Handle all waiting items."""
         items, self._items, self._weight = self._items, [], 0
         if items:
             self._work(items)

@@ -1,7 +1,7 @@
-"""What the server says: lines of text for people, or of JSON for machines; one a request.
+"""The server's log: lines of text for people or JSON for machines, one per request.
 
-Keys and what models wrote are never in them, unless `log_samples` asks for the latter. What a
-scorer of the operator's own says when it raises is logged as it is.
+Keys are never logged; prompts and responses only with `log_samples`. An exception raised by a
+plug-in scorer is logged as it is.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from touchstone_rewards.reward_server.caller import Served
 
 requests_log = logging.getLogger("touchstone_rewards.reward_server.requests")
 MOST_MESSAGE_CHARS = 4096
-# Asked every few seconds by machines and by open pages, and of no interest.
+# Machines and open pages poll these every few seconds; logged at debug level.
 QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics", "/dashboard/data"})
 
 
 def _message(record: logging.LogRecord) -> str:
-    """What the record says, without the middle of a text that no one reads to its end."""
+    """Return the record's message, with the middle of a very long one cut out."""
     said = record.getMessage()
     if len(said) <= MOST_MESSAGE_CHARS:
         return said
@@ -29,13 +29,13 @@ def _message(record: logging.LogRecord) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, logger, message, and then the fields as `name=value`."""
+    """Time, level, logger and message, followed by the fields as `name=value`."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        # What the base class shows is `getMessage()`, so its parts are settled before.
+        # The base class calls `getMessage()`, so set the final message first.
         record.msg, record.args = _message(record), None
         return super().format(record)
 
@@ -48,7 +48,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, a traceback included."""
+    """One JSON object per line, tracebacks included."""
 
     def format(self, record: logging.LogRecord) -> str:
         whole_s, fraction = divmod(record.created, 1)
@@ -66,16 +66,16 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str, style: Literal["text", "json"]) -> None:
-    """Everything that this process logs goes to standard error, in this style."""
+    """Send all logging of this process to standard error, in this style."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # It has a line for every call of a judge.
+    # httpx2 logs a line for every call of a judge.
     logging.getLogger("httpx2").setLevel("WARNING" if level == "info" else logging.NOTSET)
 
 
 def log_request(served: Served, route: str, status: int, seconds: float, *, samples: bool) -> None:
-    """The line of one request. `samples`: with what was scored."""
+    """Log the line of one request; `samples`: include the scored samples."""
     level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO
     if not requests_log.isEnabledFor(level):
         return

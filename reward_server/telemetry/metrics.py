@@ -1,4 +1,4 @@
-"""What Prometheus sees of one server: counters, histograms and gauges in a registry of its own."""
+"""The Prometheus metrics of one server: counters, histograms and gauges in their own registry."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from touchstone_rewards.reward_server.telemetry.tallies import (
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
-# What counting a request costs beside its samples, in samples.
+# The fixed cost of counting a request, in units of samples.
 REQUEST_WEIGHT = 16
 REWARDS = (-1.0, -0.5, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
@@ -53,7 +53,7 @@ WORKER_RESTARTS = "reward_worker_restarts"
 
 
 class PoolNumbers(Protocol):
-    """What the metrics read of a worker pool."""
+    """The numbers of a worker pool that the metrics show."""
 
     @property
     def alive(self) -> int: ...
@@ -64,7 +64,7 @@ class PoolNumbers(Protocol):
 
 
 class ModelNumbers(Protocol):
-    """What the metrics read of a model's batcher."""
+    """The numbers of a model's batcher that the metrics show."""
 
     @property
     def not_ready_reason(self) -> str | None: ...
@@ -74,64 +74,64 @@ class ModelNumbers(Protocol):
     def stats(self) -> object: ...
 
 
-# The fields of `model_thread.BatchStats`, and what they count.
+# The fields of `models.thread.BatchStats`, with their help texts.
 MODEL_COUNTERS = {
-    "batches": "Forwards of the model",
+    "batches": "Forward passes of the model",
     "inputs": "Inputs run",
     "tokens": "Tokens of the inputs run",
     "computed_tokens": "Tokens computed, padding included",
     "cached": "Inputs answered from the cache",
-    "truncated": "Inputs that truncation shortened",
-    "dropped": "Inputs dropped because no one waited any more",
-    "failed_batches": "Forwards that failed or ran out of memory",
+    "truncated": "Inputs shortened by truncation",
+    "dropped": "Inputs dropped because no caller waited for them any more",
+    "failed_batches": "Forward passes that failed or ran out of memory",
     "restarts": "Times the model was loaded again after its thread ended",
 }
 
 
 class Metrics:
-    """One registry: several servers in one process do not mix. It belongs to one event loop."""
+    """One registry, so servers in one process do not mix. Use it from one event loop only."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.others = Others()
         self.registry.register(ProcessesCollector(self.others))
-        build = Info("reward_build", "What runs here", registry=self.registry)
+        build = Info("reward_build", "Versions of the server and Python", registry=self.registry)
         build.info({"version": __version__, "python": platform.python_version()})
         self._readings: list[MetricReading] = []
         self._counters: dict[str, BulkCounter] = {}
         self._histograms: dict[str, BulkHistogram] = {}
         self._columns = Deferred(self._count_columns)
         self._answers = Deferred(self._count_answers)
-        # Told route, status and seconds of every request, of many at once.
+        # Called with the route, status and seconds of requests, many at once.
         self.request_observers: list[Callable[[Sequence[Answered]], None]] = []
-        # Told profile and verdicts of all requests that count.
+        # Called with the profile and the verdicts of all observed requests.
         self.verdict_observers: list[Callable[[str, Verdicts], None]] = []
         self._requests = self._counter("requests", "Requests answered", "route", "status")
         self._request_seconds = self._histogram(
             "request_seconds", "Time to answer", SECONDS, "route"
         )
-        text = "Samples answered, by profile and by `ok` or the error's code"
+        text = "Samples answered, by profile and by `ok` or the error code"
         self._samples = self._counter("samples", text, "profile", "status")
-        text = "Samples by profile and by the inner profile that the profile's route gave them"
+        text = "Samples by profile and by the inner profile that its route chose"
         self._routed = self._counter("routed_samples", text, "profile", "routed_to")
         self._rewards = self._histogram("reward", "Rewards given", REWARDS, "profile")
         text = "Scores given, by profile and scorer"
         self._scores = self._histogram("score", text, REWARDS, "profile", "scorer")
         text = (
-            "Scores at the scorer's best (correct), its worst (incorrect), between (partial), or "
-            "none (unscored)"
+            "Scores at the scorer's best (correct), its worst (incorrect), in between (partial), "
+            "or missing (unscored)"
         )
         self._verdicts = self._counter("verdicts", text, "profile", "scorer", "verdict")
         text = (
-            "Samples by what came of a scorer that runs for some samples only: not asked, decided, "
-            "undecided or failed"
+            "Samples by the outcome of a scorer that runs for some samples only: not asked, "
+            "decided, undecided or failed"
         )
         self._cascades = self._counter("cascade_samples", text, "profile", "scorer", "outcome")
         self._key_requests = self._counter("key_requests", "Requests by key", "key", "status")
-        self._key_samples = self._counter("key_samples", "Samples asked for by key", "key")
-        self._batch_samples = self._histogram("request_samples", "Samples of a request", SIZES)
-        text = "Time of one scorer over one request's samples"
-        self._scorer_seconds = self._histogram("scorer_seconds", text, SECONDS, "scorer")
+        self._key_samples = self._counter("key_samples", "Samples sent, by key", "key")
+        self._batch_samples = self._histogram("request_samples", "Samples per request", SIZES)
+        text = "Time of one scorer for the samples of one request"
+        self.scorer_seconds = self._histogram("scorer_seconds", text, SECONDS, "scorer")
 
     def _counter(self, name: str, text: str, *labels: str) -> BulkCounter:
         counter = BulkCounter(f"reward_{name}", text, labels)
@@ -148,7 +148,7 @@ class Metrics:
         return histogram
 
     def observe_columns(self, profile: ProfileInfo, columns: Columns) -> None:
-        """Count what came of one request."""
+        """Count the outcome of one request."""
         self._columns.add((profile, columns), REQUEST_WEIGHT + len(columns.rewards))
 
     def _count_columns(self, noted: Sequence[tuple[ProfileInfo, Columns]]) -> None:
@@ -177,7 +177,7 @@ class Metrics:
             observe(profile.name, found)
 
     def cascades(self, profile: str) -> dict[str, dict[str, int]]:
-        """Return what came of a profile's cascades: samples by scorer and outcome."""
+        """Return the outcomes of a profile's cascades: number of samples by scorer and outcome."""
         found: dict[str, dict[str, int]] = {}
         for (name, scorer, outcome), count in self._cascades.counts():
             if name == profile:
@@ -185,20 +185,16 @@ class Metrics:
         return found
 
     def observe_routed(self, profile: str, counts: Mapping[str, int]) -> None:
-        """Count one request's samples by the inner profile."""
+        """Count one request's samples by inner profile."""
         for routed_to, count in counts.items():
             self._routed.add((profile, routed_to), count)
-
-    def observe_scorer(self, scorer: str, seconds: float) -> None:
-        """Count one scorer's time over one request."""
-        self._scorer_seconds.observe_one((scorer,), seconds)
 
     def observe_key(self, key: str, status: int, samples: int) -> None:
         self._key_requests.add((key, str(status)))
         self._key_samples.add((key,), samples)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
-        """Count one answered request; a `status` of 499 is a caller who hung up."""
+        """Count one answered request; a `status` of 499 means that the caller hung up."""
         self._answers.add((route, status, seconds), REQUEST_WEIGHT)
 
     def _count_answers(self, noted: Sequence[Answered]) -> None:
@@ -213,7 +209,7 @@ class Metrics:
             observe(noted)
 
     def count(self) -> None:
-        """Count all that was observed, for someone who is about to look."""
+        """Count everything observed so far, before the metrics are read."""
         self._columns.now()
         self._answers.now()
 
@@ -231,14 +227,14 @@ class Metrics:
         self.registry.register(_ModelCollector(models))
 
     def reading(self, name: str) -> Counter[str]:
-        """Return the numbers of a reading by its name, those of other processes added."""
+        """Return the numbers of a reading by its name, including those of other processes."""
         return sum(
             (self.others.added(each) for each in self._readings if each.name == name),
             Counter[str](),
         )
 
     def take(self) -> TakenCounts:
-        """Return what was counted since the last time, and what the readings say now."""
+        """Return the counts since the last call, and the current readings."""
         self.count()
         return TakenCounts(
             os.getpid(),
@@ -248,7 +244,7 @@ class Metrics:
         )
 
     def merge(self, source: int, taken: TakenCounts) -> None:
-        """Count what another process took, the one at the place `source`."""
+        """Add the counts that the process at the place `source` took."""
         for name, counts in taken.counts.items():
             self._counters[name].merge(counts)
         for name, histogram in taken.histograms.items():
@@ -256,7 +252,7 @@ class Metrics:
         self.others.now[source] = taken
 
     def render(self) -> tuple[bytes, str]:
-        """The metrics as text, and its content type."""
+        """Return the metrics as text, and its content type."""
         self.count()
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
@@ -278,7 +274,7 @@ class _ReadingsCollector(Collector):
 def _verdicts(
     scores: ColumnTally, bounds: tuple[float | None, float | None]
 ) -> Iterator[tuple[str, int]]:
-    """How many of the samples asked for are of each class."""
+    """Yield the number of scores in each class."""
     worst, best = bounds
     correct = 0 if best is None else scores.counts.get(best, 0)
     incorrect = 0 if worst is None or worst == best else scores.counts.get(worst, 0)
@@ -289,11 +285,11 @@ def _verdicts(
 
 
 def pool_readings(pool: PoolNumbers) -> list[MetricReading]:
-    """Return what the metrics show of a pool of workers."""
+    """Return the metrics of a worker pool."""
     waiting = "Samples queued for workers or running in them"
     return [
         MetricReading(
-            GaugeMetricFamily, WORKERS_ALIVE, "Workers that live", "", lambda: {"": pool.alive}
+            GaugeMetricFamily, WORKERS_ALIVE, "Workers alive", "", lambda: {"": pool.alive}
         ),
         MetricReading(GaugeMetricFamily, WORKERS_PENDING, waiting, "", lambda: {"": pool.pending}),
         MetricReading(
@@ -311,7 +307,9 @@ class _ModelCollector(Collector):
         self.models = models
 
     def collect(self) -> Iterable[Metric]:
-        ready = GaugeMetricFamily("reward_model_ready", "Model is served", labels=["model"])
+        ready = GaugeMetricFamily(
+            "reward_model_ready", "1 while the model is served", labels=["model"]
+        )
         pending = GaugeMetricFamily(
             "reward_model_pending_inputs", "Inputs waiting for the model", labels=["model"]
         )

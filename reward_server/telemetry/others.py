@@ -1,6 +1,6 @@
-"""What the other processes of a server counted, added to what this one did.
+"""The counts of the other processes of a server, added to those of this one.
 
-In: what they took from their own metrics, each by its place. Out: one server's numbers.
+Each process reports the counts of its own metrics; together they are the metrics of one server.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from prometheus_client.registry import Collector
 
 from touchstone_rewards.reward_server.telemetry.tallies import Labels
 
-# Of one process, and of no sense added.
+# Metrics of one process whose sum has no meaning.
 NOT_ADDED = {"process_start_time_seconds", "process_max_fds"}
 
 
 class MetricReading(NamedTuple):
-    """Numbers that are read whenever the metrics are: `read` gives them by the label's values, and
-    without a label by an empty one."""
+    """Numbers that are read whenever the metrics are: `read` returns them by the label's value, or
+    under "" without a label."""
 
     kind: type[CounterMetricFamily] | type[GaugeMetricFamily]
     name: str
@@ -34,7 +34,7 @@ class MetricReading(NamedTuple):
 
 
 class TakenCounts(Struct, array_like=True):
-    """Counts and histograms since the last time, by the metric's name; readings as they are now."""
+    """Counts and histograms since the last report, by metric name, and the current readings."""
 
     pid: int
     counts: dict[str, dict[Labels, int]]
@@ -43,20 +43,20 @@ class TakenCounts(Struct, array_like=True):
 
 
 class Others:
-    """The newest readings of each other process, by its place; what dead ones had counted stays."""
+    """The latest readings of each other process, by its place; counts of ended ones are kept."""
 
     def __init__(self) -> None:
         self.now: dict[int, TakenCounts] = {}
         self._gone: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def leave(self, source: int) -> None:
-        """Take leave of a process that has ended."""
+        """Remove a process that has ended, and keep its counts."""
         if (last := self.now.pop(source, None)) is not None:
             for name, numbers in last.readings.items():
                 self._gone[name].update(numbers)
 
     def added(self, reading: MetricReading) -> Counter[str]:
-        """Return this process's reading and those of the others together."""
+        """Return the sum of this reading over all processes."""
         numbers: Counter[str] = Counter()
         numbers.update(reading.read())
         for each in self.now.values():
@@ -67,12 +67,12 @@ class Others:
 
     @property
     def pids(self) -> list[int]:
-        """The processes that serve, this one first."""
+        """The ids of the serving processes, this one first."""
         return [os.getpid(), *(each.pid for each in self.now.values())]
 
 
 class ProcessesCollector(Collector):
-    """Memory, processor time and files of all processes that serve, together."""
+    """Memory, processor time and files of all serving processes together."""
 
     def __init__(self, others: Others) -> None:
         self.others = others

@@ -1,9 +1,7 @@
-"""Numbers of requests counted by columns; counters and histograms that take many at once.
+"""Count the numbers of requests by column; counters and histograms that take many at once.
 
-In: columns of numbers; their tallies, by labels. Out: what Prometheus makes of a counter and a
-histogram.
-The Prometheus client's own take one number at a time, at 1 to 2 µs each. These belong to one
-thread, the event loop's.
+The Prometheus client's own counters and histograms take one number at a time, at 1 to 2 µs each.
+Use these from one thread only, the event loop's.
 """
 
 from __future__ import annotations
@@ -20,15 +18,15 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 Labels = tuple[str, ...]
-# Numbers that a histogram gathers before it counts them.
+# How many numbers a histogram gathers before it counts them.
 TOGETHER = 256
 NO_CASCADES: Mapping[tuple[str, str], int] = MappingProxyType({})
 
 
 class ColumnTally(NamedTuple):
-    """One column: how often each number is in it, how many are known, their sum; how many are not.
+    """One column: how often each number occurs, how many are known, their sum, how many are not.
 
-    Scores repeat: what is done for each number is done for few.
+    Scores repeat, so work per distinct number is cheap.
     """
 
     counts: Mapping[float, int]
@@ -38,7 +36,7 @@ class ColumnTally(NamedTuple):
 
 
 def tally(column: Sequence[float | None]) -> ColumnTally:
-    """The tally of the numbers; None is one that is not known."""
+    """Return the tally of the numbers; None is an unknown one."""
     counts = Counter(column)
     unknown = counts.pop(None, 0)
     known = cast("Counter[float]", counts)
@@ -47,9 +45,9 @@ def tally(column: Sequence[float | None]) -> ColumnTally:
 
 
 class Columns(NamedTuple):
-    """What came of one request: its rewards, each scorer's scores, the codes of its errors.
+    """The outcome of one request: its rewards, each scorer's scores, the codes of its errors.
 
-    `cascades`: of scorers that run for some samples only, by key and outcome how many samples.
+    `cascades`: the number of samples by key and outcome of scorers that run for some samples only.
     """
 
     rewards: Sequence[float | None]
@@ -59,8 +57,8 @@ class Columns(NamedTuple):
 
 
 class Verdicts(NamedTuple):
-    """What came of requests: tallies of rewards and of each scorer's scores, errors by code, and
-    what cascades came to."""
+    """The outcome of requests: tallies of rewards and of each scorer's scores, errors by code, and
+    outcomes of cascades."""
 
     reward: ColumnTally
     scores: Mapping[str, ColumnTally]
@@ -69,7 +67,7 @@ class Verdicts(NamedTuple):
 
 
 def verdicts(requests: Sequence[Columns]) -> Verdicts:
-    """All these requests of one profile, counted together."""
+    """Return the combined counts of these requests of one profile."""
     joined = chain.from_iterable
     keys = requests[0].scores
     return Verdicts(
@@ -81,7 +79,7 @@ def verdicts(requests: Sequence[Columns]) -> Verdicts:
 
 
 def sum_of(parts: Sequence[Mapping[tuple[str, str], int]]) -> Mapping[tuple[str, str], int]:
-    """All these counts, added."""
+    """Return the sum of all these counts."""
     return sum(map(Counter, parts), Counter[tuple[str, str]]()) if parts else NO_CASCADES
 
 
@@ -96,16 +94,16 @@ class BulkCounter(Collector):
         self._counts[labels] += count
 
     def counts(self) -> list[tuple[Labels, int]]:
-        """Return each combination of labels, and its count."""
+        """Return each combination of labels with its count."""
         return list(self._counts.items())
 
     def take(self) -> dict[Labels, int]:
-        """Return the counts, and begin anew."""
+        """Return the counts and reset them."""
         counts, self._counts = self._counts, Counter()
         return counts
 
     def merge(self, counts: Mapping[Labels, int]) -> None:
-        """Count what another process counted."""
+        """Add the counts of another process."""
         self._counts.update(counts)
 
     def collect(self) -> Iterable[Metric]:
@@ -116,7 +114,7 @@ class BulkCounter(Collector):
 
 
 class BulkHistogram(Collector):
-    """`bounds` are the upper bounds of the buckets; above the last there is one more."""
+    """A histogram. `bounds` are the upper bounds of the buckets; one more is above the last."""
 
     def __init__(
         self, name: str, text: str, labels: Sequence[str], bounds: Sequence[float]
@@ -127,14 +125,14 @@ class BulkHistogram(Collector):
         self._waiting: dict[Labels, list[float]] = defaultdict(list)
 
     def observe(self, labels: Labels, numbers: ColumnTally) -> None:
-        """Count each number as often as the tally has it."""
+        """Count each number as often as it is in the tally."""
         counts = self._counts[labels]
         for value, count in numbers.counts.items():
             counts[bisect_left(self._bounds, value)] += count
         self._sums[labels] += numbers.total
 
     def observe_one(self, labels: Labels, value: float) -> None:
-        """Count this number, soon and together with others."""
+        """Count this number later, together with others."""
         waiting = self._waiting[labels]
         waiting.append(value)
         if len(waiting) >= TOGETHER:
@@ -145,7 +143,7 @@ class BulkHistogram(Collector):
         self._count(labels, [*values])
 
     def _count(self, labels: Labels, values: list[float]) -> None:
-        """Count the numbers and empty the list: sorted, they need one look a bucket."""
+        """Count the numbers and empty the list; sorting them leaves one search per bucket."""
         values.sort()
         counts, before = self._counts[labels], 0
         for place, bound in enumerate(self._bounds):
@@ -157,7 +155,7 @@ class BulkHistogram(Collector):
         values.clear()
 
     def take(self) -> dict[Labels, tuple[list[int], float]]:
-        """Return the count of each bucket and the sum, and begin anew."""
+        """Return the bucket counts and the sum, and reset them."""
         self._count_waiting()
         taken = {labels: (counts, self._sums[labels]) for labels, counts in self._counts.items()}
         self._counts.clear()
@@ -165,7 +163,7 @@ class BulkHistogram(Collector):
         return taken
 
     def merge(self, taken: Mapping[Labels, tuple[Sequence[int], float]]) -> None:
-        """Count what another process counted."""
+        """Add the counts of another process."""
         for labels, (counts, total) in taken.items():
             before = self._counts[labels]
             before[:] = map(add, before, counts)

@@ -1,6 +1,6 @@
-"""Where the engine reports spans: to OpenTelemetry through `tracing.py`, or nowhere.
+"""The engine's interface for spans: OpenTelemetry through `tracing.py`, or no spans.
 
-The engine knows only this seam, so a server without traces imports nothing of OpenTelemetry.
+The engine knows only this interface, so a server without traces does not import OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ class Tracer(Protocol):
     def span(
         self, kind: str, name: str, attributes: Callable[[], Mapping[str, Attribute]]
     ) -> AbstractContextManager[object]:
-        """Open a span that lasts as long as the block. Without a tracer nothing is called."""
+        """Return a context that is a span. A `NoTracer` does not call `attributes`."""
         ...
 
     def annotate(self, name: str, value: Callable[[], Attribute]) -> None:
-        """Set an attribute of the innermost open span. Without a tracer `value` is not called."""
+        """Set an attribute of the innermost open span. A `NoTracer` does not call `value`."""
         ...
 
 
 class NoTracer:
-    """Keep no spans."""
+    """A tracer that keeps no spans."""
 
     def span(
         self, kind: str, name: str, attributes: Callable[[], Mapping[str, Attribute]]

@@ -1,8 +1,8 @@
-"""OpenTelemetry traces: one span per request; inside it one per scorer; inside that the wait.
+"""OpenTelemetry traces: one span per request, child spans per scorer, grandchild spans per wait.
 
-In: an app, not started. Out: spans, to where the `OTEL_*` variables say, or to the tracer provider
-that this process has already. They carry names, counts and times, never what a
-prompt or a response says. Imported where `traces` is set, and nowhere else.
+Spans go to the exporter that the `OTEL_*` variables name, or to the process's existing tracer
+provider. They carry names, counts and times, never prompts or responses. This module is imported
+only if `traces` is set.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ SERVICE = "touchstone-reward-server"
 
 
 def traced(app: ASGIApp, routes: Iterable[str]) -> tuple[ASGIApp, OpenTelemetryTracer]:
-    """Return `app` with a span around every request to `routes`, and the tracer for those inside.
+    """Return `app` with a span around every request to `routes`, and the tracer for inner spans.
 
     Raises:
         ImportError: the exporter is not installed.
-        ConfigError: `OTEL_TRACES_EXPORTER` names one that is not known.
+        ConfigError: `OTEL_TRACES_EXPORTER` names an unknown one.
     """
     tracer = _provider().get_tracer("reward_server", __version__)
     served = TracedRequests(app, tracer=tracer, routes=frozenset(routes) - QUIET_ROUTES)
@@ -55,7 +55,7 @@ def traced(app: ASGIApp, routes: Iterable[str]) -> tuple[ASGIApp, OpenTelemetryT
 class OpenTelemetryTracer:
     """The engine's spans as OpenTelemetry spans, inside the span of their request.
 
-    Outside a request there are none: a shadow's samples would each be a trace of their own.
+    Outside a request it opens none: each sample of a shadow would be a trace of its own.
     """
 
     def __init__(self, tracer: Tracer) -> None:
@@ -73,13 +73,13 @@ class OpenTelemetryTracer:
 
 
 def _provider() -> Any:
-    """The process's own, where an agent or an embedding program has set one."""
+    """Return the process's own provider if an agent or embedding program has set one."""
     known = trace.get_tracer_provider()
     return known if isinstance(known, TracerProvider) else new_provider()
 
 
 def new_provider() -> TracerProvider:
-    """One that the standard variables describe.
+    """Return a provider that the standard variables describe.
 
     Raises:
         ImportError, ConfigError: as `traced`.
@@ -156,8 +156,8 @@ def _tell(span: Span, status: int) -> None:
 def _span(
     tracer: Tracer, name: str, about: Mapping[str, Attribute], **options: Any
 ) -> Generator[Span]:
-    """A span, the current one inside. Of an exception it keeps the kind: its text may be a
-    sample's."""
+    """Open a span and make it current. Of an exception it records only the type: the text may
+    contain a sample."""
     with tracer.start_as_current_span(
         name, attributes=about, record_exception=False, set_status_on_exception=False, **options
     ) as span:

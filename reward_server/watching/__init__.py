@@ -1,1 +1,1 @@
-"""What follows the rewards without changing them: the hacking watch, shadows, the score log."""
+"""Observers of rewards that never change them: hacking watch, shadow profiles, score log."""

@@ -1,7 +1,6 @@
-"""What a server does beside answering: the hacking watch, score log, shadows, reload.
+"""Attach background work to an engine: hacking watch, score log, shadows and reload.
 
-In: an engine, not yet started. Out: these, attached to it and to the metrics; `running` is their
-time. None of them changes an answer or waits for one.
+None of it changes an answer or delays one. `running` starts and stops the work.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from touchstone_rewards.reward_server.watching.webhook import Webhook
 
 
 class Background(NamedTuple):
-    """Attached to one engine; `log` where the settings name a file."""
+    """Background work of one engine; `log` is None unless the settings name a file."""
 
     watch: Watch
     runs: RunWatch
@@ -37,10 +36,10 @@ class Background(NamedTuple):
 
 
 def attach(engine: Engine, settings: Settings, metrics: Metrics) -> Background:
-    """Have them told of all that counts and shown in the metrics.
+    """Register the observers with the engine and the metrics.
 
     Raises:
-        ConfigError: the score log cannot be written, or the webhook's key is not there.
+        ConfigError: the score log cannot be written, or the webhook's key is missing.
     """
     watch = create_watch(engine, metrics)
     runs = RunWatch(engine.profiles)
@@ -80,7 +79,7 @@ def _webhook(settings: Settings, runs: RunWatch, metrics: Metrics) -> Webhook | 
 
 
 def create_watch(engine: Engine, metrics: Metrics) -> Watch:
-    """A watch over all that the engine scores; the metrics show it."""
+    """Create a watch over all scored samples, shown in the metrics."""
 
     def compared(name: str) -> tuple[str, str] | None:
         profile = engine.profiles.get(name)
@@ -94,9 +93,9 @@ def create_watch(engine: Engine, metrics: Metrics) -> Watch:
 
 @asynccontextmanager
 async def running(background: Background, reload_s: float = 0.0) -> AsyncGenerator[None]:
-    """Inside, they work; at the end, what was to be logged is in the file.
+    """Run the background work inside the block; on exit, write the rest of the score log.
 
-    `reload_s`: how often to look for changed profiles, 0 for never.
+    `reload_s`: seconds between checks for changed profiles, 0 to disable them.
     """
     tasks = [asyncio.create_task(each.run()) for each in (background.shadows, background.runs)]
     if background.webhook is not None:

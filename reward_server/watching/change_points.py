@@ -1,10 +1,9 @@
-"""When a number leaves what its own beginning had led to expect: a one-sided CUSUM. Pure.
+"""Detect a change in a series of numbers with a one-sided CUSUM.
 
-In: one value a point, in order. Out: an alarm now and then, with where the change began. The first
-values make the baseline: their median, and a unit that is the larger of what the signal names as
-mattering and a multiple of their robust spread. Each later value adds to the sum what it is beyond
-one unit; a sum of `threshold` units is an alarm. After it the baseline is learnt anew, so that a
-lasting change is told once.
+The first values form the baseline: their median, and a unit. The unit is the larger of the smallest
+change that matters and a multiple of the robust spread. Each later value adds its deviation beyond
+one unit to a sum; an alarm is raised when the sum reaches `threshold` units. The baseline is then
+learnt again, so a lasting change is reported once.
 
 Source: E. S. Page, "Continuous Inspection Schemes", Biometrika 41 (1954).
 """
@@ -15,14 +14,17 @@ from collections.abc import Sequence
 from statistics import fmean, median
 from typing import NamedTuple
 
-# The scale of a normal distribution for its median absolute deviation.
+# Ratio of standard deviation to median absolute deviation for a normal distribution.
 MAD_SCALE = 1.4826
 
 
 class DetectorConfig(NamedTuple):
-    """`first`: values of the baseline. `spread`: robust standard deviations in a unit. `threshold`:
-    units beyond the first one that sum up to an alarm. `patience`: values that an alarm takes at
-    least: one counts for no more than its part of the threshold."""
+    """Settings of a detector.
+
+    `first`: number of values in the baseline. `spread`: robust standard deviations per unit.
+    `threshold`: sum of deviations, in units, that raises an alarm. `patience`: smallest number of
+    values before an alarm; each value contributes at most threshold / patience.
+    """
 
     first: int = 20
     spread: float = 4.0
@@ -31,7 +33,10 @@ class DetectorConfig(NamedTuple):
 
 
 class ChangePoint(NamedTuple):
-    """`since`: the name of the first value of the change. `value`: the mean from there on."""
+    """A detected change.
+
+    `since`: index of its first value. `value`: mean from there on.
+    """
 
     since: int
     expected: float
@@ -40,7 +45,7 @@ class ChangePoint(NamedTuple):
 
 
 class Detector:
-    """Follows one signal of one run."""
+    """Change detector for one signal of one run."""
 
     def __init__(self, rises: bool, least: float, config: DetectorConfig) -> None:
         self._direction = 1 if rises else -1
@@ -50,7 +55,7 @@ class Detector:
         self.restart()
 
     def restart(self) -> None:
-        """Learn the baseline anew."""
+        """Start learning a new baseline."""
         self._first.clear()
         self.expected = self.unit = 0.0
         self._forget()
@@ -60,7 +65,9 @@ class Detector:
         self._total, self._count = 0.0, 0
 
     def take(self, at: int, value: float, *, allowed: bool = True) -> ChangePoint | None:
-        """Take in the next value, named `at`; not `allowed`: the sum may grow but gives no alarm.
+        """Add the next value, with index `at`; return the change if an alarm is raised.
+
+        Unless `allowed`, the sum may grow but no alarm is raised.
 
         >>> detector = Detector(True, 0.1, DetectorConfig(first=3, patience=2))
         >>> found = [detector.take(at, at > 5) for at in range(9)]
@@ -90,7 +97,7 @@ class Detector:
 
 
 def baseline(values: Sequence[float], least: float, spread: float) -> tuple[float, float]:
-    """Return what is expected, and the unit of what is beyond it.
+    """Return the expected value, and the unit of deviations from it.
 
     >>> baseline([0.0, 0.2, 0.1], 0.1, 1.0)
     (0.1, 0.14826)
@@ -101,8 +108,10 @@ def baseline(values: Sequence[float], least: float, spread: float) -> tuple[floa
 
 
 class RewardHolds:
-    """Whether the reward is where it was in the first part, or above: a policy that loses by what
-    it does games nothing."""
+    """Check that the reward is at least as high as at the start of the run.
+
+    If it falls, the policy gains nothing, so a change in a signal is not reward hacking.
+    """
 
     def __init__(self, first: int, last: int = 5) -> None:
         self._first_count, self._last_count = first, last
@@ -110,7 +119,7 @@ class RewardHolds:
         self._last: list[float] = []
 
     def take(self, reward: float | None) -> bool:
-        """Take in the mean reward of a point; with None, nothing changes."""
+        """Add the mean reward of a point, if known; return whether the reward holds."""
         if reward is not None:
             if len(self._first) < self._first_count:
                 self._first.append(reward)

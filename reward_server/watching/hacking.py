@@ -1,8 +1,8 @@
-"""The reward-hacking watch: what a policy that games its reward does to the numbers.
+"""Watch statistics of each profile's samples that change when a policy games its reward.
 
-In: the samples and results of each answered request. Out: a few numbers for each profile, over its
-last `WINDOW` samples: they are reckoned when asked for, so that a sample costs about 1 µs; of what
-comes faster than anyone reads, some is left out. It judges nothing and changes no reward.
+The statistics cover the last `WINDOW` samples of a profile. They are computed only when read, so a
+sample costs about 1 µs, and at most `MOST_A_SECOND` samples per second are recorded. Rewards are
+never changed.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from touchstone_rewards.reward_server.turn_texts import (
 )
 
 WINDOW = 4096
-# More of a second is left out: the window is some seconds long then, and a
-# sample costs 1 to 2 µs, which is as much as to decode it.
+# Samples beyond this rate are skipped: the window then spans several seconds, and the cost stays
+# small. A sample costs 1 to 2 µs, about as much as decoding it.
 MOST_A_SECOND = WINDOW // 4
-# Where the final answer is looked for: longer responses cost no more.
+# The final answer is searched in this many last characters, which bounds the cost.
 TAIL_CHARACTERS = 2000
 LAST_LINE_CHARACTERS = 200
-# Two verifiers disagree on a sample when their scores lie at least so far apart.
+# Two verifiers disagree on a sample if their scores differ by at least this much.
 DISAGREES_FROM = 0.5
 
 ScorerPair = tuple[str, str]
-# What is kept of a sample: reward, scores, characters, digests of response and answer, several
-# answers? No text, so that the memory is bounded; a bare tuple, because it is made for each sample.
+# Record of a sample: reward, scores, characters, digest of the response, digest of the answer, and
+# whether it has several answers. Without texts memory is bounded; a bare tuple is cheap.
 Seen = tuple[float | None, Mapping[str, float | None], int, int, int, bool]
-# Possessive, and an answer ends where the next begins: no response makes them scan it twice.
+# Possessive quantifiers, and an answer ends where the next one begins, so no text is scanned twice.
 _BOX = re.compile(r"\\boxed\s*+\{((?:[^{}]++|\{(?:[^{}]++|\{[^{}]*+\})*+\})*+)\}")
 _TAG = re.compile(r"<answer>((?:[^<]++|<(?!/?answer>))*+)</answer>")
 _HASHES = re.compile(r"####([^\n]*)")
 
 
 class Watched(Struct):
-    """The numbers of one profile; null where the window has too little to say.
+    """Statistics of one profile; null if the window is too small.
 
-    `length_correlation`: Pearson's, of reward and response length in characters. The others but
-    `reward_mean` and `reward_std` are shares of the window, 0 to 1.
+    `length_correlation`: Pearson correlation of reward and response length in characters. All
+    others except `reward_mean` and `reward_std` are shares of the window, from 0 to 1.
     """
 
     samples: int
@@ -63,7 +63,7 @@ class Watched(Struct):
 
 
 class Watch:
-    """The windows of all profiles. `compared` gives the two scores that a profile compares."""
+    """Windows of all profiles. `compared` returns the two scorers that a profile compares."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Watch:
     def observe(
         self, profile: str, samples: Sequence[Sample], results: Sequence[SampleResult]
     ) -> None:
-        """Take in what one request was answered, unless too much came this second."""
+        """Record the samples and results of a request, unless this second's limit is reached."""
         second = int(self._clock())
         if second != self._second:
             self._second = second
@@ -97,22 +97,22 @@ class Watch:
         self._observed[profile] += len(results)
 
     def disagreement(self, profile: str, differs: Iterable[bool]) -> None:
-        """Take in, for each sample scored by a second verifier, whether its verdict differed."""
+        """Record for each sample scored by a second verifier whether the verdicts differ."""
         before = self._shadows.setdefault(profile, deque(maxlen=WINDOW))
         before.extend(differs)
         self._observed[profile] += 1
 
     @property
     def profiles(self) -> list[str]:
-        """The profiles that had a sample."""
+        """Names of the profiles that have scored a sample."""
         return sorted(self._windows)
 
     def window(self, profile: str) -> Sequence[Seen]:
-        """The last samples of one profile, the oldest first."""
+        """Return the last samples of one profile, the oldest first."""
         return self._windows.get(profile, ())
 
     def numbers(self, profile: str) -> Watched:
-        """The numbers of one profile's window, as it is now."""
+        """Return the current statistics of one profile."""
         observed = self._observed[profile]
         known = self._found.get(profile)
         if known is None or known[0] != observed:
@@ -127,16 +127,16 @@ class Watch:
 GAUGES = {
     "reward_mean": "Mean reward",
     "reward_std": "Standard deviation of the reward",
-    "length_correlation": "Pearson's correlation of reward and response length in characters",
-    "identical_responses": "Share of responses that repeat an earlier one letter for letter",
-    "commonest_answer": "Share of samples that give the most frequent final answer",
+    "length_correlation": "Pearson correlation of reward and response length in characters",
+    "identical_responses": "Share of responses identical to an earlier one",
+    "commonest_answer": "Share of samples with the most frequent final answer",
     "several_answers": "Share of responses that give several different final answers",
     "disagreement": "Share of samples on which two verifiers disagree",
 }
 
 
 class WatchCollector(Collector):
-    """The watch's numbers as gauges, `NaN` never: what is not known is left out."""
+    """Prometheus collector for the watch's statistics; unknown values are omitted."""
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
@@ -155,9 +155,9 @@ class WatchCollector(Collector):
 
 
 def pearson(xs: Sequence[float], ys: Sequence[float]) -> float | None:
-    """Pearson's correlation, in two passes: stable where values are large and differ little.
+    """Return the Pearson correlation, in two passes for numerical stability.
 
-    None with fewer than two points or where one side does not vary.
+    Return None if there are fewer than two points or one side does not vary.
     """
     if len(xs) < 2 or min(xs) == max(xs) or min(ys) == max(ys):
         return None
@@ -172,13 +172,14 @@ def pearson(xs: Sequence[float], ys: Sequence[float]) -> float | None:
 
 
 def final_answer(response: str) -> tuple[str, bool]:
-    """The final answer by a text rule, and whether several different ones are given.
+    """Return the final answer found by a text rule, and whether there are several different ones.
 
-    Looked for in the last `TAIL_CHARACTERS`, after `</think>`: boxes, else `<answer>` tags, else
-    `####`, else the last line. The rule is cheap and no verdict: a list of boxes counts as several.
+    The rule searches the last `TAIL_CHARACTERS` after `</think>` for boxes, else `<answer>` tags,
+    else `####`, else takes the last line. It is a cheap heuristic: for example, it counts a list of
+    boxes as several answers.
     """
     text = response[-TAIL_CHARACTERS:]
-    # A search for one character costs a tenth of one for a word: most responses need no other.
+    # Searching for one character is ten times as fast as for a word, and enough for most responses.
     tagged = "<" in text
     if tagged and "</think>" in text:
         text = text.rpartition("</think>")[2]
@@ -200,7 +201,7 @@ def _seen(sample: Sample, result: SampleResult) -> Seen:
 
 
 def _differing(window: Sequence[Seen], compared: ScorerPair) -> list[bool]:
-    """For each sample that both of the compared scorers could score: do they disagree?"""
+    """Return, for each sample with both scores, whether the compared scorers disagree."""
     pairs = [[scores.get(key) for key in compared] for _, scores, *_ in window]
     return [abs(a - b) >= DISAGREES_FROM for a, b in pairs if a is not None and b is not None]
 

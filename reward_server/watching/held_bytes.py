@@ -1,7 +1,6 @@
-"""How much memory samples and results hold while they wait to be looked at. Pure.
+"""Estimate the memory held by queued samples and results.
 
-In: samples, results. Out: bytes, of everything in them: prompts, ground truths, signals, metadata
-and explanations as well as responses.
+The estimate covers prompts, ground truths, signals, metadata and explanations as well as responses.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from msgspec import Raw, Struct
 
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult, is_object
 
-# The structs of a sample and its result, their empty containers, id and numbers.
+# The structs of a sample and its result, with empty containers, id and numbers.
 SAMPLE_BYTES = 1024
 
 
 def held_bytes(
     samples: Sequence[Sample], results: Sequence[SampleResult] = (), most: float = float("inf")
 ) -> int:
-    """Return the bytes that these hold, or what was counted when it came to more than `most`.
+    """Return the bytes held by these samples and results; stop counting once above `most`.
 
     >>> held_bytes([Sample("1", "x" * 5000, "y" * 7000)]) - SAMPLE_BYTES > 12_000
     True
@@ -35,7 +34,8 @@ def held_bytes(
             total += _bytes_of(sample.prompt, most - total)
         for other in (sample.ground_truth, sample.signals, sample.metadata):
             if other:
-                total += _bytes_of(other, most - total)
+                plain = type(other) is str  # nearly always
+                total += getsizeof(other) if plain else _bytes_of(other, most - total)
         if total > most:
             return total
     for result in results:
@@ -47,7 +47,9 @@ def held_bytes(
 
 
 def _bytes_of(value: Any, most: float) -> int:
-    """Of a value and all that it holds. No recursion: a caller may nest as deep as JSON may."""
+    """Return the bytes of a value and its contents, without recursion, since JSON may nest
+    deeply.
+    """
     if isinstance(value, str):
         return getsizeof(value)
     total, waiting = 0, [value]

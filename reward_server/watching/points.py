@@ -1,11 +1,9 @@
-"""The points of a run: its samples as they gather, and the detectors of its signals.
-
-In: the facts of samples, step by step. Out: what each point raised. Pure.
-"""
+"""Group the samples of a run into points and feed each point's signals to their detectors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from touchstone_rewards.reward_server.watching.change_points import (
@@ -21,14 +19,16 @@ from touchstone_rewards.reward_server.watching.signals import (
     score_signals,
 )
 
-# A point is a step, or as many as have so many samples; of a run that names no steps, so many
-# samples. What is beyond the most is left out.
+# A point is a training step, or several steps until it has this many samples. A run without step
+# numbers has a point per this many samples. Samples beyond the maximum are skipped.
 POINT_SAMPLES, UNNAMED_STEP_SAMPLES, MOST_OF_A_POINT = 32, 128, 512
 SHOWN_SAMPLES = 8
 
 
 class Raised(NamedTuple):
-    """An alarm in the making: the signal, its change, and the samples that show it most."""
+    """An alarm before it is published: the signal, its change, and the samples that show it
+    most.
+    """
 
     signal: Signal
     change: ChangePoint
@@ -36,8 +36,7 @@ class Raised(NamedTuple):
 
 
 class Detectors:
-    """One detector for each signal of a run. No alarm is given while the reward is below its first
-    part."""
+    """One detector per signal of a run. No alarm is raised while the reward is below its start."""
 
     def __init__(self, config: DetectorConfig) -> None:
         self._config = config
@@ -47,7 +46,7 @@ class Detectors:
     def take(
         self, at: int, reward: float | None, values: Mapping[Signal, float | None]
     ) -> list[tuple[Signal, ChangePoint]]:
-        """Take in a point's mean reward and its signals; return what changed."""
+        """Add a point's mean reward and signals; return the detected changes."""
         holds = self._holds.take(reward)
         found: list[tuple[Signal, ChangePoint]] = []
         for signal, value in values.items():
@@ -62,8 +61,10 @@ class Detectors:
 
 
 class RunPoints:
-    """The samples of a run as they gather to points. `step`: that of the samples that come now;
-    `count`: points so far."""
+    """Groups the samples of a run into points.
+
+    `step`: step of the samples to come. `count`: number of points so far.
+    """
 
     def __init__(self, signals: Sequence[Signal], config: DetectorConfig) -> None:
         self._signals = signals
@@ -73,7 +74,9 @@ class RunPoints:
         self.count = 0
 
     def begin(self, step: int | None) -> list[Raised]:
-        """Note the step of the samples that come next; return what the point before it raised."""
+        """Set the step of the samples to come; return the alarms of the point that ended, if
+        any.
+        """
         enough = len(self._facts) >= (UNNAMED_STEP_SAMPLES if step is None else POINT_SAMPLES)
         if step is None:
             step = self.step + enough
@@ -82,10 +85,8 @@ class RunPoints:
         return found
 
     def add(self, facts: Iterable[SampleFacts]) -> None:
-        """Add these to the point, as far as there is room."""
-        for one in facts:
-            if len(self._facts) < MOST_OF_A_POINT:
-                self._facts.append(one)
+        """Add samples to the current point until it is full; no further ones are examined."""
+        self._facts += islice(facts, MOST_OF_A_POINT - len(self._facts))
 
     def _close(self) -> list[Raised]:
         facts, self._facts = self._facts, []

@@ -1,10 +1,9 @@
-"""The watch over a run: alarms where a signal changes, with the samples that raised them.
+"""Watch training runs and raise an alarm when a signal changes, with samples that show it.
 
-In: the requests that the engine answered, as an observer. Out: alarms, in the next answers to the
-same run, at `/alarms`, in the metrics, and to whoever listens. A request costs its answer a few
-microseconds: the facts are made of its samples afterwards, some at a time. Memory is bounded in
-runs, in samples of a step and in what waits; what is too much is left out and counted. All state
-is one object, which a reload of profiles leaves alone.
+Alarms appear in the next answers to the same run, at `/alarms`, in the metrics and at the
+listeners. A request is delayed by a few microseconds only: its samples are queued and examined
+later, a few at a time. Memory is bounded by limits on runs, samples per point and queued samples;
+anything beyond is skipped and counted. The state survives a reload of profiles.
 """
 
 from __future__ import annotations
@@ -41,18 +40,19 @@ from touchstone_rewards.reward_server.watching.signals import (
     shadow_facts,
 )
 
-# Samples of one run that wait to be looked at; what is beyond is left out.
+# Limit on the queued samples of one run; further samples are skipped.
 MOST_WAITING_OF_A_RUN = 4096
 MAX_WAITING_BYTES = 16 * 2**20
 MOST_RUNS, MOST_ALARMS = 64, 256
-# Samples looked at in one go, and what of the processor's time the watch may take.
-SLICE, TIME_SHARE = 8, 0.1
-# An alarm stands in the answers of its run for so many points; a run gets the newest ones.
+# Samples examined in one go, the largest share of a core for the watch, and its shortest rest: the
+# event loop's timer counts whole milliseconds, and shorter rests would be none.
+SLICE, TIME_SHARE, REST_S = 8, 0.05, 0.005
+# An alarm is repeated in this many points' answers; an answer has only the newest ones.
 TOLD_POINTS, TOLD_ALARMS = 2, 8
 
 logger = logging.getLogger(__name__)
 
-RunName = tuple[str, str, str]  # the key's name, the run's, the profile's
+RunName = tuple[str, str, str]  # (name of the key, run, profile)
 Listener = Callable[[Alarm], None]
 
 
@@ -65,7 +65,7 @@ class _Answered(NamedTuple):
 
 
 class WatchedRun:
-    """One run under one profile: what its samples say, and those that a second profile scored."""
+    """One run under one profile: its points, those of a second profile, and its alarms."""
 
     def __init__(self, name: RunName, fingerprint: str, config: DetectorConfig) -> None:
         self.name = name
@@ -77,14 +77,15 @@ class WatchedRun:
         self.waiting = 0
 
     def told(self) -> list[Alarm]:
-        """The alarms that its answers say now."""
+        """Return the alarms to include in answers now."""
         return [alarm for at, alarm in self.alarms if self.own.count - at <= TOLD_POINTS]
 
 
 class RunWatch:
-    """Watches all runs while `run` runs. `alarms`: the last ones with their samples, newest last.
+    """Watches all runs while `run` is running.
 
-    `listeners` hear of each alarm. `profiles`: those of the engine, which a reload changes.
+    `alarms`: the latest alarms with their samples, newest last. `listeners`: called with each
+    alarm. `profiles`: the engine's live mapping, which a reload changes.
     """
 
     def __init__(
@@ -103,33 +104,37 @@ class RunWatch:
         self._runs: OrderedDict[RunName, WatchedRun] = OrderedDict()
         self._waiting: deque[_Answered] = deque()
         self._waiting_bytes = 0
+        self._owed_s = 0.0  # rest that is due
         self._came = asyncio.Event()
         self._prefix = secrets.token_hex(4)
 
     def take(self, request: ScoreRequest, answer: ScoreResponse) -> None:
-        """Keep these for later, as far as there is room, and say in the answer what was raised."""
+        """Queue the samples of an answered request if there is room, and add recent alarms to the
+        answer.
+        """
         if request.priority != "train" or not request.samples:
             return
         caller = current().caller
         name = (caller.name if caller else "", request.run or "", answer.profile)
         run = self._runs.get(name)
-        if run is None or run.fingerprint != answer.fingerprint:  # another reward: begin anew
+        if run is None or run.fingerprint != answer.fingerprint:  # a new reward: start over
             run = self._begin(name, answer.fingerprint)
         if request.run is not None:
             _tell(run, request.step, answer)
         samples, results = request.samples, answer.results
         if len(samples) > MOST_OF_A_POINT:
+            self.left_out[answer.profile] += len(samples) - MOST_OF_A_POINT
             samples, results = samples[:MOST_OF_A_POINT], results[:MOST_OF_A_POINT]
         full = run.waiting + len(samples) > MOST_WAITING_OF_A_RUN
         if full or not self._has_room(size := held_bytes(samples, results)):
-            self.left_out[answer.profile] += len(request.samples)
+            self.left_out[answer.profile] += len(samples)
             return
-        self.left_out[answer.profile] += len(request.samples) - len(samples)
         run.waiting += len(samples)
         self._runs.move_to_end(name)
         self._waiting_bytes += size
+        if not self._waiting:
+            self._came.set()
         self._waiting.append(_Answered(run, request.step, samples, results, size))
-        self._came.set()
 
     def _has_room(self, size: int) -> bool:
         return not self._waiting_bytes or self._waiting_bytes + size <= MAX_WAITING_BYTES
@@ -141,7 +146,7 @@ class RunWatch:
         return run
 
     async def run(self) -> None:
-        """Look at what was taken, until cancelled."""
+        """Examine the queued samples until cancelled."""
         while True:
             if not self._waiting:
                 self._came.clear()
@@ -151,20 +156,28 @@ class RunWatch:
             answered.run.waiting -= len(answered.samples)
             try:
                 await self._look(answered)
-            except Exception:  # one request's samples are no reason to end the watch
+            except Exception:  # a bad request must not end the watch
                 logger.exception("the watch failed on samples of run %r", answered.run.name[1])
 
     async def _look(self, answered: _Answered) -> None:
+        began_s = time.thread_time()
         run, points = answered.run, answered.run.own
         config = self._profiles[run.name[2]].config if run.name[2] in self._profiles else None
         compared = config.watch.compare if config and config.watch else None
         weights = {key: entry.weight for key, entry in config.scorers.items()} if config else {}
         self._raise(run, points, points.begin(answered.step))
         for at in range(0, len(answered.samples), SLICE):
-            began_s = time.thread_time()
             pairs = zip(answered.samples[at : at + SLICE], answered.results[at:], strict=False)
             points.add(facts_of(*pair, compared, weights) for pair in pairs)
-            await asyncio.sleep((time.thread_time() - began_s) * (1 / TIME_SHARE - 1))
+            await self._rest(began_s)
+            began_s = time.thread_time()
+
+    async def _rest(self, began_s: float) -> None:
+        """Rest for as long as the work since `began_s` requires, once it is worth a timer."""
+        self._owed_s += (time.thread_time() - began_s) * (1 / TIME_SHARE - 1)
+        if self._owed_s >= REST_S:
+            owed_s, self._owed_s = self._owed_s, 0.0
+            await asyncio.sleep(owed_s)
 
     def shadowed(
         self,
@@ -172,8 +185,7 @@ class RunWatch:
         answer: ScoreResponse,
         compared: Sequence[tuple[Sample, SampleResult, SampleResult]],
     ) -> None:
-        """Take in what a second profile said of samples: each with both results. It is called in
-        the context of the request."""
+        """Record a second profile's results. Call it in the context of the request."""
         caller = current().caller
         run = self._runs.get((caller.name if caller else "", request.run or "", answer.profile))
         if request.priority != "train" or run is None or run.fingerprint != answer.fingerprint:
@@ -215,7 +227,7 @@ class RunWatch:
                 listen(alarm)
 
     def readings(self) -> list[MetricReading]:
-        """What the metrics show of it."""
+        """Return the watch's metrics."""
 
         def by_profile() -> dict[str, float]:
             counts: Counter[str] = Counter()
@@ -235,7 +247,11 @@ class RunWatch:
                 counter, "reward_alarms", "Alarms of the watch over runs", "profile", by_profile
             ),
             MetricReading(
-                counter, "reward_signal_alarms", "The same, by their signal", "signal", by_signal
+                counter,
+                "reward_signal_alarms",
+                "Alarms of the watch over runs, by signal",
+                "signal",
+                by_signal,
             ),
             MetricReading(
                 counter,
@@ -248,9 +264,9 @@ class RunWatch:
 
 
 def _tell(run: WatchedRun, step: int | None, answer: ScoreResponse) -> None:
-    """Say in the answer what was raised in the last points of its run."""
+    """Add the alarms of the run's last points to the answer."""
     if step is not None:
-        if step < run.last_step - 1:  # it goes on from an earlier checkpoint
+        if step < run.last_step - 1:  # the run resumes from an earlier checkpoint
             run.alarms.clear()
         run.last_step = step
     if run.alarms and (found := run.told()):
@@ -258,7 +274,7 @@ def _tell(run: WatchedRun, step: int | None, answer: ScoreResponse) -> None:
 
 
 def told(signal: Signal, change: ChangePoint, step: int, run: str, profile: str) -> str:
-    """Return the alarm in a sentence."""
+    """Return a sentence that describes the alarm."""
     whose = f"run {run!r} under {profile}" if run else f"what {profile} scores"
     return (
         f"{whose}, step {step}: {signal.text}: {change.value:.3g} since step {change.since}, where "

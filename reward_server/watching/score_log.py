@@ -1,10 +1,9 @@
-"""The score log: what was scored and what came of it, one JSON line a sample.
+"""Score log: one JSON line per scored sample, with its result.
 
-In: the requests that the engine answered. Out: lines appended to a file, whole ones only, rotated
-by size: `scores.jsonl` is the newest, `scores.jsonl.1` the one before it. A thread encodes and
-writes them, so that no answer waits for a disk. What it cannot keep up with or cannot write is
-dropped and counted, never silently. One server writes a log, and claims it, its processes one after
-the other; `commands/replay.py` reads it.
+A thread encodes whole lines and appends them to a file, so no answer waits for the disk. Files are
+rotated by size: `scores.jsonl` is the newest, `scores.jsonl.1` the one before. Lines that the
+thread cannot keep up with or cannot write are dropped and counted. A log belongs to one server,
+whose processes take turns to write; `commands/replay.py` reads it.
 """
 
 from __future__ import annotations
@@ -38,14 +37,17 @@ from touchstone_rewards.reward_server.stored.lines import cut_torn_line
 from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
 
-# What may wait for the thread.
+# Limit on the bytes queued for the thread.
 MAX_WAITING_BYTES = 64 * 2**20
 
 logger = logging.getLogger(__name__)
 
 
 class ScoreLine(Struct):
-    """One line. `time` in seconds since 1970; `sample` as it was sent, `result` as answered."""
+    """One line of the log.
+
+    `time`: seconds since 1970. `sample`: as received. `result`: as answered.
+    """
 
     time: float
     request_id: str
@@ -66,12 +68,13 @@ class AnsweredRequest(NamedTuple):
 
 
 class ScoreLog:
-    """`take` may be called between `start` and `close`, which writes what still waits.
+    """Writer of a score log. Call `take` between `start` and `close`, which writes the rest.
 
-    Making one raises a `ConfigError` where the file cannot be written or another server writes it.
+    `max_bytes`: size at which a file is rotated. `files`: number of files kept, the newest
+    included. `counts`: lines `written` and `dropped`.
 
-    `max_bytes`: of a file before it is rotated; `files`: how many are kept, the newest included.
-    `counts`: lines `written` and `dropped`.
+    Raises:
+        ConfigError: the file cannot be written, or another server writes it.
     """
 
     def __init__(self, path: Path, max_bytes: int, files: int) -> None:
@@ -80,17 +83,17 @@ class ScoreLog:
         self.files = files
         self.counts = Counter(written=0, dropped=0)
         self._queue: SimpleQueue[AnsweredRequest | None] = SimpleQueue()
-        # Each is changed by one thread alone, so the difference needs no lock.
+        # Each counter is changed by one thread only, so the difference needs no lock.
         self._taken_bytes = self._done_bytes = self._refused = 0
         self._open()
         self._thread = threading.Thread(target=self._write_all, name="score log", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the writer thread."""
         self._thread.start()
 
     def _open(self) -> None:
-        """A line that an earlier run left torn is cut off."""
+        """Open the file, removing an incomplete last line of an earlier run."""
         try:
             lock = self.path.with_name(f"{self.path.name}.lock")
             self._claim: int | None = claim(lock, f"score log {self.path}")
@@ -100,7 +103,7 @@ class ScoreLog:
             raise ConfigError(f"score log {self.path} cannot be written: {error}") from error
 
     def close(self) -> None:
-        """Returns when what was taken is in the file."""
+        """Write all queued lines and stop the thread."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
@@ -109,7 +112,7 @@ class ScoreLog:
             self._claim = None
 
     def take(self, request: ScoreRequest, answer: ScoreResponse) -> None:
-        """Keep these for the thread, or drop them when too much waits for it."""
+        """Queue samples and results for the thread, or drop them if the queue is full."""
         samples = request.samples
         size = held_bytes(samples, answer.results, MAX_WAITING_BYTES)
         waiting = self._taken_bytes - self._done_bytes
@@ -121,7 +124,7 @@ class ScoreLog:
         self._queue.put(AnsweredRequest(*about, samples, answer.results, size))
 
     def readings(self) -> list[MetricReading]:
-        """What the metrics show of it."""
+        """Return the log's metrics."""
 
         def read() -> dict[str, int]:
             return {**self.counts, "dropped": self.counts["dropped"] + self._refused}
@@ -142,7 +145,7 @@ class ScoreLog:
 
     @contextmanager
     def _locked(self) -> Generator[None]:
-        """Inside, no other process of this server writes."""
+        """Keep other processes of this server from writing inside the block."""
         if self._claim is None:
             yield
             return
@@ -159,7 +162,7 @@ class ScoreLog:
     def _append_alone(self, content: bytes) -> None:
         with _opened(self.path) as file:
             size = os.fstat(file).st_size
-            if size and os.pread(file, 1, size - 1) != b"\n":  # of a process killed as it wrote
+            if size and os.pread(file, 1, size - 1) != b"\n":  # torn line of a killed process
                 cut_torn_line(self.path)
                 size = os.fstat(file).st_size
             if not size or size + len(content) <= self.max_bytes:
@@ -178,7 +181,7 @@ class ScoreLog:
 
 
 def log_files(path: Path) -> list[Path]:
-    """The files of the log at `path`, oldest first."""
+    """Return the files of the log at `path`, oldest first."""
     found = path.parent.glob(path.name + ".*")
     numbers = sorted(int(each.suffix[1:]) for each in found if each.suffix[1:].isdigit())
     return [*(_numbered(path, number) for number in reversed(numbers)), path]
@@ -196,9 +199,11 @@ def _lines(answered: AnsweredRequest) -> bytes:
 
 @contextmanager
 def _opened(path: Path) -> Generator[int]:
-    """A descriptor to append with, closed once whatever happens: its number may be another file's
-    or another thread's socket a moment later."""
-    # What models and users wrote is no one else's to read.
+    """Open a descriptor for appending, and close it exactly once.
+
+    A second close could hit another file or socket that has been given the same number.
+    """
+    # Texts of models and users must not be readable by others.
     file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         yield file
@@ -207,14 +212,14 @@ def _opened(path: Path) -> Generator[int]:
 
 
 def _write(file: int, content: bytes, size: int) -> None:
-    """Append the whole content to a file of `size` bytes, or nothing of it."""
+    """Append the whole content to a file of `size` bytes, or none of it."""
     try:
         written = os.write(file, content)
         while written < len(content):
             written += os.write(file, content[written:])
     except OSError:
         try:
-            os.ftruncate(file, size)  # a disk that is full has taken a part of a line
+            os.ftruncate(file, size)  # a full disk may have taken part of a line
         except OSError as error:
-            logger.error("score log: a part of a line may be left in the file: %s", error)
+            logger.error("score log: part of a line may remain in the file: %s", error)
         raise

@@ -1,9 +1,8 @@
-"""Shadow profiles: what another profile would have said of the same samples, for comparison.
+"""Compare a profile with a shadow profile on the same samples, without touching rewards.
 
-In: requests that were answered, through a profile that names a shadow. Out: counts, and the last
-samples on which the two disagree. It touches no reward: it begins when the answer is ready, a few
-samples at a time whenever no request is in work, and `SLICE` samples each `PATIENCE_S` where there
-always is one. More than it keeps up with is dropped and counted; what fails is counted too.
+Scoring by the shadow starts after the answer is ready. It runs in slices of `SLICE` samples while
+the server is idle, and at least one slice per `PATIENCE_S` when it never is. Samples beyond its
+capacity are dropped and counted; so are failures.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ from touchstone_rewards.reward_server.watching.held_bytes import held_bytes
 from touchstone_rewards.reward_server.watching.verdicts import verdict
 
 SLICE, PATIENCE_S = 32, 0.2
-# What may wait to be compared.
+# Limit on the bytes queued for comparison.
 MAX_WAITING_BYTES = 32 * 2**20
 KEPT_DISAGREEMENTS, KEPT_BYTES = 200, 32 * 2**20
-# Groups of which not all members have been answered.
+# Limit on incomplete groups.
 MOST_PIECES = 256
 
 logger = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ ScoreSlice = Callable[[ScoreRequest], Awaitable[ScoreResponse]]
 
 
 class Disagreement(Struct):
-    """One sample of which the shadow thinks otherwise."""
+    """One sample on which the profile and its shadow disagree."""
 
     profile: str
     shadow: str
@@ -62,7 +61,7 @@ class Disagreement(Struct):
 
 
 class _Taken(NamedTuple):
-    """A request that was answered, to be compared; `context`: that of the request."""
+    """An answered request to compare; `context`: the request's context variables."""
 
     shadow: str
     request: ScoreRequest
@@ -72,11 +71,11 @@ class _Taken(NamedTuple):
 
 
 class Shadows:
-    """Compares in the background while `run` runs. `disagreements`: the last ones, newest last.
+    """Compares profiles with their shadows in the background while `run` is running.
 
-    `on_differing` hears of each slice: the profile's name, and for each sample whether the verdicts
-    differ. `on_compared` hears of it in the context of the request: what was asked and answered,
-    and the samples with both results.
+    `disagreements`: the latest ones, newest last. `on_differing`: called for each slice with the
+    profile's name and, for each sample, whether the verdicts differ. `on_compared`: called in the
+    request's context with request, answer, and the samples with both results.
     """
 
     def __init__(
@@ -94,15 +93,15 @@ class Shadows:
         self._profiles = profiles
         self._score = score
         self._idle = idle
-        self._sizes: deque[int] = deque()  # of the disagreements, in bytes
+        self._sizes: deque[int] = deque()  # sizes of the disagreements in bytes
         self._waiting: deque[_Taken] = deque()
         self._waiting_bytes = 0
-        # Groups that came in several requests, by name: the members that were answered so far.
+        # Incomplete groups by name: members answered so far.
         self._pieces: dict[str, dict[tuple[str, str], ScoredSample]] = {}
         self._came = asyncio.Event()
 
     def take(self, request: ScoreRequest, answer: ScoreResponse) -> None:
-        """Score this again through the shadow, if the profile has one, when there is time."""
+        """Queue an answered request for comparison, if its profile has a shadow."""
         profile = self._profiles.get(answer.profile)
         shadow = profile.config.shadow if profile else None
         if shadow is None:
@@ -116,7 +115,7 @@ class Shadows:
         self._came.set()
 
     async def run(self) -> None:
-        """Compare what was taken, until cancelled."""
+        """Compare the queued requests until cancelled."""
         while True:
             if not self._waiting:
                 self._came.clear()
@@ -129,7 +128,7 @@ class Shadows:
                 await self._compare(taken, part)
 
     def _parts(self, shadow: str, pairs: list[ScoredSample]) -> Iterator[list[ScoredSample]]:
-        """What is compared at a time: `SLICE` samples, or a little more where groups are whole."""
+        """Split a request into slices of `SLICE` samples, or slightly more to keep groups whole."""
         scored_by = self._profiles.get(shadow)
         if scored_by is None or scored_by.info.groups is None:
             yield from (pairs[start : start + SLICE] for start in range(0, len(pairs), SLICE))
@@ -151,13 +150,13 @@ class Shadows:
             yield part
 
     def _gathered(self, name: str, pair: ScoredSample) -> Iterator[list[ScoredSample]]:
-        """A group that came in several requests, once its last member has been answered."""
+        """Return a group spread over several requests once its last member has been answered."""
         members = self._pieces.setdefault(name, {})
         sample, _ = pair
         members[sample.id, response_text(sample.response)] = pair
         if len(members) >= int(name.rpartition("/")[2]):
             yield list(self._pieces.pop(name).values())
-        elif len(self._pieces) > MOST_PIECES:  # members that no one waited for are never answered
+        elif len(self._pieces) > MOST_PIECES:  # members of abandoned requests are never answered
             self._pieces.pop(next(iter(self._pieces)))
 
     async def _give_way(self) -> None:
@@ -178,7 +177,7 @@ class Shadows:
             info.dropped += len(pairs)
             logger.warning("shadow %s of %s: %d dropped: %s", shadow, profile, len(pairs), error)
             return
-        except Exception:  # the request boundary: a shadow's failure is no one else's
+        except Exception:  # request boundary: isolate the shadow's failures
             info.failed += len(pairs)
             logger.exception("shadow %s of %s failed", shadow, profile)
             return
@@ -202,7 +201,7 @@ class Shadows:
             taken.context.run(self.on_compared, taken.request, taken.answer, both)
 
     def _keep(self, found: Disagreement) -> None:
-        """Keep it and let go of the oldest, as far as count and bytes ask for it."""
+        """Keep a disagreement, and drop the oldest ones beyond the limits on count and bytes."""
         self.disagreements.append(found)
         self._sizes.append(held_bytes([found.sample], [found.result, found.shadow_result]))
         while len(self._sizes) > KEPT_DISAGREEMENTS or (
@@ -218,7 +217,7 @@ class Shadows:
         return info
 
     def readings(self) -> list[MetricReading]:
-        """What the metrics show of them."""
+        """Return the shadows' metrics."""
 
         def counted(field: str, text: str) -> MetricReading:
             return MetricReading(
@@ -230,10 +229,10 @@ class Shadows:
             )
 
         return [
-            counted("samples", "Samples that the profile's shadow scored too"),
+            counted("samples", "Samples also scored by the profile's shadow"),
             counted("disagreements", "Samples whose verdict differs from the shadow's"),
             counted("failed", "Samples for which the shadow has no reward"),
-            counted("dropped", "Samples that the shadow was too late for"),
+            counted("dropped", "Samples dropped because the shadow could not keep up"),
             MetricReading(
                 GaugeMetricFamily,
                 "reward_shadow_mean_difference",

@@ -1,8 +1,7 @@
-"""The signals of a run: numbers of a step's samples that a policy that games its reward moves.
+"""Signals of a training step: statistics that change when a policy games its reward.
 
-In: samples and results. Out: a few facts of each sample, made of texts in linear time and holding
-none but excerpts, and from the facts of a step one number for each signal. Pure. What a number is
-held against is `change_points.py`'s.
+Each sample is reduced to a few facts in linear time; only excerpts of its texts are kept. Each
+signal maps the facts of a step to one number, and `change_points.py` detects its changes.
 """
 
 from __future__ import annotations
@@ -25,18 +24,21 @@ from touchstone_rewards.reward_server.watching.hacking import (
     pearson,
 )
 
-# Of a long response, the end is looked at for repetition and other letters.
+# Only the end of a long response is checked for repetition and foreign letters.
 TAIL_CHARACTERS = 1000
 NGRAM = 4
-# A response repeats its prompt if it has the prompt's last words in it.
+# A response repeats its prompt if it contains this many of the prompt's last characters.
 ECHO_CHARACTERS = 60
 EXCERPT_CHARACTERS = 300
 
 
 class SampleFacts(NamedTuple):
-    """What is kept of a sample. `group`: its prompt's. `scores`: those that there are; `paid`: what
-    each adds to the reward. `differs`: whether the compared verifiers do. `truth`: the reward of a
-    second profile that the policy is not trained on."""
+    """Facts kept of a sample.
+
+    `group`: identifies its prompt. `scores`: the scores that are not null. `paid`: each score's
+    contribution to the reward. `differs`: whether the compared verifiers disagree. `truth`: reward
+    by a second profile on which the policy is not trained.
+    """
 
     id: str
     prompt: str
@@ -62,9 +64,12 @@ StepNumber = Callable[[Sequence[SampleFacts]], float | None]
 
 @dataclass(frozen=True)
 class Signal:
-    """One number of a step. `rises`: it is an alarm upwards, else downwards. `least`: the smallest
-    change that matters, in the signal's own unit. `value`: of a step's facts, None where these do
-    not tell. `shown_by`: the facts of a sample to a number; the greatest show the signal most."""
+    """One statistic of a step.
+
+    `rises`: raise an alarm when it rises, otherwise when it falls. `least`: smallest change that
+    matters, in the signal's own unit. `value`: computes it from the facts of a step; None if
+    unknown. `shown_by`: how strongly a sample shows the signal.
+    """
 
     name: str
     text: str
@@ -75,16 +80,16 @@ class Signal:
 
 
 def mean(of: Callable[[SampleFacts], float | None], facts: Iterable[SampleFacts]) -> float | None:
-    """Return the mean over the samples of which it is known."""
+    """Return the mean over the samples whose value is known."""
     known = [value for one in facts if (value := of(one)) is not None]
     return fmean(known) if known else None
 
 
 def alike(of: Callable[[SampleFacts], Hashable], facts: Sequence[SampleFacts]) -> float | None:
-    """Return the share of pairs of samples of different prompts that have the same, in linear time.
+    """Return the share of equal pairs among samples of different prompts, in linear time.
 
-    It is 2 to the minus Rényi entropy of order 2, without the pairs within a group: that the
-    responses to one prompt become alike is what training does.
+    This is 2 to the minus Rényi entropy of order 2, without the pairs within a group: responses to
+    the same prompt become similar in any training.
 
     >>> alike(lambda one: one.answer, [])
     """
@@ -98,12 +103,12 @@ def alike(of: Callable[[SampleFacts], Hashable], facts: Sequence[SampleFacts]) -
 
 
 def mean_of(of: Callable[[SampleFacts], float | None]) -> StepNumber:
-    """Return the function that gives the mean of a step."""
+    """Return a function that computes the mean over a step."""
     return lambda facts: mean(of, facts)
 
 
 def alike_of(of: Callable[[SampleFacts], Hashable]) -> StepNumber:
-    """Return the function that gives the share of equal pairs in a step."""
+    """Return a function that computes the share of equal pairs in a step."""
     return lambda facts: alike(of, facts)
 
 
@@ -112,8 +117,10 @@ def _pairs(groups: Iterable[int], count: int) -> int:
 
 
 def length_pays(facts: Sequence[SampleFacts]) -> float | None:
-    """Return Pearson's correlation of reward and log length over the responses to one prompt: both
-    less their means in the group."""
+    """Return the Pearson correlation of reward and log length within groups.
+
+    Both are centered by their group's mean.
+    """
     groups: dict[Hashable, list[tuple[float, float]]] = {}
     for one in facts:
         if one.reward is not None:
@@ -129,12 +136,12 @@ def length_pays(facts: Sequence[SampleFacts]) -> float | None:
 
 
 def log_length(one: SampleFacts) -> float:
-    """Return the length of a response in doublings of a character."""
+    """Return the base-2 logarithm of a response's length in characters."""
     return math.log2(1 + one.characters)
 
 
 def dominance(facts: Sequence[SampleFacts]) -> float | None:
-    """Return the greatest share that one component has in what is paid, of two or more."""
+    """Return the largest share of the reward paid by one component, if there are two or more."""
     sums: dict[str, float] = {}
     for one in facts:
         for key, paid in one.paid.items():
@@ -144,7 +151,7 @@ def dominance(facts: Sequence[SampleFacts]) -> float | None:
 
 
 def overpaid(one: SampleFacts) -> float | None:
-    """Return by how much the reward is above that of the second profile."""
+    """Return the difference between the reward and that of the second profile."""
     return None if one.reward is None or one.truth is None else one.reward - one.truth
 
 
@@ -262,7 +269,7 @@ SIGNALS = (
         _paid_by_main,
     ),
 )
-# Of the samples that a second profile scored too.
+# Signals of the samples that a second profile scored too.
 SHADOW_SIGNALS = (
     Signal(
         "overpaid",
@@ -284,7 +291,9 @@ SHADOW_SIGNALS = (
 
 
 def score_signals(facts: Sequence[SampleFacts]) -> list[Signal]:
-    """Return a signal for each of two or more scorers, also one without weight: its score falls."""
+    """Return one falling-score signal per scorer if there are two or more, zero weights
+    included.
+    """
     keys = dict.fromkeys(key for one in facts for key in one.scores)
     return [_score_falls(key) for key in keys] if len(keys) > 1 else []
 
@@ -333,7 +342,7 @@ def facts_of(
 
 
 def shadow_facts(sample: Sample, result: SampleResult, truth: float | None) -> SampleFacts:
-    """Return the facts of a sample that a second profile gave the reward `truth`."""
+    """Return the facts of a sample to which a second profile gave the reward `truth`."""
     response = response_text(sample.response)
     prompt = excerpt(prompt_text(sample.prompt))
     reward, size = result.reward, len(response)
@@ -355,7 +364,7 @@ def _repeats(response: str, prompt: str) -> bool:
 
 
 def repeated_share(text: str) -> float:
-    """Return the share of the sequences of `NGRAM` words that are there already.
+    """Return the share of sequences of `NGRAM` words that occurred before.
 
     >>> repeated_share("so so so so so so so so")
     0.8
@@ -368,14 +377,14 @@ def repeated_share(text: str) -> float:
 
 
 def prompt_text(prompt: str | list[Message] | None) -> str:
-    """Return a prompt as one text, of messages the last one's."""
+    """Return a prompt as text; of a list of messages, the last one's."""
     if isinstance(prompt, list):
         return text_of_turn(prompt[-1].content) if prompt else ""
     return prompt or ""
 
 
 def excerpt(text: str) -> str:
-    """Return the beginning and the end of a long text, which is where the answer stands."""
+    """Return the beginning and the end of a long text; the answer is usually at the end."""
     if len(text) <= EXCERPT_CHARACTERS:
         return text
     half = EXCERPT_CHARACTERS // 2

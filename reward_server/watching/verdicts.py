@@ -1,16 +1,13 @@
-"""What two scorings of a sample come to: the class of each reward, and whether they differ.
-
-In: rewards and error codes. Out: words for them, few enough to be counted in a table.
-"""
+"""Compare two scorings of a sample by the class of each reward."""
 
 from __future__ import annotations
 
-# Rewards nearer than this, in proportion to their size, are the same.
+# Rewards whose relative difference is smaller count as equal.
 TOLERANCE = 1e-6
 
 
 def verdict(reward: float | None, code: str | None) -> str:
-    """The class of a reward: an error's code, or where it lies between and around 0 and 1."""
+    """Return the class of a reward: its error code, or its position relative to 0 and 1."""
     if reward is None:
         return code or "no reward"
     if abs(reward) <= TOLERANCE:
@@ -21,7 +18,7 @@ def verdict(reward: float | None, code: str | None) -> str:
 
 
 def differ(one: float | None, other: float | None) -> bool:
-    """Are these different rewards? Null is like null alone."""
+    """Tell whether two rewards differ. Null equals only null."""
     if one is None or other is None:
         return one is not other
     return abs(one - other) > TOLERANCE * max(1.0, abs(one), abs(other))

@@ -1,8 +1,8 @@
-"""Alarms to an address of the operator's, as JSON by POST.
+"""Deliver alarms to a webhook by POST, as JSON.
 
-In: alarms. Out: one request an alarm, in order, a few tries each. Nothing waits for it: what comes
-faster than it is delivered is dropped and counted. Of the address, which may be a secret in itself,
-the log has the host alone; the key stands in a header and nowhere else.
+Alarms are sent in order with a few tries each. Nothing waits for delivery; alarms that arrive too
+fast are dropped and counted. The log shows only the host of the address, which may be a secret; the
+key is sent in a header and appears nowhere else.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 
 
 class Webhook:
-    """Delivers while `run` runs. `counts`: alarms `delivered`, `failed` and `dropped`.
+    """Delivers alarms while `run` is running. `counts`: alarms `delivered`, `failed` and `dropped`.
 
-    The body is the alarm, without texts of samples, and `text`: its message, which chat services
-    show.
+    The body is the alarm without its samples' texts, plus `text`, its message as shown by chat
+    services.
     """
 
     def __init__(self, url: str, key: str | None, retry: RetryPolicy | None = None) -> None:
@@ -48,7 +48,7 @@ class Webhook:
         self._came = asyncio.Event()
 
     def take(self, alarm: Alarm) -> None:
-        """Have this delivered."""
+        """Queue an alarm for delivery."""
         if len(self._waiting) >= MOST_WAITING:
             self.counts["dropped"] += 1
             return
@@ -56,7 +56,7 @@ class Webhook:
         self._came.set()
 
     async def run(self) -> None:
-        """Deliver what was taken, until cancelled."""
+        """Deliver queued alarms until cancelled."""
         client = Http1Client(self._headers, MAX_ANSWER_BYTES)
         try:
             while True:
@@ -88,11 +88,11 @@ class Webhook:
             async with asyncio.timeout(TRY_S):
                 answer = await client.send("POST", self._url, body)
         except (OSError, BrokenAnswer, httpx2.InvalidURL) as error:
-            return None, type(error).__name__  # its words may have the address
+            return None, type(error).__name__  # the error's text may contain the address
         return answer, f"it answered {answer.status}"
 
     def readings(self) -> list[MetricReading]:
-        """What the metrics show of it."""
+        """Return the webhook's metrics."""
         text = "Alarms for the webhook, by outcome"
         return [
             MetricReading(

@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+from statistics import fmean, stdev
 
 import pytest
 
@@ -50,3 +51,18 @@ def test_the_page_names_every_error() -> None:
     for name in clients.__all__:
         if issubclass(getattr(clients, name), Exception):
             assert name in PAGE
+
+
+def test_the_advantages_are_those_of_the_formulas() -> None:
+    """The group of the page has the rewards 1, none, 1, 0; an advantage is (r - mean) / std."""
+
+    def advantages(rewards: list[float]) -> list[str]:
+        return [f"{(each - fmean(rewards)) / stdev(rewards):.3f}" for each in rewards]
+
+    summed = advantages([1, 0, 1, 0])  # what an older TRL makes of None
+    left_out = advantages([1, 1, 0])
+    left_out.insert(1, "0")
+    group_mean = advantages([1, 2 / 3, 1, 0])
+    for cell, times in ((summed, 1), (left_out, 1), (group_mean, 2)):
+        shown = ", ".join(each.replace("0.", ".").replace("-", "−") for each in cell)
+        assert PAGE.replace("**", "").count(f"| {shown.replace('.000', '0')} |") == times

@@ -129,7 +129,7 @@ def test_trainers_that_ask_one_sample_at_a_time_get_the_groups_rewards(
     def by_route(text: str) -> float:
         body = {"prompt": "What is 6 + 40?", "response": text, "label": None}
         url = f"{voting.url}/compat/slime/rm?profile=vote"
-        return httpx2.post(url, json=body, timeout=30).json()
+        return httpx2.post(url, json=body).json()
 
     with ThreadPoolExecutor(4) as callers:
         for ask in (by_verl, by_openrlhf, by_route):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.checkout import ROOT, clean_environment
+from tests.waiting import PATIENCE_S
 
 CLIENTS = Path(__file__).with_name("clients")
 ENVIRONMENTS = Path(__file__).with_name("environments")
@@ -35,7 +36,7 @@ def run_script(python: str, script: str, *arguments: str, **environment: str) ->
         [python, str(CLIENTS / f"{script}.py"), *arguments],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE_S,
         env={**clean_environment(), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **environment},
         check=False,
     )

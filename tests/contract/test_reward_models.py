@@ -40,7 +40,7 @@ def test_a_chat_reaches_a_plain_reward_model_as_it_came(server: LiveServer) -> N
     body = {"limr/get_reward": {"query": [text]}}
     body["llamafactory/v1/score/evaluation"] = {"messages": [text]}
     for path, asked in body.items():
-        answer = httpx2.post(f"{server.url}/compat/{path}?profile=judge", json=asked, timeout=60)
+        answer = httpx2.post(f"{server.url}/compat/{path}?profile=judge", json=asked)
         [found] = next(value for value in answer.json().values() if isinstance(value, list))
         assert found == pytest.approx(native.reward, abs=1e-6)
 
@@ -49,7 +49,7 @@ def test_every_format_of_whole_texts_gets_the_score_of_the_text_as_it_came(
     server: LiveServer,
 ) -> None:
     def post(path: str, body: dict[str, Any]) -> Any:
-        answer = httpx2.post(f"{server.url}{path}", json=body, timeout=60)
+        answer = httpx2.post(f"{server.url}{path}", json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
 

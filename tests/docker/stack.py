@@ -47,19 +47,22 @@ def environment(**settings: str) -> dict[str, str]:
 
 @dataclass
 class Stack:
-    """One run of the stack."""
+    """One run of the stack. `settings`: what stands in `.env` beside the key and the port."""
 
     compose: list[str]
     key: str = field(default_factory=lambda: secrets.token_hex(16))
     project: str = field(default_factory=lambda: f"touchstone-test-{secrets.token_hex(4)}")
     port: int = field(default_factory=free_port)
+    settings: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, *words: str) -> str:
         """Run a command of compose in this project; returns what it printed."""
         done = subprocess.run(
             [*self.compose, "-p", self.project, *words],
             cwd=ROOT,
-            env=environment(REWARD_API_KEY=self.key, PORT=str(self.port)),
+            env=environment(
+                **{**self.settings, "REWARD_API_KEY": self.key, "PORT": str(self.port)}
+            ),
             capture_output=True,
             text=True,
         )

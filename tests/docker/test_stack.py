@@ -49,7 +49,7 @@ def reward_of(stack: Stack, key: str | None) -> httpx2.Response:
     body = {"samples": [{"id": "1", "response": "#### 4", "ground_truth": "4"}]}
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     url = f"http://127.0.0.1:{stack.port}/score"
-    return httpx2.post(url, json=body, headers=headers, timeout=30)
+    return httpx2.post(url, json=body, headers=headers)
 
 
 def test_compose_refuses_to_start_without_a_key() -> None:

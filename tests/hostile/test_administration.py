@@ -37,7 +37,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 def post(live: LiveServer, path: str, key: str | None, body: object) -> httpx2.Response:
     headers = {} if key is None else {"X-API-Key": key}
-    return httpx2.post(f"{live.url}{path}", json=body, headers=headers, timeout=30)
+    return httpx2.post(f"{live.url}{path}", json=body, headers=headers)
 
 
 ADMIN_PATHS = ["/models/load", "/models/unload", "/profiles/reload"]
@@ -95,7 +95,7 @@ def test_a_request_changes_no_model_to_code_or_to_a_folder_elsewhere(tmp_path: P
     ]:
         with pytest.raises(InvalidRequest, match=said):
             check_changes(changes, allowed)
-    with pytest.raises(InvalidRequest, match="no models_dir"):
+    with pytest.raises(InvalidRequest, match="models_dir is not set"):
         check_changes({"model": str(allowed / "good")}, None)
 
 

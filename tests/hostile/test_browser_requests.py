@@ -11,6 +11,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.errors import Forbidden
 from touchstone_rewards.reward_server.http.browser import BrowserGuard
 from touchstone_rewards.reward_server.live_server import LiveServer
@@ -89,7 +90,7 @@ def test_an_insecure_server_goes_by_addresses_but_by_no_foreign_name() -> None:
 @pytest.mark.parametrize("path", ["/score/", "/health/", "/docs/", "//evil.example/score"])
 def test_no_redirect_repeats_the_host(server: LiveServer, path: str) -> None:
     head = f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
         connection.sendall(head.encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 404"), answer[:200]

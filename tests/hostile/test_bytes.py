@@ -72,7 +72,7 @@ def body_with(metadata: str, profile: str = "dummy") -> bytes:
 
 
 def score(live: LiveServer, body: bytes, **headers: str) -> httpx2.Response:
-    return httpx2.post(f"{live.url}/score", content=body, headers={**KEY, **headers}, timeout=60)
+    return httpx2.post(f"{live.url}/score", content=body, headers={**KEY, **headers})
 
 
 def lists(size: int) -> str:
@@ -329,7 +329,7 @@ def test_a_memory_bomb_is_null_and_its_neighbours_are_scored(live: LiveServer) -
 
 def ask(live: LiveServer, route: str, body: bytes, **headers: str) -> httpx2.Response:
     url = f"{live.url}/compat/{route}"
-    return httpx2.post(url, content=body, headers={**KEY, **headers}, timeout=60)
+    return httpx2.post(url, content=body, headers={**KEY, **headers})
 
 
 @pytest.mark.parametrize("field", ["metadata", "extra_info", "signals"])

@@ -107,7 +107,7 @@ def ask(live: LiveServer, sorting: Sorting, profile: str, side: str) -> list[Any
         for number, row in enumerate(sorting.held_out[:TESTED])
     ]
     body = {"profile": profile, "samples": samples, "explain": True}
-    answer = httpx2.post(f"{live.url}/score", json=body, timeout=60)
+    answer = httpx2.post(f"{live.url}/score", json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()["results"]
 

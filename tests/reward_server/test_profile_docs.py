@@ -55,7 +55,7 @@ def test_the_plug_in_shown_is_short_and_scores_in_a_server_by_path_and_by_entry_
     def score(profile: str) -> dict:
         sample = {"id": "1", "response": "it is \\boxed{4} so", "ground_truth": "4"}
         body = {"profile": profile, "samples": [sample], "explain": True}
-        answer = httpx2.post(f"{server.url}/score", json=body, timeout=30)
+        answer = httpx2.post(f"{server.url}/score", json=body)
         return answer.json()["results"][0]
 
     assert score("by_path")["reward"] == 1.0 + 0.1

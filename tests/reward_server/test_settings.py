@@ -55,7 +55,7 @@ def test_an_unknown_key_is_named_wherever_it_stands(
     [
         ("REWARD_PROT", "8701", "did you mean REWARD_PORT?"),
         ("reward_wokers", "9", "did you mean REWARD_WORKERS?"),
-        ("REWARD_PORT", "tcp://10.96.0.7:8701", "no setting"),
+        ("REWARD_PORT", "tcp://10.96.0.7:8701", "not a setting"),
         ("REWARD_SERVER_SERVICE_HOST", "10.96.0.7", ""),
         ("REWARD_SERVER_SERVICE_PORT_HTTP", "8701", ""),
         ("REWARD_SERVER_PORT", "tcp://10.96.0.7:8701", ""),
@@ -103,7 +103,7 @@ def test_a_file_that_does_not_fit_is_refused_with_its_name_or_key(
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.yaml is not there"):
+    with pytest.raises(ConfigError, match=r"none\.yaml does not exist"):
         load_settings(tmp_path / "none.yaml")
 
 

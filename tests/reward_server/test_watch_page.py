@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tests.checkout import ROOT
+from touchstone_rewards.reward_server.watching.signals import SHADOW_SIGNALS, SIGNALS
 
 PAGE = (ROOT / "docs" / "watch.md").read_text(encoding="utf-8")
 
@@ -34,3 +36,23 @@ def test_the_false_alarms_of_honest_runs_are_those_that_were_measured() -> None:
         f"{rate['rate']:.2f} ({rate['low']:.2f} to {rate['high']:.2f}) | "
         f"{', '.join(honest['signals'])} |"
     ) in PAGE
+
+
+def test_the_smallest_changes_are_those_of_the_signals() -> None:
+    rows = re.findall(r"^\| (`[\w:`, ]+`) \| .+ \| (.+) \|$", PAGE, re.MULTILINE)
+    told = {name: least for names, least in rows for name in re.findall(r"`(\w+)", names)}
+    told["shorter"], told["longer"] = "0.5", "1"  # doublings, in words on the page
+    for signal in (*SIGNALS, *SHADOW_SIGNALS):
+        assert float(told[signal.name]) == signal.least, signal.name
+
+
+def test_the_dashboards_page_says_from_where_a_number_is_marked() -> None:
+    panels = (ROOT / "reward_server" / "dashboard" / "panels.js").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "dashboard.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| ([a-z ]+) \| [^|]+ \| ([\d.]+%?)[^|]* \|", page, re.MULTILINE))
+    marked = re.findall(
+        r'^ +\["\w+", "([a-z ]+)", .+? >= ([\d.]+), (short|percent)', panels, re.MULTILINE
+    )
+    assert len(marked) >= 5
+    for name, least, unit in marked:
+        assert told[name] == (f"{float(least):.0%}" if unit == "percent" else least)

@@ -57,7 +57,7 @@ def test_the_command_runs_as_a_module() -> None:
             ["sft", "--bf16=false", "--output_dir=x", "--model_name_or_path=./no"],
             "no model folder at ./no",
         ),
-        (["grpo", "--max_failed_frac=2"], "a share, 0 to 1"),
+        (["grpo", "--max_failed_frac=2"], "must be between 0 and 1"),
         (
             ["grpo", "--bf16=false", "--num_generations=3", "--output_dir=x"],
             "divisible by num_generations",
@@ -120,7 +120,7 @@ def test_without_a_server_the_run_fails_in_one_line_that_names_it(
     said = one_line(capsys)
     assert f"no reward server at {url}" in said
     assert "raise timeout_s" not in said  # no flag of this command
-    assert said.endswith("Start one (reward-server serve), or name it by --reward_url")
+    assert said.endswith("Start one (reward-server serve), or give its URL with --reward_url")
 
 
 @pytest.mark.parametrize("name", ["sft", "grpo", "grpo_story", "demo_sft", "demo_grpo"])

@@ -33,7 +33,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
         (OSError("no model x\n  a page of advice"), "no model x (OSError; --traceback shows", 1),
         (RuntimeError(""), "no message (RuntimeError", 1),
         (ModuleNotFoundError("x", name="trl"), "trl is not installed: pip install", 2),
-        (KeyError("prompt"), "an error that is none of yours, KeyError: 'prompt'", 1),
+        (KeyError("prompt"), "a bug in touchstone, KeyError: 'prompt'", 1),
     ],
 )
 def test_an_error_of_any_kind_is_told_in_one_line(error: Exception, line: str, code: int) -> None:
@@ -57,15 +57,18 @@ def test_a_traceback_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"loss_type": "dappo"}, "loss_type 'dappo' is none of grpo, bnpo"),
+        ({"loss_type": "dappo"}, "loss_type must be one of grpo, bnpo"),
         ({"use_liger_kernel": True}, "use_liger_kernel: true needs liger-kernel, which is not"),
         ({"report_to": "trackio"}, "report_to: trackio needs trackio, which is not installed"),
-        ({"rows": 1}, "a rollout takes 2 different prompts (generation_batch_size 8 / num_"),
-        ({"rows": 1, "max_steps": -1, "num_train_epochs": 1}, "and there are 1 rows: lower"),
+        ({"rows": 1}, "a rollout needs 2 different prompts (generation_batch_size 8 / num_"),
+        ({"rows": 1, "max_steps": -1, "num_train_epochs": 1}, "but there are 1 rows: lower"),
         ({"chats": True}, "the prompts are chats, but the model has no chat template"),
-        ({"output_dir": "file"}, "file is a file, a run needs a folder"),
-        ({"output_dir": "file/run"}, "file is a file, a run needs a folder"),
-        ({"model_name_or_path": "nosuch/model"}, "no model 'nosuch/model': no folder of that"),
+        ({"output_dir": "file"}, "file is a file, but a run needs a folder"),
+        ({"output_dir": "file/run"}, "file is a file, but a run needs a folder"),
+        (
+            {"model_name_or_path": "nosuch/model"},
+            "no model 'nosuch/model': there is no such folder",
+        ),
     ],
 )
 def test_what_cannot_work_is_one_line_and_exit_code_2_before_anything_is_written(
@@ -103,13 +106,13 @@ def test_what_cannot_work_is_one_line_and_exit_code_2_before_anything_is_written
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--max_rows=0"], "max_rows is 1 or more (leave it out for all), not 0"),
-        (["--max_rows=-3"], "max_rows is 1 or more (leave it out for all), not -3"),
-        (["--max_new_tokens=0"], "max_new_tokens is 1 or more, not 0"),
-        (["--batch_size=-1"], "batch_size is 1 or more, not -1"),
-        (["--max_prompt_length=0"], "max_prompt_length is 1 or more, not 0"),
-        (["--output=x.json"], "output is a folder; a file such as x.json is output_file"),
-        (["--output_file=x"], "output_file is a .json file, not x"),
+        (["--max_rows=0"], "max_rows must be 1 or more (leave it out for all), not 0"),
+        (["--max_rows=-3"], "max_rows must be 1 or more (leave it out for all), not -3"),
+        (["--max_new_tokens=0"], "max_new_tokens must be 1 or more, not 0"),
+        (["--batch_size=-1"], "batch_size must be 1 or more, not -1"),
+        (["--max_prompt_length=0"], "max_prompt_length must be 1 or more, not 0"),
+        (["--output=x.json"], "output must be a folder: give a file such as x.json as output_file"),
+        (["--output_file=x"], "output_file must be a .json file, not x"),
     ],
 )
 def test_an_evaluation_that_cannot_work_is_refused(
@@ -129,12 +132,12 @@ def test_a_system_prompt_for_a_model_without_a_template_says_what_to_give(
     words = [f"--model={tiny_model}", f"--dataset={rows_file}", f"--reward_url={server.url}"]
     words += [f"--output={tmp_path / 'out'}", "--system_prompt=Be brief."]
     assert main(["eval", *words, "--question_column=prompt"]) == 2
-    assert "give one by --chat_template (chatml, or" in last_line(capsys)
+    assert "give one with --chat_template (chatml, or" in last_line(capsys)
 
 
 def test_a_causal_model_is_no_reward_model_to_convert(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["convert", f"--model={tiny_model}", f"--output={tmp_path / 'out'}"]) == 2
-    assert "is a Qwen2ForCausalLM, no reward model: `trainer rm`" in last_line(capsys)
+    assert "is a Qwen2ForCausalLM, not a reward model: `trainer rm`" in last_line(capsys)
     assert not (tmp_path / "out").exists()

@@ -87,7 +87,7 @@ def test_without_normalizing_the_answer_of_a_worked_solution_counts(
     responses += [r"\boxed{\frac{1}{2}}", r"\boxed{0.5}", r"\boxed{7}"]
     assert rules.get_rewards(ids, responses) == [1.0, -1.0, -1.0, 1.0, -1.0, 1.0]
     rules.close()
-    assert "longer than an answer" not in caplog.text
+    assert "too long to be answers" not in caplog.text
 
 
 def test_without_normalizing_ground_truths_that_are_no_answers_are_warned_of(
@@ -95,7 +95,7 @@ def test_without_normalizing_ground_truths_that_are_no_answers_are_warned_of(
 ) -> None:
     rows = [{"id": "a", "answer": "First six.\nThen forty."}, {"id": "b", "answer": "46"}]
     RuleBasedRewardModel(write_rows(tmp_path / "t.jsonl", rows), math_equal_normalize=False)
-    assert "1 of 2 ground truths are longer than an answer, such as that of id a" in caplog.text
+    assert "1 of 2 ground truths are too long to be answers, such as that of id a" in caplog.text
     with pytest.raises(InputError, match="profile 'dummy' has no scorer math"):
         RuleBasedRewardModel(tmp_path / "t.jsonl", profile="dummy", math_equal_normalize=False)
 
@@ -114,7 +114,7 @@ def test_a_file_without_answers_or_an_unknown_profile_is_refused(tmp_path: Path)
     with pytest.raises(InputError, match="no column ground_truth, answer"):
         RuleBasedRewardModel(path)
     path = write_rows(tmp_path / "good.jsonl", TRUTHS)
-    with pytest.raises(InputError, match="no profile 'maths'; the built-in ones are"):
+    with pytest.raises(InputError, match="no profile 'maths'; built-in profiles are"):
         RuleBasedRewardModel(path, profile="maths")
 
 

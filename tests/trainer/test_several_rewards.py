@@ -57,7 +57,7 @@ def test_weights_go_to_the_scores_then_to_the_further_profiles() -> None:
     assert parts_of(RewardArguments(), None) == [RewardPart("math", "math", None, 1.0)]
     with pytest.raises(InputError, match="2 numbers for 3 rewards: math, format, short"):
         parts_of(wanted, [1.0, 2.0])
-    with pytest.raises(InputError, match="named twice"):
+    with pytest.raises(InputError, match="may be named once"):
         parts_of(RewardArguments(reward_profile="x", also_reward_profile=["x"]), None)
 
 
@@ -192,7 +192,7 @@ def test_what_cannot_work_together_is_refused(
         assert said in capsys.readouterr().err
     flags = grpo_flags(server.url, multi_objective_aggregation="normalize_then_sum")
     assert main(["ppo", *flags]) == 2
-    assert "it has no groups" in capsys.readouterr().err
+    assert "PPO has no groups" in capsys.readouterr().err
 
 
 def rows_without_truths(folder: Path, rows_file: Path) -> Path:

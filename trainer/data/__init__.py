@@ -1,1 +1,1 @@
-"""Rows for training: files, data sets, their formats, the samples that a run kept."""
+"""Rows for training: files, datasets, their formats, and the samples that a run kept."""

@@ -1,7 +1,7 @@
-"""Rows that nothing can be learnt from: all of them found, named by id, left out where wished.
+"""Find all rows that cannot be trained on, name them by id, and leave them out if asked to.
 
-In: rows with a column `id`, and what reads one of them. Out: what was read of the good ones. Every
-row is looked at before anything is said, so that one look at the message is enough.
+Every row is read before anything is reported, so that one message names all faults. Rows have a
+column `id`.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ from touchstone_rewards.trainer.errors import InputError
 
 Reader = Callable[[Mapping[str, Any]], Iterable[dict[str, Any]]]
 SHOWN = 3
-ADVICE = "take them out, or leave them out by --skip_bad_rows true"
+ADVICE = "remove them, or skip them with --skip_bad_rows true"
 
 
 class Faults:
-    """Why rows are bad: reason to the ids that have it, in the order in which they are met."""
+    """The reasons why rows are bad, each with the ids of its rows, in the order of first
+    appearance."""
 
     def __init__(self, what: str = "rows") -> None:
         self.what = what
         self.by_reason: dict[str, list[str]] = {}
 
     def add(self, row_id: str, reason: str) -> None:
-        """Note one row."""
+        """Record one bad row."""
         self.by_reason.setdefault(reason, []).append(row_id)
 
     def settle(self, total: int, *, skip: bool) -> None:
-        """Say what was found; `total` is how many rows there were.
+        """Report the bad rows; `total` is the number of all rows.
 
         Raises:
-            InputError: there are bad rows and they are not to be left out, or all are bad.
+            InputError: there are bad rows and `skip` is false, or all rows are bad.
         """
         if not self.by_reason:
             return
@@ -42,7 +43,7 @@ class Faults:
             raise InputError(
                 f"{self._told(total, SHOWN)}: {ADVICE if bad < total else 'none is left'}"
             )
-        print(f"left out: {self._told(total, len(self.by_reason))}")
+        print(f"skipped: {self._told(total, len(self.by_reason))}")
 
     def _told(self, total: int, most: int) -> str:
         found = list(self.by_reason.items())
@@ -51,32 +52,32 @@ class Faults:
             for reason, ids in found[:most]
         ]
         more = len(found) - most
-        return "; ".join(told) + (f"; and {more} faults more" if more > 0 else "")
+        return "; ".join(told) + (f"; and {more} more faults" if more > 0 else "")
 
 
 class OneForm:
-    """Are all rows texts, or all of them chats? Libraries look at the first row alone."""
+    """Checks that all rows hold texts or all hold chats; libraries look at the first row only."""
 
     def __init__(self) -> None:
         self.first: str | None = None
 
     def check(self, value: object) -> None:
-        """Take the form of the first row for the form of all.
+        """Compare the form of this value with that of the first row.
 
         Raises:
-            InputError: this one has the other.
+            InputError: the forms differ.
         """
         form = "text" if isinstance(value, str) else "chat"
         self.first = self.first or form
         if form != self.first:
-            raise InputError(f"a {form} where the first row has a {self.first}")
+            raise InputError(f"a {form}, but the first row has a {self.first}")
 
 
 def that_ask(rows: Dataset, column: str, *, skip: bool = False) -> Dataset:
-    """The rows, if `column` holds a text in all of them or a chat in all of them.
+    """Return the rows after checking that `column` holds a text in all of them, or a chat in all.
 
     Raises:
-        InputError: some hold nothing, or the other, and `skip` is false; they are named.
+        InputError: rows are empty or of the other form, and `skip` is false; they are named.
     """
     faults, good, form = Faults(), [], OneForm()
     values: Any = rows[column]
@@ -95,12 +96,12 @@ def that_ask(rows: Dataset, column: str, *, skip: bool = False) -> Dataset:
 
 
 def read_rows(rows: Dataset, read: Reader, *, skip: bool = False, what: str = "rows") -> Dataset:
-    """The rows that `read` makes of each row, with the `id` of the row that they came from.
+    """Return the rows that `read` makes of each row, each with the `id` of its source row.
 
-    `read` raises InputError for a row that is bad.
+    `read` raises InputError for a bad row.
 
     Raises:
-        InputError: there are bad rows and `skip` is false, or none is left; they are named.
+        InputError: there are bad rows and `skip` is false, or no row is left; the rows are named.
     """
     faults, good = Faults(what), []
     for place, row in enumerate(rows):

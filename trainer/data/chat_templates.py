@@ -1,8 +1,8 @@
-"""Chat templates by name: the files in trainer/prompts, and the names LLaMA-Factory has for them.
+"""Chat templates by name: the files in trainer/prompts, and LLaMA-Factory's names for them.
 
-In: a name, a path, or a model that has a template. Out: what `chat_template_path` takes. The texts
-equal those of LLaMA-Factory's templates, prompt by prompt; a contract test holds them against a
-checkout. They have turns of system, user and assistant; for tools, use the tokenizer's own.
+The rendered texts equal those of LLaMA-Factory's templates; a contract test compares them with a
+checkout. The templates support the roles system, user and assistant; for tools, use the tokenizer's
+own template.
 
 Source: hiyouga/LLaMA-Factory, src/llamafactory/data/template.py.
 """
@@ -27,7 +27,7 @@ SAME = {
     "gemma3": "gemma",
     "phi_small": "phi",
 }
-# File -> the token that ends a turn, where it takes the place of the tokenizer's own end of text.
+# File -> the end-of-turn token, where it replaces the tokenizer's own end-of-text token.
 ENDS = {
     "chatml": "<|im_end|>",
     "qwen": "<|im_end|>",
@@ -40,18 +40,18 @@ ENDS = {
 
 
 def template_names() -> list[str]:
-    """Return every name of a chat template that is known here."""
+    """Return the names of all chat templates that ship with the trainer."""
     files = {path.stem for path in PROMPTS.glob("*.jinja")} - set(NOT_OF_CHATS)
     return sorted(files | SAME.keys())
 
 
 def chat_template_file(name: str) -> str:
-    """Return the file of a template by its name; a path or a folder is returned as it is.
+    """Return the file of a template by its name; return a path or a folder unchanged.
 
     Example: `chat_template_file("qwen3_nothink")` is the path of `trainer/prompts/chatml.jinja`.
 
     Raises:
-        InputError: neither a known name nor something that exists.
+        InputError: `name` is neither a known name nor an existing path.
     """
     path = PROMPTS / f"{SAME.get(name, name)}.jinja"
     if name in template_names():
@@ -59,16 +59,16 @@ def chat_template_file(name: str) -> str:
     if Path(name).exists() or "/" in name:
         return name
     raise InputError(
-        f"{name!r} is no chat template here; leave it out to use the tokenizer's own, or give a "
+        f"no chat template {name!r}: leave it out to use the tokenizer's own, or give a "
         f".jinja file, or one of {', '.join(template_names())}"
     )
 
 
 def end_turns(tokenizer: Any, template: str | Path) -> None:
-    """Make the token that ends a turn of one of our templates the tokenizer's end of text.
+    """Set the tokenizer's end-of-text token to the end-of-turn token of one of our templates.
 
-    Generation stops there then, as training ended there. A tokenizer without that token keeps its
-    own.
+    Generation then stops at the token that ended each turn in training. A tokenizer that lacks the
+    token keeps its own.
     """
     path = Path(template)
     end = ENDS.get(path.stem) if path.parent == PROMPTS else None

@@ -1,8 +1,7 @@
-"""Prompts as the model reads them: chats through the template, the assistant's turn begun for it.
+"""Render prompts as the model reads them; a chat may end with the beginning of the response.
 
-In: prompts, texts or messages. Out: texts and tokens. A chat whose last message is the assistant's
-is begun: the model goes on in that message, it does not answer it. Training and evaluation both
-read prompts by this file.
+Prompts are texts or chats. If the last message of a chat is the assistant's, the model continues
+that message instead of answering it. Training and evaluation both render prompts here.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ ChatOrPrompt = str | list[dict[str, Any]]
 
 
 def begun(prompt: ChatOrPrompt, prefill: str) -> ChatOrPrompt:
-    """The prompt with the first words of the response: a text goes on, a chat gets a message.
+    """Return the prompt with the first words of the response: appended to a text, or as a message.
 
     Example:
         >>> begun([{"role": "user", "content": "1 + 1?"}], "It is")[-1]
@@ -29,7 +28,11 @@ def begun(prompt: ChatOrPrompt, prefill: str) -> ChatOrPrompt:
 
 
 def split_begun(chat: Sequence[Mapping[str, object]]) -> tuple[list[dict[str, object]], str]:
-    """The messages up to the assistant's turn, and what is begun of it: nothing in most chats."""
+    """Split a chat into the messages before the assistant's last turn and the beginning of that
+    turn.
+
+    The second value is empty if the chat does not end with the assistant.
+    """
     turns = [dict(turn) for turn in chat]
     if not turns or turns[-1]["role"] != "assistant":
         return turns, ""
@@ -37,24 +40,24 @@ def split_begun(chat: Sequence[Mapping[str, object]]) -> tuple[list[dict[str, ob
 
 
 def is_begun(prompt: object) -> bool:
-    """Whether this is a chat whose last message is the assistant's."""
+    """Return whether `prompt` is a chat whose last message is the assistant's."""
     return isinstance(prompt, list) and bool(prompt) and prompt[-1]["role"] == "assistant"
 
 
 def rendered(
     tokenizer: Any, prompt: ChatOrPrompt, template: Mapping[str, Any] | None = None
 ) -> str:
-    """The text that the model reads; `template` goes to the chat template.
+    """Return the text that the model reads; `template` holds arguments for the chat template.
 
     Raises:
-        InputError: it is a chat, and the tokenizer has no template for one.
+        InputError: the prompt is a chat, and the tokenizer has no chat template.
     """
     if isinstance(prompt, str):
         return prompt
     if not tokenizer.chat_template:
         raise InputError(
-            "the prompts are chats, but the model has no chat template: give one by "
-            "--chat_template (chatml, or a .jinja file), or make the prompts plain text by "
+            "the prompts are chats, but the model has no chat template: give one with "
+            "--chat_template (chatml, or a .jinja file), or make the prompts plain text with "
             "--prompt_template"
         )
     turns, prefill = split_begun(prompt)
@@ -66,6 +69,6 @@ def rendered(
 def prompt_tokens(
     tokenizer: Any, prompt: ChatOrPrompt, template: Mapping[str, Any] | None = None
 ) -> list[int]:
-    """The tokens that the model reads. A chat template writes the special tokens itself."""
+    """Return the tokens that the model reads; a chat template adds the special tokens itself."""
     text = rendered(tokenizer, prompt, template)
     return tokenizer(text, add_special_tokens=isinstance(prompt, str), verbose=False)["input_ids"]

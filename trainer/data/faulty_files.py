@@ -1,8 +1,7 @@
-"""What is wrong with a file of rows: the line, and the cause.
+"""Find the line and the cause if a .jsonl, .json or .csv file cannot be read.
 
-In: a .jsonl, .json or .csv file that could not be read, or may be in another encoding. Out: a
-phrase for the reader; or the lines of a .jsonl file that can be read. Libraries say little more
-than that an error occurred.
+The functions return a phrase for the user, or the readable lines of a .jsonl file. The libraries
+that load data report little more than that an error occurred.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def wrong_encoding(path: Path) -> str | None:
-    """Say where a text file stops being UTF-8, and what it may be instead; None if it is UTF-8."""
+    """Return where a text file stops being UTF-8, and its likely encoding; None if it is UTF-8."""
     with open(path, "rb") as file:
         decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
         while chunk := file.read(CHUNK_BYTES):
@@ -34,7 +33,7 @@ def wrong_encoding(path: Path) -> str | None:
 
 
 def _likely(path: Path) -> str:
-    """What the start of the file reads as."""
+    """Guess the encoding from the start of the file."""
     with open(path, "rb") as file:
         start = file.read(CHUNK_BYTES)
     if start.startswith(UTF_16):
@@ -47,7 +46,7 @@ def _likely(path: Path) -> str:
 
 
 def fault_in(path: Path) -> str | None:
-    """Say what is wrong with a .jsonl or .json file; None where nothing is found, or it is neither.
+    """Return the first fault in a .jsonl or .json file; None if there is none, or for other files.
 
     Example:
         fault_in(Path("rows.jsonl"))  # "line 3 is not JSON: Expecting value, column 1"
@@ -69,7 +68,8 @@ def fault_in(path: Path) -> str | None:
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str, str | None]]:
-    """Number, text and fault (None: it is a row) of each line that is not blank."""
+    """Yield number, text and fault of each line that is not blank; the fault of a good row is
+    None."""
     with open(path, encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
@@ -81,7 +81,7 @@ def _fault_of(line: str) -> str | None:
         row = json.loads(line)
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return "holds half a character (one of the two codes that spell one)"
+        return "holds half a character (an unpaired surrogate)"
     except RecursionError:
         return "is nested too deeply"
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""Which files a dataset's name means: one, several, a pattern, packed ones, saved folders.
+"""Resolve a dataset's name to files: one file, several, a pattern, compressed files, saved folders.
 
-In: names as they were typed. Out: local paths, or the name of a hub dataset.
+The functions return local paths, or the name of a hub dataset.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ PATTERN = frozenset("*?[")
 
 
 def names_of(names: str | Sequence[str]) -> list[str]:
-    """One name for each file or dataset that was meant; a pattern stands for the files it matches,
-    in the order of their names.
+    """Return one name per file or dataset; a pattern is replaced by the files it matches, sorted by
+    name.
 
     Raises:
-        InputError: a pattern that matches nothing.
+        InputError: a pattern matches nothing.
     """
     found: list[str] = []
     for name in [names] if isinstance(names, str) else names:
@@ -39,12 +39,12 @@ def names_of(names: str | Sequence[str]) -> list[str]:
 
 
 def looks_local(name: str) -> bool:
-    """Whether a name can only be that of a file or a folder."""
+    """Return whether a name can only be a file or a folder, never a hub dataset."""
     return suffix_of(Path(name)) in FILE_FORMATS or name.startswith((".", "/", "~"))
 
 
 def suffix_of(path: Path) -> str:
-    """The ending that tells the format, without that of a packer.
+    """Return the suffix that tells the format, without that of the compression.
 
     Example:
         >>> suffix_of(Path("rows.jsonl.gz"))
@@ -55,10 +55,10 @@ def suffix_of(path: Path) -> str:
 
 
 def saved_split(folder: Path, split: str) -> Dataset:
-    """A split of what `save_to_disk` wrote of several.
+    """Return one split of a folder that `save_to_disk` wrote with several splits.
 
     Raises:
-        InputError: there is no such split; those that there are, are named.
+        InputError: there is no such split; the message lists the existing ones.
     """
     splits = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
     if split not in splits:

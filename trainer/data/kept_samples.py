@@ -1,8 +1,8 @@
-"""Every scored sample of a training run, kept as JSON lines: one file a step.
+"""The store of a run: every scored sample of training, as JSON lines, one file per step.
 
-In: the samples of one step, from all ranks. Out: `samples_step_{n}.jsonl`, whole lines only, where
-`n` is the update that the samples go into (1, 2, ...). A resumed run calls `rewind` first: what was
-written after its checkpoint is written again, not twice. It scores nothing and keeps no state.
+File `samples_step_{n}.jsonl` holds the samples, from all ranks, that go into update `n` (1, 2,
+...); it contains whole lines only. A resumed run first calls `rewind`, so that samples drawn after
+its checkpoint are not kept twice.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 
 import msgspec
 
-# Below a store: the samples of the evaluations during training, in files of the same names.
+# Subfolder of a store for the samples of evaluations during training; same file names.
 HELD_OUT = "held_out"
 FILE_NAME = re.compile(r"samples_step_(\d+)\.jsonl")
 
 
 @dataclass
 class KeptSample:
-    """One line of the store. `group` is the row of the dataset, `id` the sample within it."""
+    """One line of the store. `group` is the dataset row's id, `id` the sample's."""
 
     id: str
     prompt: Any
@@ -44,9 +44,12 @@ class KeptSample:
 
 
 class SampleWriter:
-    """Appends the samples of a step, gathered from all ranks, as rank 0.
+    """Appends the samples of a step, gathered from all ranks, on rank 0.
 
-    With `distributed`, every rank must call `write_batch` equally often: it is a collective.
+    With `distributed`, `write_batch` is a collective: every rank must call it equally often.
+
+    Example: `SampleWriter("run/samples").write_batch(1, samples)` writes
+    `run/samples/samples_step_1.jsonl`.
     """
 
     def __init__(
@@ -62,14 +65,14 @@ class SampleWriter:
         self.save_every_n_steps = save_every_n_steps
 
     def write_batch(self, step: int, samples: Sequence[KeptSample]) -> None:
-        """Append one batch of step `step`; on disk when this returns, or not at all.
+        """Append one batch of samples of step `step`: all of it is on disk on return, or none.
 
-        Steps that `save_every_n_steps` passes over are not written.
+        Steps that are not a multiple of `save_every_n_steps` are not written.
 
         Raises:
-            ValueError: a reward or a score that is no finite number.
-            TypeError: a value of the dataset that JSON has no form for.
-            OSError: it cannot be written, as on a full disk; the file is as it was before.
+            ValueError: a reward or a score is not a finite number.
+            TypeError: a value from the dataset has no JSON form.
+            OSError: writing failed, for example on a full disk; the file is restored.
         """
         if step % self.save_every_n_steps:
             return
@@ -81,7 +84,7 @@ class SampleWriter:
         _append(self.folder / f"samples_step_{step}.jsonl", "".join(lines).encode())
 
     def rewind(self, step: int) -> None:
-        """Forget what was written after `step` and cut off torn last lines."""
+        """Delete the samples of steps after `step`, and cut off incomplete last lines."""
         if self.rank != 0:
             return
         for number, path in step_files(self.folder):
@@ -94,7 +97,7 @@ class SampleWriter:
 
 
 def step_files(folder: str | Path) -> list[tuple[int, Path]]:
-    """The files of a store with their steps, in the order of the steps."""
+    """Return the files of a store with their steps, in the order of the steps."""
     matches = ((FILE_NAME.fullmatch(path.name), path) for path in Path(folder).glob("*.jsonl"))
     return sorted((int(match[1]), path) for match, path in matches if match)
 
@@ -102,11 +105,13 @@ def step_files(folder: str | Path) -> list[tuple[int, Path]]:
 def read_samples(path: str | Path) -> Iterator[KeptSample]:
     """Stream a store (a folder, or one of its files) in the order of the steps.
 
-    A last line without its end is still being written, or was torn: it is left out.
+    An incomplete last line, which is still being written or was cut off by a crash, is skipped.
+
+    Example: `[sample.reward for sample in read_samples("run/samples")]`.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
-        ValueError: a whole line is not a sample; the message names file and line.
+        ValueError: a complete line is not a sample; the message names file and line.
     """
     path = Path(path)
     if not path.exists():
@@ -136,7 +141,7 @@ def _append(path: Path, content: bytes) -> None:
                 left = left[os.write(file, left) :]
             os.fsync(file)
         except OSError:
-            os.ftruncate(file, size)  # a disk that is full has taken a part of a line
+            os.ftruncate(file, size)  # a full disk may have taken a part of a line
             raise
     finally:
         os.close(file)
@@ -150,7 +155,8 @@ def _cut_torn_line(path: Path) -> None:
 
 
 def _line(sample: KeptSample) -> str:
-    """A sample as it was sent: what came with its row in the form that the client gives it."""
+    """Return the line of a sample; values of its row have the form in which the client sends
+    them."""
     fields = asdict(sample)
     for name in ("prompt", "ground_truth", "signals", "metadata"):
         fields[name] = _as_sent(fields[name])
@@ -158,7 +164,8 @@ def _line(sample: KeptSample) -> str:
 
 
 def _as_sent(value: object) -> Any:
-    """NaN and infinities become null, dates and the like text; strings stay as they are."""
+    """Convert a value as the client does: NaN and infinities to null, dates and the like to
+    text."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | int):

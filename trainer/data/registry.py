@@ -1,8 +1,8 @@
-"""Data sets by name, out of a `dataset_info.json` as LLaMA-Factory has it.
+"""Load datasets by name from a `dataset_info.json`, as LLaMA-Factory does.
 
-In: names and the folder of the registry. Out: rows of `messages`; of a ranking, `prompt`, `chosen`
-and `rejected`, all of them messages. Columns that are no part of those stay, an id or a ground
-truth. What a row is made into is what LLaMA-Factory makes of it.
+Rows get a column `messages`; for ranking data `prompt`, `chosen` and `rejected`, all of them lists
+of messages. Columns with another role, such as an id or a ground truth, are kept. Rows are
+converted as LLaMA-Factory converts them.
 
 Source: hiyouga/LLaMA-Factory, src/llamafactory/data/parser.py and converter.py.
 """
@@ -27,7 +27,7 @@ ONLINE, REMOTE = "ONLINE", "REMOTE:"
 
 ALPACA_COLUMNS = {"prompt": "instruction", "query": "input", "response": "output"}
 CHAT_COLUMNS = {"messages": "conversations"}
-# Of `openai` too: LLaMA-Factory has one set of defaults, and such entries name their tags.
+# Also for `openai`: LLaMA-Factory has one set of defaults, and such entries name their own tags.
 TAGS = {
     "role_tag": "from",
     "content_tag": "value",
@@ -37,7 +37,7 @@ TAGS = {
     "function_tag": "function_call",
     "system_tag": "system",
 }
-# Parts of an entry that ask for what is not here, and what to use instead.
+# Keys of an entry that are not supported here, and their replacements.
 NOT_HERE = {
     "script_url": "file_name or hf_hub_url",
     "cloud_file_name": "file_name: the file on this machine",
@@ -48,13 +48,13 @@ COLUMNS_NOT_HERE = {
     "images": "rows of text alone",
     "videos": "rows of text alone",
     "audios": "rows of text alone",
-    "kto_tag": "pairs, for dpo",
+    "kto_tag": "preference pairs, with dpo",
 }
 
 
 @dataclass(frozen=True)
 class RegistryEntry:
-    """One data set of the registry: where it is, and how its rows are read."""
+    """One dataset of the registry: its location, and how its rows are read."""
 
     name: str
     source: str
@@ -74,16 +74,16 @@ def registered_rows(
     *,
     skip_bad_rows: bool = False,
 ) -> Dataset:
-    """Return the rows of all the data sets, one after the other; of each the first `max_rows`.
+    """Return the rows of all datasets, one after the other, at most `max_rows` of each.
 
-    A name that is not in the registry may be the path of a file. `split`: of such files and of hub
-    names; an entry says its own.
+    A name that is not in the registry may be a file or a hub dataset; `split` applies to those
+    only, an entry of the registry names its own.
 
     Raises:
-        InputError: a name that is unknown, or an entry or a row that cannot be read.
+        InputError: a name is unknown, or an entry or a row cannot be read.
     """
     if folder.startswith(REMOTE):
-        raise InputError(f"dataset_dir is a folder on this machine, not {folder}: download it")
+        raise InputError(f"dataset_dir must be a folder on this machine, not {folder}: download it")
     known = {} if folder == ONLINE else read_registry(Path(folder))
     load = partial(load_rows, skip_bad_rows=skip_bad_rows)
     parts = [_rows(load, name, known, Path(folder), split, max_rows) for name in names]
@@ -92,17 +92,17 @@ def registered_rows(
     common = set.intersection(*(set(part.column_names) for part in parts))
     if not common & {"messages", "chosen"}:
         raise InputError(
-            f"{', '.join(names)} do not go together: conversations, or pairs, not both"
+            f"{', '.join(names)} cannot be combined: give conversations or pairs, not both"
         )
     order = [name for name in parts[0].column_names if name in common]
     return concatenate_datasets([part.select_columns(order) for part in parts])
 
 
 def read_registry(folder: Path) -> dict[str, object]:
-    """Return the registry of the folder; empty where it has none.
+    """Return the registry in a folder; empty if the folder has none.
 
     Raises:
-        InputError: it is no JSON object.
+        InputError: the file is not a JSON object.
     """
     path = folder / REGISTRY
     if not path.is_file():
@@ -112,7 +112,9 @@ def read_registry(folder: Path) -> dict[str, object]:
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(known, dict):
-        raise InputError(f"{path} holds an object of names and entries, not {type(known).__name__}")
+        raise InputError(
+            f"{path} must hold an object of names and entries, not {type(known).__name__}"
+        )
     return known
 
 
@@ -130,8 +132,8 @@ def _rows(
         return converted(_first(rows, max_rows), entry)
     if str(folder) != ONLINE and not Path(name).exists():
         where = folder / REGISTRY
-        names = ", ".join(sorted(known)) if known else "there is no such file"
-        raise InputError(f"no data set {name!r} in {where} ({names}), and no file of that name")
+        names = ", ".join(sorted(known)) if known else "which does not exist"
+        raise InputError(f"no dataset {name!r} in {where} ({names}), and no file of that name")
     return _first(load(name, None, split), max_rows)
 
 
@@ -143,25 +145,26 @@ def entry_of(name: str, told: object, folder: Path) -> RegistryEntry:
     """Return an entry of the registry with its defaults filled in.
 
     Raises:
-        InputError: it asks for what is not here.
+        InputError: the entry is malformed, or uses a key that is not supported.
     """
     if not isinstance(told, dict):
-        raise InputError(f"{folder / REGISTRY}: {name} is an object, not {type(told).__name__}")
+        kind = type(told).__name__
+        raise InputError(f"{folder / REGISTRY}: {name} must be an object, not {kind}")
     columns = told.get("columns") or {}
     for part, instead in NOT_HERE.items():
         if told.get(part):
-            raise InputError(f"{name}: {part} is not read here; use {instead}")
+            raise InputError(f"{name}: {part} is not supported; use {instead}")
     for part, instead in COLUMNS_NOT_HERE.items():
         if columns.get(part):
-            raise InputError(f"{name}: its column {part} is not read here; use {instead}")
+            raise InputError(f"{name}: column {part} is not supported; use {instead}")
     formatting = told.get("formatting", "alpaca")
     if formatting not in CONVERTERS:
         raise InputError(
-            f"{name}: formatting is one of {', '.join(CONVERTERS)}, not {formatting!r}"
+            f"{name}: formatting must be one of {', '.join(CONVERTERS)}, not {formatting!r}"
         )
     source = told.get("hf_hub_url") or told.get("file_name")
     if not source:
-        raise InputError(f"{name}: an entry has file_name or hf_hub_url; it has {sorted(told)}")
+        raise InputError(f"{name}: an entry needs file_name or hf_hub_url; it has {sorted(told)}")
     default = ALPACA_COLUMNS if formatting == "alpaca" else CHAT_COLUMNS
     return RegistryEntry(
         name=name,
@@ -170,20 +173,20 @@ def entry_of(name: str, told: object, folder: Path) -> RegistryEntry:
         ranking=bool(told.get("ranking", False)),
         subset=told.get("subset"),
         split=told.get("split", "train"),
-        # An Alpaca entry that names columns has no others; a conversation is always somewhere.
+        # An Alpaca entry that names columns has only those; a conversation always has a column.
         columns=columns if columns and formatting == "alpaca" else {**default, **columns},
         tags={**TAGS, **(told.get("tags") or {})},
     )
 
 
 def converted(rows: Dataset, entry: RegistryEntry) -> Dataset:
-    """Return the rows as messages; how many are no conversation is printed, and they are left out.
+    """Return the rows as messages; skip rows that are not conversations, and print how many.
 
     Raises:
-        InputError: a column that the entry names is not there, or no row can be read.
+        InputError: a column that the entry names is missing, or no row can be read.
     """
     for part, column in entry.columns.items():
-        # An input is missing in many an Alpaca file whose entry says nothing of columns.
+        # Many Alpaca files lack `input`, and their entries do not list columns.
         if column not in rows.column_names and (part, column) != ("query", "input"):
             raise InputError(
                 f"{entry.name}: no column {column!r} ({part}) in the data; it has "
@@ -199,10 +202,10 @@ def converted(rows: Dataset, entry: RegistryEntry) -> Dataset:
         convert, batched=True, remove_columns=rows.column_names, desc=f"Reading {entry.name}"
     )
     if len(found) == 0:
-        raise InputError(f"{entry.name}: not one row is a conversation in turns of its tags")
+        raise InputError(f"{entry.name}: no row has alternating turns with the entry's tags")
     if len(found) < len(rows):
         left = len(rows) - len(found)
-        print(f"{entry.name}: {left} of {len(rows)} rows are no conversation in turns: left out")
+        print(f"{entry.name}: {left} of {len(rows)} rows lack alternating turns: skipped")
     return found
 
 
@@ -226,7 +229,8 @@ def _convert_batch(
 
 
 def alpaca(row: Row, entry: RegistryEntry) -> Row | None:
-    """Return instruction and input joined by a line break, after system and history."""
+    """Return a row as messages: system, history, then instruction and input joined by a line
+    break."""
     value = partial(_value, row, entry)
     messages = _system(value("system"))
     for question, answer in value("history") or []:
@@ -240,7 +244,7 @@ def alpaca(row: Row, entry: RegistryEntry) -> Row | None:
 
 
 def conversation(row: Row, entry: RegistryEntry) -> Row | None:
-    """Return the turns by role; None where they do not alternate as LLaMA-Factory wants them."""
+    """Return the turns as messages; None if they do not alternate as LLaMA-Factory requires."""
     tags = entry.tags
     turns = list(_value(row, entry, "messages") or [])
     system = _value(row, entry, "system")
@@ -279,17 +283,19 @@ def _turn(turn: Row, tags: Mapping[str, str]) -> ChatTurn:
 
 
 def _calls(content: Any) -> Iterator[ChatTurn]:
-    """Yield the calls in the JSON of a `function_call` turn."""
+    """Yield the tool calls in the JSON of a `function_call` turn."""
     try:
         found = json.loads(content)
         for call in found if isinstance(found, list) else [found]:
             arguments = call["arguments"]
             parsed = json.loads(arguments) if isinstance(arguments, str) else arguments
-            # As text again: rows of one data set need arguments of one type.
+            # As text: all rows of a dataset need arguments of one type.
             text = json.dumps(parsed, ensure_ascii=False)
             yield {"type": "function", "function": {"name": call["name"], "arguments": text}}
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"a call is JSON with name and arguments, not {content!r:.80}") from error
+        raise InputError(
+            f"a tool call must be JSON with name and arguments, not {content!r:.80}"
+        ) from error
 
 
 def _tools(value: object) -> str:

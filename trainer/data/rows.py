@@ -1,7 +1,8 @@
-"""Datasets for the trainers: loading, one unique id a row, prompts.
+"""Datasets for the trainers: loading, unique ids, and prompts.
 
-In: a file, a folder or a hub name. Out: a `datasets.Dataset` with a column `id` of unique strings
-and, for GRPO and evaluation, a column `prompt`. It tokenizes nothing: that is the trainers' part.
+A name of a file, a folder or a hub dataset becomes a `datasets.Dataset` with a column `id` of
+unique strings and, for GRPO and evaluation, a column `prompt`. Tokenization is left to the
+trainers.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from touchstone_rewards.trainer.data.files import (
 )
 from touchstone_rewards.trainer.errors import InputError
 
-# It logs what is wrong with a file as well, in its own words and at length.
+# This logger also reports faulty files, at length.
 logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)
 
 ID_COLUMNS = ("id", "sample_id", "example_id", "question_id")
@@ -39,55 +40,51 @@ NEW_IDS = "__new_id"
 MOST_NAMED = 20
 TEXTS = (".jsonl", ".json", ".csv")
 PROMPTS = Path(__file__).parents[1] / "prompts"
-# Text, or the messages of a chat.
+# A text, or the messages of a chat.
 Template = str | list[dict[str, str]]
 
 
 @dataclass
 class DataArguments:
-    """Which rows to train on, and what becomes of an earlier run in output_dir; the first four
-    fields are named as in TRL's own scripts."""
+    """The rows to train on, and whether to replace an earlier run in output_dir. The first four
+    fields have the names of TRL's own scripts."""
 
     dataset_name: list[str] | None = field(
         default=None,
         metadata={
-            "help": "A .jsonl, .json, .parquet or .csv file (also .gz), a pattern, a folder of "
-            "save_to_disk or a hub name; or several of them, one after the other."
+            "help": "A .jsonl, .json, .parquet or .csv file (also .gz), a pattern, a folder "
+            "written by save_to_disk, or a hub name; several are concatenated."
         },
     )
     dataset_config: str | None = field(
-        default=None, metadata={"help": "The configuration of a hub dataset."}
+        default=None, metadata={"help": "Configuration of a hub dataset."}
     )
-    dataset_train_split: str = field(
-        default="train", metadata={"help": "The hub split to train on."}
-    )
-    dataset_test_split: str = field(
-        default="test", metadata={"help": "The hub split for eval_strategy."}
-    )
+    dataset_train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    dataset_test_split: str = field(default="test", metadata={"help": "Split for eval_strategy."})
     eval_dataset_name: list[str] | None = field(
         default=None,
-        metadata={"help": "Rows for eval_strategy, if they are not a split of dataset_name."},
+        metadata={"help": "Evaluation rows, if they are not a split of dataset_name."},
     )
     dataset_dir: str | None = field(
         default=None,
         metadata={
-            "help": "A folder with LLaMA-Factory's dataset_info.json: the names, one or several "
-            "with commas between them, are looked up there."
+            "help": "Folder with LLaMA-Factory's dataset_info.json, in which the names given as "
+            "dataset_name (separated by commas) are looked up."
         },
     )
     max_rows: int | None = field(
-        default=None, metadata={"help": "Of each data set, take the first rows only."}
+        default=None, metadata={"help": "Use only the first max_rows rows of each dataset."}
     )
     eval_share: float = field(
         default=0.05,
         metadata={
-            "help": "Of a single file without eval_dataset_name: the share of rows held out for "
-            "eval_strategy."
+            "help": "Share of the rows of a single file held out for "
+            "eval_strategy if eval_dataset_name is not given."
         },
     )
     skip_bad_rows: bool = field(
         default=False,
-        metadata={"help": "Leave out and name rows that nothing can be learnt from."},
+        metadata={"help": "Skip rows that cannot be trained on, and name them."},
     )
     overwrite: bool = field(
         default=False, metadata={"help": "Replace an earlier run in output_dir."}
@@ -95,35 +92,35 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         if not 0 < self.eval_share < 1:
-            raise ValueError(f"eval_share is a share, above 0 and below 1, not {self.eval_share}")
+            raise ValueError(f"eval_share must be above 0 and below 1, not {self.eval_share}")
         if self.max_rows is not None and self.max_rows < 1:
-            raise ValueError(f"max_rows is 1 or more, not {self.max_rows}")
+            raise ValueError(f"max_rows must be 1 or more, not {self.max_rows}")
 
 
 @dataclass
 class PromptArguments:
-    """How a row becomes a prompt; nothing is changed if the data has a `prompt` column."""
+    """How a row becomes a prompt. A `prompt` column in the data is used as it is."""
 
     prompt_template: str | None = field(
         default=None,
         metadata={
             "help": "A file, or a name in trainer/prompts (r1_zero, r1_zero_baseline, boxed, "
-            "question_only, chat, tags_and_box), holding {question}. A .json file holds messages "
-            "and makes a chat, others text."
+            "question_only, chat, tags_and_box), that contains {question}. "
+            "A .json file holds messages and makes a chat; other files make text."
         },
     )
     question_column: str = field(
-        default="question", metadata={"help": "The column that goes into the template."}
+        default="question", metadata={"help": "Column that replaces {question}."}
     )
     system_prompt: str | None = field(
         default=None,
-        metadata={"help": "Turns the question into a chat: this system message, then the user's."},
+        metadata={"help": "Make a chat of this system message and the question."},
     )
     assistant_prefill: str | None = field(
         default=None,
         metadata={
-            "help": "How every response begins: said for the model, as the end of its prompt. Only "
-            "what follows is its response, and is scored."
+            "help": "First words of every response, added to the prompt. Only the text "
+            "that the model adds is its response and is scored."
         },
     )
 
@@ -135,14 +132,13 @@ def load_rows(
     *,
     skip_bad_rows: bool = False,
 ) -> Dataset:
-    """The rows of local files or folders, else of hub datasets, one after the other.
+    """Return the rows of local files or folders, or of hub datasets, concatenated.
 
-    A slice in `split`, as in `test[:5%]`, is taken of a file too, which has one split whatever its
-    name. `skip_bad_rows`: lines of a .jsonl file that cannot be read are named and left out.
+    A slice in `split`, such as `test[:5%]`, applies to files too; a file has one split of any name.
+    With `skip_bad_rows`, unreadable lines of a .jsonl file are named and skipped.
 
     Raises:
-        InputError: there is no such file, what is there cannot be read as rows, or several do not
-            have the same columns.
+        InputError: a file is missing or cannot be read, or the datasets have different columns.
     """
     named = names_of(names)
     parts = [_rows(name, config, split, skip_bad_rows) for name in named]
@@ -153,7 +149,7 @@ def load_rows(
     except ValueError as error:
         pairs = zip(named, parts, strict=True)
         columns = "; ".join(f"{name} has {rows.column_names}" for name, rows in pairs)
-        raise InputError(f"the datasets do not go together: {columns}") from error
+        raise InputError(f"the datasets have different columns: {columns}") from error
 
 
 def _rows(name: str, config: str | None, split: str, skip_bad_rows: bool) -> Dataset:
@@ -162,7 +158,7 @@ def _rows(name: str, config: str | None, split: str, skip_bad_rows: bool) -> Dat
         raise InputError(f"no dataset at {name}")
     if path.is_file() and suffix_of(path) not in FILE_FORMATS:
         kinds = ", ".join(FILE_FORMATS)
-        raise InputError(f"{name}: rows come as {kinds}, not {path.suffix!r}")
+        raise InputError(f"{name}: expected a file of type {kinds}, not {path.suffix!r}")
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"the dataset {name} is empty")
     if path.suffix in TEXTS and path.is_file() and (wrong := wrong_encoding(path)):
@@ -174,7 +170,7 @@ def _rows(name: str, config: str | None, split: str, skip_bad_rows: bool) -> Dat
         if fault and path.suffix == ".jsonl":
             if skip_bad_rows:
                 return part_of(_readable_rows(path), split, name)
-            fault += ": mend it, or leave it out by --skip_bad_rows true"
+            fault += ": correct it, or skip it with --skip_bad_rows true"
         reason = fault or _reason_of(error)
         raise InputError(f"cannot read the dataset {name}: {reason}") from error
     if len(rows) == 0:
@@ -194,10 +190,10 @@ def _load(path: Path, name: str, config: str | None, split: str) -> Any:
 
 
 def part_of(rows: Any, split: str, name: str) -> Any:
-    """The slice of `rows` that a split such as `test[:5%]` or `train[10:20]` asks for.
+    """Return the slice of `rows` that a split such as `test[:5%]` or `train[10:20]` selects.
 
     Raises:
-        InputError: it is no slice, an empty one, or of several splits.
+        InputError: the slice is malformed or empty, or names several splits.
     """
     own = split.partition("[")[0]
     if "+" in split:
@@ -206,14 +202,14 @@ def part_of(rows: Any, split: str, name: str) -> Any:
         [part] = ReadInstruction.from_spec(split).to_absolute({own: len(rows)})
         places = range(len(rows))[part.from_ : part.to]
     except (ValueError, AssertionError) as error:
-        raise InputError(f"the split {split!r} is none: {error}") from error
+        raise InputError(f"{split!r} is not a split: {error}") from error
     if not places:
         raise InputError(f"the split {split!r} takes none of the {len(rows)} rows of {name}")
     return rows if len(places) == len(rows) else rows.select(places)
 
 
 def _readable_rows(path: Path) -> Any:
-    """The rows of the lines that can be read; the others are named on the terminal."""
+    """Return the rows of the readable lines; print the others."""
     with TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
         left_out = []
@@ -224,16 +220,16 @@ def _readable_rows(path: Path) -> Any:
                 else:
                     file.write(line if line.endswith("\n") else line + "\n")
         for each in left_out[:MOST_NAMED]:
-            print(f"left out: {path}, {each}")
-        print(f"left out: {len(left_out)} lines of {path} that cannot be read")
+            print(f"skipped: {path}, {each}")
+        print(f"skipped: {len(left_out)} unreadable lines of {path}")
         if copy.stat().st_size == 0:
-            raise InputError(f"cannot read the dataset {path}: not one line of it is a row")
+            raise InputError(f"cannot read the dataset {path}: no line of it is a row")
         return load_dataset("json", data_files=str(copy), split="train", keep_in_memory=True)
 
 
 def _reason_of(error: Exception) -> str:
-    """The first line of what the libraries say; of what caused it where they only say that it
-    happened."""
+    """Return the first line of an error's message; of its cause if the error itself says
+    nothing."""
     told = error.__cause__ if isinstance(error, DatasetGenerationError) else error
     if "corresponds to no data" in str(told):
         return "it has no rows"
@@ -241,15 +237,15 @@ def _reason_of(error: Exception) -> str:
 
 
 def ensure_sample_ids(rows: Dataset) -> Dataset:
-    """The rows with a column `id`: unique strings, whatever was there before.
+    """Return the rows with a column `id` of unique strings.
 
-    The ids are those of the first of `id`, `sample_id`, `example_id`, `question_id` that exists, as
-    strings, by the rule of `unique_ids`. They depend on the rows alone, so every rank and every
-    resumed run has the same.
+    The ids come from the first existing column of `id`, `sample_id`, `example_id` and
+    `question_id`, made unique by `unique_ids`. They depend on the rows alone, so every rank and
+    every resumed run computes the same ids.
     """
     source = next((name for name in ID_COLUMNS if name in rows.column_names), None)
     ids = unique_ids(rows[source] if source else [None] * len(rows))
-    # Added before the old column goes: a dataset without columns has no rows.
+    # Added before the old column is removed: a dataset without columns has no rows.
     rows = rows.add_column(NEW_IDS, ids)  # pyright: ignore[reportCallIssue]
     if "id" in rows.column_names:
         rows = rows.remove_columns("id")
@@ -257,11 +253,11 @@ def ensure_sample_ids(rows: Dataset) -> Dataset:
 
 
 def unique_ids(values: Iterable[object]) -> list[str]:
-    """A unique string for each value, in order.
+    """Return a unique string for each value, in order.
 
-    A value is kept as its string. A missing one (null, NaN, blank) becomes `row-N`, N its place
-    from 0. The first of equal ids keeps it; the next ones get `#2`, `#3`, ... at their end. No name
-    that the data itself uses is given to another row.
+    A value becomes its string; a missing one (null, NaN, blank) becomes `row-N`, where N is its
+    position from 0. Repeated ids get `#2`, `#3`, ... appended. A made id never equals an id that
+    the data itself contains.
     """
     values = list(values)
     own = {str(value) for value in values if not _is_missing(value)}
@@ -287,11 +283,11 @@ def _is_missing(value: object) -> bool:
 def with_prompts(
     rows: Dataset, arguments: PromptArguments, *, skip_bad_rows: bool = False
 ) -> Dataset:
-    """The rows with a column `prompt`: their own, or made of the question.
+    """Return the rows with a column `prompt`: their own, or made from the question.
 
     Raises:
-        InputError: no column `prompt` and no way given to make one, or no such template or column;
-            or rows without a prompt or question, and they are not to be left out.
+        InputError: there is no column `prompt` and no way to make one, a template or column is
+            missing, or rows lack a prompt or question and `skip_bad_rows` is false.
     """
     rows = _templated(rows, arguments, skip_bad_rows)
     prefill = arguments.assistant_prefill
@@ -323,18 +319,18 @@ def _templated(rows: Dataset, arguments: PromptArguments, skip_bad_rows: bool) -
 
 
 def before_the_answer(messages: list[dict[str, Any]]) -> list[dict[str, object]]:
-    """A conversation without the assistant's turn at its end: what there is to answer."""
+    """Return a conversation without the assistant's turn at its end."""
     answered = bool(messages) and messages[-1]["role"] == "assistant"
     return messages[:-1] if answered else messages
 
 
 def chat_of(system: str) -> Template:
-    """The chat of a system message and the question."""
+    """Return a chat template of a system message and the question."""
     return [{"role": "system", "content": system}, {"role": "user", "content": "{question}"}]
 
 
 def fill_template(template: Template, question: str) -> Template:
-    """The template with the question in the place of {question}."""
+    """Return the template with {question} replaced by the question."""
     if isinstance(template, str):
         return template.replace("{question}", question)
     return [
@@ -344,16 +340,16 @@ def fill_template(template: Template, question: str) -> Template:
 
 
 def read_template(name: str) -> Template:
-    """A template: a file's, or that of a name in trainer/prompts; of a .json file its messages.
+    """Return a template from a file, or by a name in trainer/prompts; a .json file holds messages.
 
     Raises:
-        InputError: no such template, or no {question} in it.
+        InputError: there is no such template, or it has no {question}.
     """
     known = {path.stem: path for path in PROMPTS.iterdir() if path.suffix in (".txt", ".json")}
     path = known.get(name, Path(name))
     if not path.is_file():
         raise InputError(
-            f"no prompt template {name!r}: a file, or one of {', '.join(sorted(known))}"
+            f"no prompt template {name!r}: give a file, or one of {', '.join(sorted(known))}"
         )
     text = path.read_text(encoding="utf-8")
     if "{question}" not in text:
@@ -362,25 +358,25 @@ def read_template(name: str) -> Template:
 
 
 def read_messages(name: str, text: str) -> list[dict[str, str]]:
-    """The messages of a chat template's text.
+    """Parse the text of a .json chat template.
 
     Raises:
-        InputError: it is no list of {"role", "content"}.
+        InputError: it is not a list of {"role", "content"}.
     """
     try:
         messages = json.loads(text)
         return [{"role": each["role"], "content": each["content"]} for each in messages]
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"the prompt template {name} is no list of messages with role and content"
+            f"the prompt template {name} is not a list of messages with role and content"
         ) from error
 
 
 def require_column(rows: Dataset, column: str, flag: str) -> str:
-    """`column`, if the rows have it.
+    """Return `column` if the rows have it.
 
     Raises:
-        InputError: they do not; the message names the flag and the columns that there are.
+        InputError: they do not; the message names the flag and lists the existing columns.
     """
     if column not in rows.column_names:
         raise InputError(f"no column {column!r} ({flag}) in the data; it has {rows.column_names}")
@@ -388,7 +384,7 @@ def require_column(rows: Dataset, column: str, flag: str) -> str:
 
 
 def is_empty(response: object) -> bool:
-    """Whether a response, a text, a turn or messages, says nothing."""
+    """Return whether a response (a text, a turn or messages) is empty."""
     if isinstance(response, list):
         return not response or is_empty(response[-1])
     if isinstance(response, dict):

@@ -1,9 +1,9 @@
-"""The shapes of supervised data: recognised, and made into what TRL's SFT reads.
+"""Recognise the shape of supervised data, and convert it into the rows that TRL's SFT reads.
 
-In: rows as `{prompt, response}`, `{prompt, completion}`, `{messages}`, ShareGPT
-`{system, conversations}`, Alpaca `{instruction, input, output}`, `{question, answer}` or `{text}`.
-Out: `prompt` and `completion`, one row for each response, so that only responses are learnt; or,
-where the loss goes over whole conversations, `messages`. It tokenizes nothing.
+Known shapes are `{prompt, response}`, `{prompt, completion}`, `{messages}`, ShareGPT `{system,
+conversations}`, Alpaca `{instruction, input, output}`, `{question, answer}` and `{text}`. The
+result has `prompt` and `completion`, one row per response, so that the loss covers responses only;
+or `messages`, where the loss covers whole conversations. Nothing is tokenized here.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ Scope = Literal["responses", "all", "marked"]
 SCOPES = {
     "responses": "responses only",
     "all": "all tokens",
-    "marked": "what the chat template marks as the assistant's",
+    "marked": "the assistant's tokens, as marked by the chat template",
 }
 KEPT = ("tools", "chat_template_kwargs")
 
 
 class Shape(NamedTuple):
-    """`needs`: the columns that tell it; `may`: those that it reads besides. `chat`, `plain`: how a
-    row is read with a chat template and without one; TRL reads it itself where there is neither."""
+    """A shape of rows. `needs` are the columns that identify it, `may` further columns that it
+    reads. `chat` and `plain` read a row with and without a chat template; TRL reads it if both are
+    None."""
 
     name: str
     needs: frozenset[str]
@@ -51,21 +52,21 @@ class Shape(NamedTuple):
 def sft_rows(
     rows: Dataset, *, has_template: bool, scope: Scope, skip_bad_rows: bool = False
 ) -> tuple[Dataset, str]:
-    """The rows for TRL, each with the `id` of its row, and a line that says what they were taken
-    for and which columns with text are not used.
+    """Return the rows for TRL, each with the `id` of its source row, and a line that names the
+    shape, the counts and the unused text columns.
 
-    `has_template`: can the tokenizer render a chat?
+    `has_template` says whether the tokenizer has a chat template.
 
     Raises:
-        InputError: no shape that is known, a response is empty, or there is no chat template.
+        InputError: the shape is unknown, a response is empty, or a chat template is missing.
     """
     shape = recognise(rows)
     unused = unused_columns(rows, [*shape.needs, *shape.may, *KEPT, *ID_COLUMNS])
     rows = ensure_sample_ids(rows)
     if scope == "marked" and not (shape.chat and has_template):
         raise InputError(
-            f"assistant_only_loss is for conversations with a chat template; the data are "
-            f"{shape.name}: leave it out, the loss goes over responses only without it"
+            f"assistant_only_loss needs conversations and a chat template, but the data are "
+            f"{shape.name}: leave it out; without it the loss covers responses only"
         )
     if shape.chat and has_template:
         read, how = _turns(shape.chat, whole=scope != "responses"), "by the chat template"
@@ -86,7 +87,8 @@ def sft_rows(
 
 
 def _keeping(names: list[str], read: Reader) -> Reader:
-    """`read`, with these columns of the row beside what it makes, all in one form."""
+    """Return a reader that adds these columns of the row, and checks that all rows have one
+    form."""
     form = OneForm()
 
     def keeping(row: Row) -> Iterator[dict[str, object]]:
@@ -98,10 +100,10 @@ def _keeping(names: list[str], read: Reader) -> Reader:
 
 
 def recognise(rows: Dataset) -> Shape:
-    """The first known shape whose columns the rows have.
+    """Return the first known shape whose columns the rows have.
 
     Raises:
-        InputError: none; the message lists the columns that there are, and those of every shape.
+        InputError: no shape fits; the message lists the existing columns and those of every shape.
     """
     for shape in SHAPES:
         if shape.needs <= set(rows.column_names):
@@ -125,25 +127,23 @@ def _prompt_and_response(row: Row) -> Iterator[dict[str, object]]:
         text_or_messages(answer, "response"),
     )
     if isinstance(prompt, list) and isinstance(response, str):
-        # What is begun of the assistant's turn is a part of it.
+        # A response that the prompt begins includes its beginning.
         prompt, begun = split_begun(prompt)
         response = begun + response
         response = [{"role": "assistant", "content": response}]
     if type(prompt) is not type(response):
-        raise InputError(
-            "prompt is a text, but the response a list of messages: make both the same"
-        )
+        raise InputError("prompt and response must both be texts or both be lists of messages")
     yield {"prompt": prompt, "completion": response}
 
 
 def _turns(read: Callable[[Row], list[ChatTurn]], whole: bool) -> Reader:
-    """For each response of a conversation a row: what went before, and the response."""
+    """Return a reader that makes one row per response: the turns before it, and the response."""
 
     def split(row: Row) -> Iterator[dict[str, Any]]:
         messages = read(row)
         places = [n for n, each in enumerate(messages) if each["role"] == "assistant"]
         if not places:
-            raise InputError("a conversation without a turn of the assistant")
+            raise InputError("a conversation without an assistant turn")
         for place in places:
             if is_empty(messages[place].get("content")) and "tool_calls" not in messages[place]:
                 raise InputError("an empty response")
@@ -174,7 +174,8 @@ def _alpaca_text(row: Row) -> Iterator[dict[str, object]]:
 
 
 def _answered(question: str, answer: str) -> tuple[Callable[[Row], list[ChatTurn]], Reader]:
-    """How rows of a question and an answer are read: as a chat, and without a chat template."""
+    """Return readers for rows of a question and an answer: as a chat, and without a chat
+    template."""
 
     def chat(row: Row) -> list[ChatTurn]:
         system = [{"role": "system", "content": row["system"]}] if row.get("system") else []

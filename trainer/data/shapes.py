@@ -1,7 +1,7 @@
-"""The shapes in which rows hold a conversation: ShareGPT, Alpaca, messages; for every command.
+"""Read a conversation from a row in any known shape (ShareGPT, Alpaca, messages), for every
+command.
 
-In: one row of a data set. Out: its messages, or its prompt as a text. It knows no trainer, and
-changes nothing but names: who speaks, and where the text stands.
+A row becomes messages, or a prompt as text. Only the names of roles and columns are changed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from touchstone_rewards.trainer.errors import InputError
 Row = Mapping[str, Any]
 ChatTurn = dict[str, Any]
 
-# Who speaks, as data sets call it. A call of a function is the assistant's, its JSON the text.
+# Role names in datasets. A function call is the assistant's turn, with the JSON as its text.
 ROLES = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),
     **dict.fromkeys(("gpt", "assistant", "chatgpt", "bing", "bard", "model", "bot"), "assistant"),
@@ -30,29 +30,29 @@ OWN_NAMES = ("from", "value", "role", "content")
 
 
 def message_of(turn: object) -> ChatTurn:
-    """A turn, `{role, content}` or ShareGPT's `{from, value}`, as role and content.
+    """Return a turn, `{role, content}` or ShareGPT's `{from, value}`, as role and content.
 
-    What else it holds (calls of tools, a name) stays; what is null goes.
+    Other keys (tool calls, a name) are kept unless they are null.
 
     Example:
         message_of({"from": "human", "value": "1 + 1?"})  # {"role": "user", "content": "1 + 1?"}
 
     Raises:
-        InputError: it is no turn, or nobody knows who speaks.
+        InputError: the value is not a turn, or its role is unknown.
     """
     if not isinstance(turn, Mapping):
-        raise InputError(f"a turn is an object with role and content, not {turn!r:.60}")
+        raise InputError(f"a turn must be an object with role and content, not {turn!r:.60}")
     name = turn.get("role") or turn.get("from")
     role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     if role is None:
-        raise InputError(f"a turn from {name!r}; known are {SHOWN_ROLES}")
+        raise InputError(f"unknown role {name!r} in a turn; known roles are {SHOWN_ROLES}")
     more = {key: each for key, each in turn.items() if each is not None and key not in OWN_NAMES}
     content = turn.get("content") if turn.get("content") is not None else turn.get("value")
     return {"role": role, **({} if content is None else {"content": _joined(content)}), **more}
 
 
 def _joined(content: object) -> Any:
-    """Parts that are all texts as one text; anything else as it is."""
+    """Join a list of text parts into one text; return anything else unchanged."""
     if not isinstance(content, list):
         return content
     said = [part.get("text") or part.get("value") for part in content if isinstance(part, Mapping)]
@@ -61,21 +61,21 @@ def _joined(content: object) -> Any:
 
 
 def messages_of(turns: object) -> list[ChatTurn]:
-    """All turns of a list of them; of null none.
+    """Return a list of turns as messages; null gives an empty list.
 
     Raises:
-        InputError: one of them is none, or it is no list.
+        InputError: the value is not a list, or contains something that is not a turn.
     """
     if turns is not None and not isinstance(turns, list):
-        raise InputError(f"a list of turns is expected, not {turns!r:.60}")
+        raise InputError(f"expected a list of turns, not {turns!r:.60}")
     return [message_of(turn) for turn in turns or []]
 
 
 def text_or_messages(value: object, name: str) -> str | list[ChatTurn]:
-    """A text as it is; a turn, or a list of turns, as messages.
+    """Return a text unchanged, and a turn or a list of turns as messages.
 
     Raises:
-        InputError: it is null, or neither.
+        InputError: the value is null, or neither.
     """
     if value is None:
         raise InputError(f"no {name} (null)")
@@ -85,16 +85,16 @@ def text_or_messages(value: object, name: str) -> str | list[ChatTurn]:
         return [message_of(value)]
     if isinstance(value, list):
         return messages_of(value)
-    raise InputError(f"{name} is a text or a list of messages, not {type(value).__name__}")
+    raise InputError(f"{name} must be a text or a list of messages, not {type(value).__name__}")
 
 
 def system_of(row: Row) -> list[ChatTurn]:
-    """The message of the column `system`, if the row says anything there."""
+    """Return the system message of a row's column `system`; empty if it has none."""
     return [{"role": "system", "content": row["system"]}] if row.get("system") else []
 
 
 def conversation(row: Row, column: str) -> list[ChatTurn]:
-    """The turns in `column`; the system text of the row leads where they have none of their own.
+    """Return the turns in `column`, preceded by the row's system text unless they have their own.
 
     Raises:
         InputError: see `messages_of`.
@@ -105,10 +105,11 @@ def conversation(row: Row, column: str) -> list[ChatTurn]:
 
 
 def alpaca_messages(row: Row) -> list[ChatTurn]:
-    """System, history and instruction of an Alpaca row: all but its answer.
+    """Return the system text, history and instruction of an Alpaca row as messages, without its
+    answer.
 
     Raises:
-        InputError: it has no instruction.
+        InputError: the row has no instruction.
     """
     messages = system_of(row)
     for question, answer in row.get("history") or []:
@@ -121,7 +122,7 @@ def alpaca_messages(row: Row) -> list[ChatTurn]:
 
 
 def alpaca_text(row: Row) -> str:
-    """The same as a text that a response follows, for a model without a chat template.
+    """Return the same as one text that a response can follow, for models without a chat template.
 
     Source: the prompt of tatsu-lab/stanford_alpaca, without its first sentence.
     """
@@ -136,7 +137,8 @@ def alpaca_text(row: Row) -> str:
 
 
 def unused_columns(rows: Dataset, used: Iterable[str]) -> str:
-    """`; not used: a, b` for the columns that hold text and are none of `used`; else nothing."""
+    """Return `; not used: a, b` for the text columns that are not in `used`; empty if there are
+    none."""
     left = set(rows.column_names) - set(used)
     names = [name for name in rows.column_names if name in left and _holds_text(rows, name)]
     return f"; not used: {', '.join(names)}" if names else ""

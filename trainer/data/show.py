@@ -1,7 +1,6 @@
-"""`trainer data show FILE`: one row of a data file, readably.
+"""`trainer data show FILE`: print one row of a data file.
 
-In: any file that `trainer` reads as rows, and a row's number. Out: its columns on the terminal,
-chats turn by turn. It changes nothing.
+Any file that `trainer` reads as rows can be given; chats are printed turn by turn.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from touchstone_rewards.trainer.errors import InputError
 
 @dataclass
 class ShowArguments:
-    """Which row of which file; `trainer data show FILE` is short for `--input FILE`."""
+    """The file and the row to print; `trainer data show FILE` is short for `--input FILE`."""
 
     input: str | None = field(
         default=None, metadata={"help": "A .jsonl, .json, .parquet or .csv file."}
     )
-    row: int = field(default=0, metadata={"help": "Its number from 0; -1 is the last one."})
+    row: int = field(default=0, metadata={"help": "Row number, from 0; -1 is the last row."})
 
 
 OPTIONS = ShowArguments
@@ -35,7 +34,7 @@ def run(argv: Sequence[str]) -> None:
     """Print the row.
 
     Raises:
-        InputError: no such file, or no such row in it.
+        InputError: the file does not exist or has no such row.
     """
     words = list(argv)
     if words and not words[0].startswith("-"):
@@ -44,7 +43,7 @@ def run(argv: Sequence[str]) -> None:
     path = require(arguments.input, "input")
     rows = load_rows(path)
     if not -len(rows) <= arguments.row < len(rows):
-        raise InputError(f"{path} has the rows 0 to {len(rows) - 1}, none {arguments.row}")
+        raise InputError(f"{path} has rows 0 to {len(rows) - 1}, no row {arguments.row}")
     number = arguments.row % len(rows)
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(f"{path}: row {number} of {len(rows)}", style="bold"))
@@ -54,7 +53,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def readable(value: object) -> str:
-    """A value for reading, indented: a chat turn by turn, other structures as JSON."""
+    """Format a value for reading: a chat turn by turn, other structures as JSON, all indented."""
     if isinstance(value, list) and value and all(is_message(turn) for turn in value):
         text = "\n".join(f"[{turn['role']}] {turn['content']}" for turn in value)
     elif isinstance(value, str):
@@ -65,5 +64,5 @@ def readable(value: object) -> str:
 
 
 def is_message(turn: object) -> bool:
-    """Is this one turn of a chat?"""
+    """Return whether a value is one turn of a chat."""
     return isinstance(turn, dict) and set(turn) == {"role", "content"}

@@ -1,7 +1,4 @@
-"""The column of ground truths: asked for only where a profile reads it.
-
-In: rows, and who reads. Out: rows that have the column, empty where nobody reads it.
-"""
+"""The ground-truth column, required only if a profile reads it."""
 
 from __future__ import annotations
 
@@ -13,11 +10,12 @@ from touchstone_rewards.trainer.errors import InputError
 
 
 def with_truths(rows: Dataset, column: str, readers: Sequence[str] | None) -> Dataset:
-    """The rows with a column of ground truths; an empty one where nobody reads it. `readers`: the
-    profiles that do, None where that is not known.
+    """Return the rows with a ground-truth column, filled with nulls if no profile reads it.
+
+    `readers` are the profiles that read it; None if that is not known.
 
     Raises:
-        InputError: there is no such column, and a profile reads it.
+        InputError: the column is missing, and a profile reads it.
     """
     if column in rows.column_names:
         return rows

@@ -1,7 +1,6 @@
-"""The pretrained model of the demo, and whether this machine can train it. No torch.
+"""The demo's pretrained model, and a check that this machine has the memory to train it.
 
-In: nothing, or what the system says of its memory. Out: the folder that `reward-server fetch` left;
-it is fetched once, by that very command.
+The model is fetched once, by `reward-server fetch`. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from touchstone_rewards.trainer.errors import InputError, RunFailed
 NAME = "smollm2"
 WHOLE_NAME = "SmolLM2-135M-Instruct"
 NEEDED_BYTES = 5 * 10**9  # weights, gradients and Adam's moments in float32, and a batch
-SMALL = "`make demo QUICK=1` trains a small model that is made on the spot"
+SMALL = "`make demo QUICK=1` trains a small model from scratch instead"
 
 
 def fetched_model() -> Path:
-    """Return the model's folder; what is not there yet is fetched.
+    """Return the model's folder; fetch the model if needed.
 
     Raises:
         RunFailed: it cannot be fetched.
@@ -30,28 +29,28 @@ def fetched_model() -> Path:
     if not (folder / FETCHED_FILE).is_file():
         words = [sys.executable, "-m", "touchstone_rewards.reward_server", "fetch", NAME]
         if subprocess.run(words, check=False).returncode:
-            raise RunFailed(f"the model could not be fetched, as said above: {SMALL}")
+            raise RunFailed(f"the model could not be fetched (see above): {SMALL}")
     return folder
 
 
 def check_memory(free_bytes: int | None) -> None:
-    """Return if there is enough, or if no one can say.
+    """Check that there is enough memory; an unknown amount passes.
 
     Raises:
-        InputError: there is not.
+        InputError: there is too little.
     """
     if free_bytes is not None and free_bytes < NEEDED_BYTES:
         raise InputError(
-            f"training all of SmolLM2 takes {NEEDED_BYTES / 1e9:.0f} GB of memory, and "
-            f"{free_bytes / 1e9:.1f} GB are free here: {SMALL}"
+            f"training all of SmolLM2 takes {NEEDED_BYTES / 1e9:.0f} GB of memory, but only "
+            f"{free_bytes / 1e9:.1f} GB are free: {SMALL}"
         )
 
 
 def free_memory_bytes(
     meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")
 ) -> int | None:
-    """What programs may still take, as Linux says, at most what the container allows; None where
-    neither is known."""
+    """Return the available memory as Linux reports it, at most the container's limit; None if
+    unknown."""
     limit = container_limit_bytes(cgroup)
     known = [] if limit is None else [limit]
     if meminfo.is_file():

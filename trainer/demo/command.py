@@ -1,8 +1,8 @@
-"""`trainer demo`: pretrained weights learn arithmetic from a reward server that is killed half-way.
+"""`trainer demo`: train a pretrained model on arithmetic while its reward server is killed.
 
-In: a folder and a seed. Out: a trained model, evaluations before and after, `report.html`,
-`result.json`. It starts a reward server of its own and uses the very commands `eval` and `grpo`.
-The small one, which needs no download, is `trainer quick_demo`.
+It starts a reward server and runs the commands `eval` and `grpo`. Output: a trained model,
+evaluations before and after, `report.html`, `result.json`. `trainer quick_demo` is a small version
+without downloads.
 """
 
 from __future__ import annotations
@@ -62,25 +62,27 @@ SCORE_LOG = "scores.jsonl"
 
 @dataclass
 class RealDemoArguments:
-    """The demo's few choices; how it trains stands in trainer/configs/demo.yaml."""
+    """The options of the demo; the training settings are in trainer/configs/demo.yaml."""
 
-    output: str = field(default="runs/demo", metadata={"help": "The folder for everything."})
-    seed: int = field(default=0, metadata={"help": "Of problems, order and sampling."})
+    output: str = field(default="runs/demo", metadata={"help": "Output folder."})
+    seed: int = field(default=0, metadata={"help": "Seed of problems, order and sampling."})
     model: str | None = field(
         default=None,
-        metadata={"help": "A model's folder. Default: SmolLM2, fetched once by reward-server."},
+        metadata={"help": "Folder of a model. Default: SmolLM2, fetched once by reward-server."},
     )
-    steps: int | None = field(default=None, metadata={"help": "Updates, instead of the YAML's."})
+    steps: int | None = field(
+        default=None, metadata={"help": "Number of updates. Default: as in the YAML file."}
+    )
 
 
 OPTIONS = RealDemoArguments
 
 
 def run(argv: Sequence[str]) -> None:
-    """Measure, train, choose a checkpoint, measure again; write the report, print the figures.
+    """Measure, train, choose a checkpoint, measure again, write the report, and print the figures.
 
     Raises:
-        InputError: the folder holds something else, or the memory does not suffice.
+        InputError: the folder holds something else, or there is too little memory.
         RunFailed: nothing was learnt, a sample is not accounted for, or a part failed.
     """
     arguments = parse_config(RealDemoArguments, argv, "trainer demo")
@@ -99,16 +101,16 @@ def run(argv: Sequence[str]) -> None:
     options = ["--score_log", str(folder / SCORE_LOG), "--profiles_dir", str(CONFIGS / "profiles")]
     with (
         own_server(folder / "server.log", *options) as server,
-        # Not right after an evaluation: it is training that is to wait.
+        # Not right after an evaluation: the outage must hit training.
         killed_before(steps // 2 + 2, server, samples) as outage,
     ):
-        console.rule("1/3  measure on held-out problems, through the reward server")
+        console.rule("1/3  evaluate on held-out problems, with the reward server")
         measure(model, folder, "before", server.url, config)
-        console.rule(f"2/3  GRPO, {steps} updates: rewards from the server, which dies half-way")
+        console.rule(f"2/3  GRPO, {steps} updates: the reward server is killed half-way")
         train(model, folder, server.url, arguments, steps)
         validation = validation_of(read_history(folder / "grpo"))
         chosen = chosen_step(validation)
-        console.rule(f"3/3  measure update {chosen}, the best on the validation problems")
+        console.rule(f"3/3  evaluate update {chosen}, the best on the validation problems")
         keep_only(folder / "grpo", chosen)
         measure(folder / "grpo" / f"checkpoint-{chosen}", folder, "after", server.url, config)
     account = account_in(folder, outage, steps * int(str(config["per_device_train_batch_size"])))
@@ -129,7 +131,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def write_rows(folder: Path, seed: int) -> None:
-    """Write the problems of each part as a file of rows."""
+    """Write the problems of each part into a file of rows."""
     folder.mkdir()
     for name, problems in split_calculations(seed)._asdict().items():
         text = "".join(json.dumps(problem.row()) + "\n" for problem in problems)
@@ -137,7 +139,7 @@ def write_rows(folder: Path, seed: int) -> None:
 
 
 def measure(model: Path, folder: Path, name: str, url: str, config: dict[str, Any]) -> None:
-    """`trainer eval` of one model on the held-out problems, and on those of other kinds."""
+    """Run `trainer eval` for one model on the held-out problems and on other kinds of problems."""
     for data, output in (("held_out", name), ("transfer", f"{name}_transfer")):
         flags = [f"--model={model}", f"--dataset={folder / 'data' / data}.jsonl"]
         flags += [f"--output={folder / output}", "--reward_url", url, f"--profile={PROFILE}"]
@@ -146,8 +148,7 @@ def measure(model: Path, folder: Path, name: str, url: str, config: dict[str, An
 
 
 def train(model: Path, folder: Path, url: str, arguments: RealDemoArguments, steps: int) -> None:
-    """`trainer grpo` with the rewards of the server at `url`, measured on the validation problems
-    four times."""
+    """Run `trainer grpo` with rewards from the server at `url`, and with four validations."""
     every = max(1, steps // 4)
     flags = [f"--model_name_or_path={model}", f"--dataset_name={folder / 'data' / 'train.jsonl'}"]
     flags += [f"--eval_dataset_name={folder / 'data' / 'validation.jsonl'}", f"--reward_url={url}"]
@@ -157,17 +158,17 @@ def train(model: Path, folder: Path, url: str, arguments: RealDemoArguments, ste
 
 
 def keep_only(run_folder: Path, step: int) -> None:
-    """Remove the checkpoints that were not chosen: each is half a gigabyte."""
+    """Remove the other checkpoints; each takes half a gigabyte."""
     for checkpoint in run_folder.glob("checkpoint-*"):
         if checkpoint.name != f"checkpoint-{step}":
             shutil.rmtree(checkpoint)
 
 
 def evaluation_in(folder: Path) -> list[dict[str, Any]]:
-    """The lines of an evaluation.
+    """Return the lines of an evaluation.
 
     Raises:
-        RunFailed: some could not be scored: a comparison would be of other problems.
+        RunFailed: some responses were not scored, so a comparison would cover different problems.
     """
     lines = read_results(folder)
     failed = sum(line["reward"] is None for line in lines)
@@ -189,7 +190,7 @@ def account_in(folder: Path, outage: Outage, sampled: int) -> SampleAccount:
 
 
 def check_account(account: SampleAccount) -> None:
-    """Hold the demo to what it says of the outage.
+    """Check that every sample survived the outage.
 
     Raises:
         RunFailed: a sample is lost or has no reward, or a reward is not the server's.
@@ -199,13 +200,13 @@ def check_account(account: SampleAccount) -> None:
 
 
 def processor_seconds() -> float:
-    """Of this process and of those that it started and that have ended."""
+    """Return the processor time of this process and of its finished child processes."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def write_result(path: Path, arguments: RealDemoArguments, found: DemoRun) -> None:
-    """Write all figures of the run, for `benchmarks/demo.py` and for whoever compares."""
+    """Write all figures of the run, for `benchmarks/demo.py` and for comparisons."""
     stages = {name: measured(lines).as_data() for name, lines in found.evaluations.items()}
     kinds: dict[str, Any] = {}
     for name, lines in found.evaluations.items():

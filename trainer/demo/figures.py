@@ -1,7 +1,7 @@
-"""The numbers of the demo: shares with intervals, by kind of problem, and the chosen checkpoint.
+"""The figures of the demo: shares with intervals, by kind of problem, and the chosen checkpoint.
 
-In: the lines of `results.jsonl`, the log history of a run. Out: plain values for the page, the
-screen and `result.json`. No model, no server.
+Pure functions of the lines of `results.jsonl` and the log history of a run; the results go to the
+page, the screen and `result.json`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from touchstone_rewards.trainer.errors import RunFailed
 from touchstone_rewards.trainer.running.intervals import rate
 from touchstone_rewards.trainer.running.plots import History
 
-NUMBER = "number"  # the profile that says whether a response is a number
+NUMBER = "number"  # the profile that checks whether a response is a number
 ACCURACY = "eval_held_out/accuracy"
 
 
 class Proportion(NamedTuple):
-    """A share of so many rows with its 95% interval; 0.0 of none."""
+    """A share of `rows` rows with its 95% interval; 0.0 without rows."""
 
     value: float
     low: float
@@ -29,7 +29,7 @@ class Proportion(NamedTuple):
         return f"{self.value:.1%} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
     def is_above(self, other: Proportion) -> bool:
-        """Whether the intervals are apart, this one above."""
+        """Return whether this interval lies entirely above the other."""
         return self.low > other.high
 
 
@@ -46,20 +46,20 @@ def share(hits: Sequence[bool]) -> Proportion:
 
 
 class MeasuredShares(NamedTuple):
-    """Shares of the problems of an evaluation: answered right, answered by a number, and right
-    among those."""
+    """Shares of the problems of an evaluation: right answers, answers that are a number, and right
+    answers among those."""
 
     right: Proportion
     number: Proportion
     right_of_numbers: Proportion
 
     def as_data(self) -> dict[str, dict[str, float]]:
-        """The shares by name, for a JSON file."""
+        """Return the shares by name, for a JSON file."""
         return {name: each._asdict() for name, each in self._asdict().items()}
 
 
 def measured(lines: Iterable[Mapping[str, Any]]) -> MeasuredShares:
-    """Return the shares of these lines. What could not be scored is in none of them."""
+    """Return the shares over these lines, without the lines that could not be scored."""
     scored = [line for line in lines if line["reward"] is not None]
     right = [line["reward"] == 1.0 for line in scored]
     number = [line["also"][NUMBER] == 1.0 for line in scored]
@@ -68,7 +68,7 @@ def measured(lines: Iterable[Mapping[str, Any]]) -> MeasuredShares:
 
 
 def by_kind(lines: Iterable[Mapping[str, Any]]) -> dict[str, MeasuredShares]:
-    """Return the shares for each kind of problem, which its id begins with."""
+    """Return the shares for each kind of problem, taken from the first part of its id."""
     kinds: dict[str, list[Mapping[str, Any]]] = {}
     for line in lines:
         kinds.setdefault(line["id"].split("-")[0], []).append(line)
@@ -76,18 +76,18 @@ def by_kind(lines: Iterable[Mapping[str, Any]]) -> dict[str, MeasuredShares]:
 
 
 def validation_of(history: History) -> dict[int, float]:
-    """Return the share of validation problems that were right, by update."""
+    """Return the share of right validation problems after each update that was measured."""
     return {int(row["step"]): float(row[ACCURACY]) for row in history if ACCURACY in row}
 
 
 def chosen_step(validation: Mapping[int, float]) -> int:
-    """Return the update with the most right validation problems, of equals the first.
+    """Return the first update with the highest share of right validation problems.
 
     >>> chosen_step({7: 0.4, 14: 0.6, 21: 0.6})
     14
 
     Raises:
-        RunFailed: none was measured.
+        RunFailed: no update was measured.
     """
     if not validation:
         raise RunFailed("no checkpoint was measured on the validation problems")
@@ -95,31 +95,35 @@ def chosen_step(validation: Mapping[int, float]) -> int:
 
 
 def conclusion(before: MeasuredShares, after: MeasuredShares) -> str:
-    """Say in words how much of the gain is arithmetic and how much is form."""
+    """State how much of the gain is arithmetic and how much is format."""
     old, new = before.right_of_numbers, after.right_of_numbers
-    numbers = f"Of the responses that are a number {old.value:.1%} were right, now {new.value:.1%}"
+    numbers = (
+        f"Among responses that are a number, {old.value:.1%} were right before "
+        f"and {new.value:.1%} after"
+    )
     if not after.right.is_above(before.right):
-        return f"{numbers}. Nothing that chance could not explain was learnt."
+        return f"{numbers}. Nothing was learnt beyond chance."
     if new.is_above(old):
-        return f"{numbers}: what was learnt is arithmetic, not form."
-    return f"{numbers}: how much of the gain is arithmetic cannot be told from form."
+        return f"{numbers}: the gain is arithmetic, not format."
+    return f"{numbers}: the gain may be arithmetic or format."
 
 
 def carried_over(before: MeasuredShares, after: MeasuredShares) -> str:
-    """Say whether what was learnt shows on problems of another kind."""
+    """State whether the gain transfers to a kind of problem: better, worse or cannot be told
+    apart."""
     if after.right.is_above(before.right):
         return "better"
     return "worse" if before.right.is_above(after.right) else "cannot be told apart"
 
 
 def check_gain(before: MeasuredShares, after: MeasuredShares) -> None:
-    """Hold the demo to what it promises.
+    """Check that the model improved.
 
     Raises:
         RunFailed: the intervals overlap.
     """
     if not after.right.is_above(before.right):
         raise RunFailed(
-            f"nothing was learnt that chance could not explain: right {before.right} before, "
+            f"nothing was learnt beyond chance: right {before.right} before, "
             f"{after.right} after; see the report"
         )

@@ -1,7 +1,7 @@
-"""Kill the reward server in the middle of a training, start it again, and account for every sample.
+"""Kill the reward server during training, restart it, and account for every sample.
 
-In: a server of one's own, the folder of a run, the server's score log. Out: when it was down, and
-what the trainer's store and the server's log say of it. The trainer is not told: it waits.
+The account compares the trainer's stored samples with the server's score log. The trainer does not
+know of the outage; it waits for the server.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from touchstone_rewards.trainer.data.kept_samples import KeptSample
 from touchstone_rewards.trainer.errors import RunFailed
 from touchstone_rewards.trainer.workflow.local_server import LiveServer, ServerFailed
 
-# The client says here that it waits for a server.
+# The logger on which the client reports that it waits for a server.
 CLIENT_LOGGER = "touchstone_rewards.clients.transport"
 LOOK_EVERY_S = 0.1
-SETTLE_S = 1.0  # the score log is written by a thread of the server, which the kill ends too
+SETTLE_S = 1.0  # a thread of the server writes the score log, and the kill ends it too
 
 
 @dataclass
 class Outage:
-    """The server is killed before update `step`, or a later one where updates take no time.
+    """The server is killed before update `step`, or before a later one if updates are very fast.
 
-    Times in seconds since 1970; 0.0: not yet.
+    Times are seconds since 1970; 0.0 means not yet.
     """
 
     step: int
@@ -43,13 +43,14 @@ class Outage:
 
 @contextmanager
 def killed_before(step: int, server: LiveServer, samples: Path) -> Iterator[Outage]:
-    """Kill the server once the samples of the update before `step` are on disk. Start it again once
-    the trainer has asked for rewards in vain.
+    """Kill the server once the samples of the update before `step` are on disk, and restart it once
+    the trainer has failed to reach it.
 
-    The block must hold what needs the server afterwards: it dies with the thread that started it.
+    Code that needs the server afterwards must run inside the block: the server dies with the thread
+    that started it.
 
     Raises:
-        RunFailed: the server did not start again, or the run never came to this update.
+        RunFailed: the server did not restart, or the run never reached this update.
     """
     outage = Outage(step)
     asked, over = threading.Event(), threading.Event()
@@ -75,11 +76,11 @@ def killed_before(step: int, server: LiveServer, samples: Path) -> Iterator[Outa
     if failed:
         raise RunFailed(f"the killed reward server did not start again: {failed[0]}")
     if not outage.back_at_s:
-        raise RunFailed(f"the server was not killed: the run never came to update {step}")
+        raise RunFailed(f"the server was not killed: the run never reached update {step}")
 
 
 class _Listener(logging.Handler):
-    """Hears the client say that it waits for a server."""
+    """Notices when the client reports that it waits for a server."""
 
     def __init__(self, outage: Outage, asked: threading.Event) -> None:
         super().__init__()
@@ -105,11 +106,11 @@ def _kill_and_restart(
     server.kill()
     outage.killed_at_s = time.time()
     console = Console()
-    console.print(f"kill -9: the reward server is gone, {outage.step - 1} updates are made")
+    console.print(f"kill -9: the reward server is gone after {outage.step - 1} updates")
     asked.wait()
     if over.is_set():
         return
-    console.print("the trainer asks for rewards, and waits; the server is started again")
+    console.print("the trainer waits for rewards; the server is being restarted")
     server.restart()
     outage.back_at_s = time.time()
     down_s = outage.back_at_s - outage.killed_at_s
@@ -118,11 +119,11 @@ def _kill_and_restart(
 
 
 class SampleAccount(NamedTuple):
-    """What became of the samples of a training in which the server was killed.
+    """The account of a run whose server was killed.
 
-    `sampled`: as many as the updates took. `kept`: on disk. `unrewarded`: of those, without a
-    reward. `made_up`: of those, with a reward that no line of the server's log has.
-    `by_first`, `by_second`: rewards of the server before the kill, and after.
+    `sampled`: responses that the updates used. `kept`: samples on disk. `unrewarded`: kept samples
+    without a reward. `made_up`: kept samples whose reward is in no line of the server's log.
+    `by_first`, `by_second`: rewards given before and after the kill.
     """
 
     step: int
@@ -141,16 +142,16 @@ class SampleAccount(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether every sample is there once, with the reward that the server gave it."""
+        """Return whether every sample is kept once, with the reward that the server gave it."""
         return not (self.lost or self.unrewarded or self.made_up)
 
     def told(self) -> str:
-        """The account in words."""
+        """Return the account in words."""
         return (
-            f"Before update {self.step} the reward server was killed (kill -9); after "
-            f"{self.down_s:.1f} s it was back, and the update had waited {self.waited_s:.1f} s for "
+            f"Before update {self.step} the reward server was killed (kill -9). It was back after "
+            f"{self.down_s:.1f} s, and the update waited {self.waited_s:.1f} s for "
             f"its rewards. {self.sampled} responses were sampled and {self.kept} are kept: "
-            f"{self.lost} lost, {self.unrewarded} without a reward. The log of the server has "
+            f"{self.lost} lost, {self.unrewarded} without a reward. The server's log contains "
             f"{self.by_first} of the rewards from before the kill and {self.by_second} from after "
             f"it: {self.made_up} made up."
         )
@@ -164,17 +165,17 @@ def account_of(
     sampled: int,
     waits: Mapping[int, float],
 ) -> SampleAccount:
-    """Hold the trainer's samples against the server's log.
+    """Compare the trainer's samples with the server's log.
 
-    A reward counts as the server's if a line of the log has the same id, response and reward; each
-    line answers for one sample. `waits`: the seconds that each update waited for its rewards.
+    A reward is the server's if a line of the log has the same id, response and reward; each line
+    counts for one sample. `waits` are the seconds that each update waited for its rewards.
     """
     times: dict[tuple[str, str, float], list[float]] = {}
     for line in score_log:
         key = line["sample"]["id"], line["sample"]["response"], line["result"]["reward"]
         times.setdefault(key, []).append(line["time"])
     found = Counter[str]()
-    waiting: list[int] = []  # updates whose rewards the second server gave
+    waiting: list[int] = []  # updates with rewards from the second server
     for sample in samples:
         if sample.reward is None:
             found["unrewarded"] += 1
@@ -197,7 +198,7 @@ def account_of(
 
 
 def read_score_log(path: Path, profile: str) -> list[dict[str, Any]]:
-    """The lines of a server's score log that a profile wrote; a torn last one is left out."""
+    """Return a profile's lines in a server's score log, without an incomplete last line."""
     with path.open(encoding="utf-8") as file:
         lines = [json.loads(line) for line in file if line.endswith("\n")]
     return [line for line in lines if line["profile"] == profile]

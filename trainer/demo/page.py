@@ -1,8 +1,4 @@
-"""What the demo says of itself: the page and the lines on the screen.
-
-In: the lines of its evaluations, its account, its times. Out: `report.html`, and the same figures
-printed.
-"""
+"""The demo's report page, and the same figures for the screen."""
 
 from __future__ import annotations
 
@@ -30,22 +26,23 @@ from touchstone_rewards.trainer.running.report import write_report
 TITLE = "Touchstone demo: pretrained weights, before and after GRPO"
 Lines = list[dict[str, Any]]
 STORY = (
-    "{model}, a pretrained chat model, is asked for sums of 1 to 40 and products of 2 to 20. All "
-    "its weights are trained by GRPO. The rewards come from a reward server over HTTP, profile "
-    "math: 1 where the answer is right, else 0. Half-way the server is killed and started again.",
-    "It is measured greedily on problems of which training saw no pair, in either order. The "
-    "checkpoint was chosen on problems that are in neither part.",
+    "{model}, a pretrained chat model, is asked for sums of numbers from 1 to 40 and products "
+    "from 2 to 20. All its weights are trained by GRPO. Rewards come from a reward server over "
+    "HTTP, profile math: 1 if the answer is right, else 0. Half-way the server is killed and "
+    "restarted.",
+    "It is evaluated greedily on number pairs that training never saw, in either order. The "
+    "checkpoint was chosen on a third set of problems.",
 )
 PANELS_NOTE = (
-    "The held-out rows of these curves are the validation problems. The peak of the wait is the "
-    "killed server. Bold: the mean of about the last tenth of the steps."
+    "The held-out rows of these curves are the validation problems. The peak in the wait is the "
+    "killed server. Bold lines: running mean over about a tenth of the steps."
 )
 
 
 @dataclass(frozen=True)
 class DemoRun:
-    """What a demo of `model` left. `evaluations` and `transfer`: the lines of `before` and `after`;
-    `validation`: the share right by update."""
+    """The results of a demo. `evaluations` and `transfer` hold the lines of `before` and `after`,
+    `validation` the share of right answers after each measured update."""
 
     model: str
     folder: Path
@@ -58,12 +55,12 @@ class DemoRun:
 
     @property
     def pair(self) -> tuple[MeasuredShares, MeasuredShares]:
-        """Before and after, on the held-out problems."""
+        """Return the shares before and after, on the held-out problems."""
         return measured(self.evaluations["before"]), measured(self.evaluations["after"])
 
 
 def write_demo_report(found: DemoRun) -> Path:
-    """Write the page of a demo; returns its path."""
+    """Write the page of a demo; return its path."""
     return write_report(
         found.folder / "grpo",
         title=TITLE,
@@ -83,21 +80,21 @@ def write_demo_report(found: DemoRun) -> Path:
 
 
 def tiles(found: DemoRun) -> list[tuple[str, str]]:
-    """The few numbers that say how the demo went."""
+    """Return the main figures of the demo."""
     before, after = found.pair
     return [
         ("right, before to after", f"{before.right.value:.0%} → {after.right.value:.0%}"),
         ("gave a number", f"{before.number.value:.0%} → {after.number.value:.0%}"),
         ("samples lost", f"{found.account.lost} of {found.account.sampled}"),
         ("rewards made up", f"{found.account.made_up} of {found.account.sampled}"),
-        ("wait of the update in between", f"{found.account.waited_s:.1f} s"),
+        ("wait of the update during the outage", f"{found.account.waited_s:.1f} s"),
         ("minutes", f"{found.minutes:.1f}"),
         ("processor seconds", f"{found.processor_s:.0f}"),
     ]
 
 
 def held_out_table(found: DemoRun) -> Table:
-    """Right and gave a number, side by side, before and after."""
+    """Tabulate right answers and numbers, before and after."""
     rows = [
         [name, str(each.right), str(each.number), str(each.right_of_numbers)]
         for name, each in zip(("before", "after"), found.pair, strict=True)
@@ -108,7 +105,7 @@ def held_out_table(found: DemoRun) -> Table:
 
 
 def kinds_table(found: DemoRun) -> Table:
-    """Every kind of problem: those that were trained on, then those that were not."""
+    """Tabulate every kind of problem: first the trained kinds, then the others."""
     rows = []
     for part, lines in (("trained on", found.evaluations), ("not trained on", found.transfer)):
         before, after = by_kind(lines["before"]), by_kind(lines["after"])
@@ -119,14 +116,14 @@ def kinds_table(found: DemoRun) -> Table:
             rows.append([f"{kind} ({old.right.rows})", part, *cells])
     heads = ("kind", "", "right before", "right after", "by intervals", "gave a number")
     note = (
-        "Both numbers of far sums are 41 to 99, those of differences 1 to 40; the sums in words "
-        "are held-out pairs in a sentence. Where intervals overlap nothing is claimed."
+        "Far sums have numbers from 41 to 99, differences from 1 to 40; sums in words "
+        "are held-out pairs in a sentence. Overlapping intervals support no claim."
     )
-    return Table("What was learnt, and what carries over", heads, rows, note)
+    return Table("Gain by kind of problem", heads, rows, note)
 
 
 def outage_table(account: SampleAccount) -> Table:
-    """The account of the outage."""
+    """Tabulate the account of the outage."""
     rows = [
         ["the server was down", f"{account.down_s:.1f} s, killed before update {account.step}"],
         ["that update waited for its rewards", f"{account.waited_s:.1f} s"],
@@ -137,30 +134,30 @@ def outage_table(account: SampleAccount) -> Table:
         ["rewards in the log of the second server", str(account.by_second)],
         ["rewards that no server gave", str(account.made_up)],
     ]
-    note = "The trainer's store held against the server's own log, by id, response and reward."
+    note = "The trainer's samples compared with the server's log, by id, response and reward."
     return Table("The reward server was killed half-way", ("", ""), rows, note)
 
 
 def validation_table(found: DemoRun) -> Table:
-    """The checkpoints, and which was chosen."""
+    """Tabulate the checkpoints, and mark the chosen one."""
     chosen = chosen_step(found.validation)
     rows = [
         [f"update {step}", f"{value:.1%}", "chosen" if step == chosen else ""]
         for step, value in found.validation.items()
     ]
-    note = "The checkpoint with the most right problems was measured above; of equals the first."
+    note = "The first checkpoint with the most right answers was chosen."
     return Table("Validation problems", ("", "right", ""), rows, note)
 
 
 def times(found: DemoRun) -> str:
-    """How long it took."""
+    """State how long the demo took."""
     return (
-        f"All of it took {found.minutes:.1f} minutes and {found.processor_s:.0f} processor seconds."
+        f"The demo took {found.minutes:.1f} minutes and {found.processor_s:.0f} processor seconds."
     )
 
 
 def print_figures(found: DemoRun, report: Path) -> None:
-    """Print the tables, the account and where the report lies."""
+    """Print the tables, the account and the path of the report."""
     console = Console()
     for table in (held_out_table(found), kinds_table(found)):
         console.print(on_screen(table))
@@ -170,7 +167,7 @@ def print_figures(found: DemoRun, report: Path) -> None:
 
 
 def on_screen(table: Table) -> ScreenTable:
-    """A table of the page for the screen."""
+    """Convert a table of the page for the screen."""
     shown = ScreenTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
     for head in table.heads:
         shown.add_column(head, overflow="fold")

@@ -1,7 +1,7 @@
-"""Sums and products for a pretrained model, split so that no held-out pair was ever trained on.
+"""Sums and products for a pretrained model, split so that no held-out pair occurs in training.
 
-In: a seed. Out: problems to train on, to choose a checkpoint by, to report, and others that show
-what does not carry over. No file is read, no model is touched.
+From a seed come problems for training, for choosing a checkpoint and for the report, and others
+that test transfer. No file is read and no model is used.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from itertools import combinations_with_replacement, product
 from typing import NamedTuple
 
-# The assistant's turn is begun: by itself the model talks around a bare sum.
+# The assistant's turn starts like this; otherwise the model adds words around a bare sum.
 BEGUN = "The answer is"
 SUMS_TO, PRODUCTS_TO, FAR_SUMS_TO = 40, 20, 99
-# Of each kind: how many pairs are held out for the report, and how many choose the checkpoint.
+# Per kind: number of pairs held out for the report, and for choosing the checkpoint.
 HELD_OUT = {"sum": 200, "product": 100}
 VALIDATION = {"sum": 32, "product": 32}
 TRAIN_EACH = 58
@@ -22,7 +22,7 @@ TRANSFER_EACH = 60
 
 
 class Calculation(NamedTuple):
-    """A question about two numbers, and the answer to it."""
+    """An arithmetic question about two numbers."""
 
     kind: str
     a: int
@@ -30,7 +30,7 @@ class Calculation(NamedTuple):
 
     @property
     def pair(self) -> tuple[str, int, int]:
-        """The problem whatever the order of its numbers: 7 + 12 tells what 12 + 7 is."""
+        """Return the problem regardless of operand order: 7 + 12 gives away 12 + 7."""
         return self.kind, min(self.a, self.b), max(self.a, self.b)
 
     @property
@@ -44,7 +44,7 @@ class Calculation(NamedTuple):
         return self.a - self.b if self.kind == "difference" else self.a + self.b
 
     def row(self) -> dict[str, object]:
-        """The problem as a row of a data file: a chat whose answer is begun."""
+        """Return the problem as a row of a data file: a chat whose answer is begun."""
         asked = {"role": "user", "content": self.question}
         return {
             "id": f"{self.kind}-{self.a}-{self.b}",
@@ -63,7 +63,7 @@ QUESTIONS = {
 
 
 class DemoSplit(NamedTuple):
-    """Problems by what they are for; no pair is in two of the first three."""
+    """Problems by use; no pair occurs in two of the first three lists."""
 
     train: list[Calculation]
     validation: list[Calculation]
@@ -72,10 +72,10 @@ class DemoSplit(NamedTuple):
 
 
 def split_calculations(seed: int) -> DemoSplit:
-    """Return the problems of a run: one for each pair, its order of the two numbers by chance.
+    """Return the problems of a run: one per pair, with its two numbers in random order.
 
-    All 820 pairs of sums of 1 to 40 and all 190 of products of 2 to 20 are shuffled and parted.
-    Training takes as many sums as products. The sums in words are of held-out pairs.
+    All 820 pairs of sums of 1 to 40 and all 190 pairs of products of 2 to 20 are shuffled and
+    split. Training uses as many sums as products. The sums in words use held-out pairs.
     """
     rng = random.Random(seed)
     held_out, validation, train = [], [], []
@@ -92,7 +92,7 @@ def split_calculations(seed: int) -> DemoSplit:
 
 
 def _transfer(held_out: list[Calculation], rng: random.Random) -> list[Calculation]:
-    """Problems of kinds that training never sees."""
+    """Return problems of kinds that do not occur in training."""
     far = list(combinations_with_replacement(range(SUMS_TO + 1, FAR_SUMS_TO + 1), 2))
     less = [(a, b) for a, b in product(range(1, SUMS_TO + 1), repeat=2) if a >= b]
     sums = [each for each in held_out if each.kind == "sum"][:TRANSFER_EACH]

@@ -1,7 +1,7 @@
-"""pass@k and maj@k of one prompt, from n responses to it: exact over all k of the n. Pure numbers.
+"""pass@k and maj@k of one prompt from n responses, computed exactly over all subsets of size k.
 
-Both are unbiased: the mean over all subsets of size k is the mean over k fresh responses, if the n
-are independent. No subset is drawn: they are counted.
+Both are unbiased: if the n responses are independent, the mean over all subsets of size k estimates
+the mean over k fresh responses. Subsets are counted, not sampled.
 """
 
 from __future__ import annotations
@@ -15,43 +15,46 @@ import numpy as np
 
 
 class Votes(NamedTuple):
-    """How many of the responses gave one answer, and the share of them that are right."""
+    """The number of responses that gave one answer, and the share of them that are right."""
 
     votes: int
     right: float
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """The chance that one or more of k of the n responses are correct: 1 - C(n-c, k) / C(n, k).
+    """Return the chance that at least one of k of the n responses is correct: 1 - C(n-c, k) / C(n,
+    k).
 
     Raises:
-        ValueError: fewer than k responses.
+        ValueError: there are fewer than k responses.
 
     Source: Chen et al. (2021), arXiv 2107.03374, equation 1.
     """
     if not 0 < k <= n:
-        raise ValueError(f"pass@{k} needs {k} responses or more, not {n}")
+        raise ValueError(f"pass@{k} needs at least {k} responses, not {n}")
     return 1.0 - comb(n - correct, k) / comb(n, k)
 
 
 def maj_at_k(classes: Sequence[Votes], silent: Votes, k: int) -> float:
-    """The chance that a response that bears the most frequent answer among k of the n is right.
+    """Return the chance that the majority answer among k of the n responses is right.
 
-    `classes`: one entry an answer; `silent`: responses without one, which have no vote. Of answers
-    with equally many votes each is as likely to win; where nobody votes, a silent one is taken.
-    maj@1 is the accuracy. Bearers of one answer may differ where the form counts as well.
+    `classes` has one entry per answer; `silent` counts responses without an answer, which do not
+    vote. Answers with equally many votes are equally likely to win; if no response votes, a silent
+    one is drawn. maj@1 is the accuracy. Responses with the same answer may differ in reward, for
+    example if the format counts as well.
 
-    A class wins with v votes in C(m, v) W(v) of the C(n, k) subsets, where W counts the choices of
-    k - v others in which no class has more than v, those with t others at v for 1 / (1 + t) each.
+    A class wins with v votes in C(m, v) W(v) of the C(n, k) subsets. W(v) counts the choices of the
+    other k - v responses in which no class has more than v votes; choices with t other classes at v
+    count 1 / (1 + t).
 
     Raises:
-        ValueError: fewer than k responses.
+        ValueError: there are fewer than k responses.
 
     Source: majority voting as in Wang et al. (2022), arXiv 2203.11171; the counting is ours.
     """
     n = sum(each.votes for each in classes) + silent.votes
     if not 0 < k <= n:
-        raise ValueError(f"maj@{k} needs {k} responses or more, not {n}")
+        raise ValueError(f"maj@{k} needs at least {k} responses, not {n}")
     total = silent.right * comb(silent.votes, k) / comb(n, k)
     for place, each in enumerate(classes):
         if each.right:
@@ -62,7 +65,7 @@ def maj_at_k(classes: Sequence[Votes], silent: Votes, k: int) -> float:
 
 @lru_cache(maxsize=65536)
 def chance_to_win(count: int, others: tuple[int, ...], silent: int, k: int) -> float:
-    """The share of the subsets of size k in which a class of `count` wins against `others`."""
+    """Return the share of subsets of size k in which a class of `count` responses wins."""
     wins = 0.0
     for votes in range(1, min(count, k) + 1):
         ways = ways_below(others, silent, votes, k - votes)
@@ -71,11 +74,11 @@ def chance_to_win(count: int, others: tuple[int, ...], silent: int, k: int) -> f
 
 
 def ways_below(others: tuple[int, ...], silent: int, votes: int, size: int) -> np.ndarray:
-    """Choices of `size` of the other responses with no class above `votes`, by the classes at it.
+    """Count the choices of `size` other responses in which no class has more than `votes`.
 
-    Entry t counts those in which exactly t of the others have `votes` votes.
+    Entry t counts the choices in which exactly t other classes have `votes` votes.
     """
-    # ways[t, s]: s chosen so far, t classes at `votes`. Sums of positive terms: no cancellation.
+    # ways[t, s]: s chosen so far, t classes at `votes`. All terms are positive: no cancellation.
     ways = np.zeros((size // votes + 1, size + 1))
     ways[0, : min(silent, size) + 1] = [
         float(comb(silent, s)) for s in range(min(silent, size) + 1)

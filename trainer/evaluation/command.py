@@ -1,8 +1,9 @@
-"""`trainer eval`: generate, score through the reward server, say how sure the numbers are.
+"""`trainer eval`: generate responses, score them with the reward server, report with intervals.
 
-In: a model folder, rows with a ground truth. Out: results a response, `summary.json` and a table on
-the screen. The completion alone is scored. What could not be scored is counted apart, never as
-wrong. A killed evaluation goes on where it was; it scores all of it again.
+Input are a model and rows with ground truths; output are results per response, `summary.json` and a
+table on the screen. Only the response is scored, without its prompt. A response that could not be
+scored is counted separately, never as wrong. An interrupted evaluation continues generating where
+it stopped, and scores everything again.
 """
 
 from __future__ import annotations
@@ -63,71 +64,81 @@ from touchstone_rewards.trainer.workflow.local_server import served
 
 @dataclass
 class EvalArguments:
-    """What to measure, on what, by which profile. The key is read from REWARD_API_KEY."""
+    """The model, the data and the profiles. The API key is read from REWARD_API_KEY."""
 
     model: str | None = field(default=None, metadata={"help": "A model folder or hub name."})
     benchmark: str | None = field(
         default=None,
         metadata={
-            "help": "gsm8k or math500: the columns, and the hub name if dataset is not given."
+            "help": "gsm8k or math500: sets the columns, and the hub name if dataset is not given."
         },
     )
     dataset: list[str] | None = field(
         default=None,
-        metadata={"help": "Files, patterns, folders or hub names, as dataset_name elsewhere."},
+        metadata={
+            "help": "Files, patterns, folders or hub names, like dataset_name of other commands."
+        },
     )
     dataset_config: str | None = field(
-        default=None, metadata={"help": "The configuration of a hub dataset."}
+        default=None, metadata={"help": "Configuration of a hub dataset."}
     )
     dataset_split: str = field(
         default="test",
-        metadata={"help": "The split of a hub dataset, or a slice of it; of a file the slice."},
+        metadata={"help": "Split of a hub dataset, or a slice such as test[:5%] (also of a file)."},
     )
     max_rows: int | None = field(
-        default=None, metadata={"help": "Take the first so many rows, 1 or more. Default: all."}
+        default=None, metadata={"help": "Use only the first max_rows rows. Default: all."}
     )
     skip_bad_rows: bool = field(
-        default=False, metadata={"help": "Leave out rows without a prompt, and name them."}
+        default=False, metadata={"help": "Skip rows without a prompt, and name them."}
     )
     output: str | None = field(
         default=None,
-        metadata={"help": "A folder for the results. Default: output_file without its .json."},
+        metadata={"help": "Folder for the results. Default: output_file without .json."},
     )
     output_file: str | None = field(
         default=None,
         metadata={
-            "help": "A .json file for the list of prompt, completion, solution and reward. "
+            "help": ".json file for the list of prompt, completion, solution and reward. "
             "Default: eval_results.json in output."
         },
     )
-    profile: str = field(default="math", metadata={"help": "The profile that decides."})
+    profile: str = field(
+        default="math", metadata={"help": "Profile that decides which responses are right."}
+    )
     also_profile: list[str] | None = field(
-        default=None, metadata={"help": "Profiles that score the same responses beside it."}
+        default=None, metadata={"help": "Further profiles that score the same responses."}
     )
     reward_url: list[str] | None = field(
         default=None,
-        metadata={"help": "One reward server, or several. Default: REWARD_URL, else port 8700."},
+        metadata={"help": "One or more server URLs. Default: REWARD_URL, else port 8700."},
     )
     reward_timeout_s: float = field(
         default=300.0, metadata={"help": "Longest wait for the scores of one profile."}
     )
     ground_truth_column: str = field(
-        default="ground_truth", metadata={"help": "The column with the reference answers."}
+        default="ground_truth", metadata={"help": "Column with the reference answers."}
     )
     k: list[int] | None = field(
         default=None,
-        metadata={"help": "Of pass@k and maj@k. Default: 1, 2, 4, ... and num_samples."},
+        metadata={
+            "help": "Values of k for pass@k and maj@k. Default: 1, 2, 4, ... and num_samples."
+        },
     )
 
     def __post_init__(self) -> None:
         if isinstance(self.dataset, str):
             self.dataset = [self.dataset]
         if self.max_rows is not None and self.max_rows < 1:
-            raise ValueError(f"max_rows is 1 or more (leave it out for all), not {self.max_rows}")
+            raise ValueError(
+                f"max_rows must be 1 or more (leave it out for all), not {self.max_rows}"
+            )
         if self.output and self.output.endswith(".json"):
-            raise ValueError(f"output is a folder; a file such as {self.output} is output_file")
+            raise ValueError(
+                f"output must be a folder: give a file such as {self.output} as output_file"
+            )
         if self.output_file and not self.output_file.endswith(".json"):
-            raise ValueError(f"output_file is a .json file, not {self.output_file}")
+            raise ValueError(f"output_file must be a .json file, not {self.output_file}")
         if self.output_file and not self.output:
             self.output = self.output_file.removesuffix(".json")
 
@@ -145,11 +156,11 @@ OPTIONS = EvalConfigs
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parse, generate, score, write.
+    """Parse the options, generate, score, and write.
 
     Raises:
-        InputError: what was typed cannot work.
-        RunFailed: no reward server, or not one response could be scored.
+        InputError: the options, the model or the data cannot be used.
+        RunFailed: no reward server answers, or no response could be scored.
     """
     arguments, prompts, serve, generation = parse_config(EvalConfigs, argv, "trainer eval")
     model = require(arguments.model, "model")
@@ -158,9 +169,9 @@ def run(argv: Sequence[str]) -> None:
     output = Path(require(arguments.output, "output"))
     check_output(output, arguments.output_file)
     if arguments.benchmark:
-        known_set(arguments.benchmark)  # an unknown one is named before a server is waited for
+        known_set(arguments.benchmark)  # reject an unknown one before waiting for a server
     if any(not 1 <= k <= generation.num_samples for k in arguments.k or ()):
-        raise InputError(f"k is 1 to num_samples, which is {generation.num_samples}")
+        raise InputError(f"k must be 1 to num_samples, which is {generation.num_samples}")
     with served(serve, arguments.reward_url, output) as arguments.reward_url:
         infos = check_server(arguments.reward_url, profiles_of(arguments))
         rows = rows_of(arguments, prompts, readers_of("ground_truth", infos))
@@ -173,18 +184,19 @@ def run(argv: Sequence[str]) -> None:
 
 
 def profiles_of(arguments: EvalArguments) -> list[str]:
-    """The profile that decides, then the others."""
+    """Return the profile that decides, then the others."""
     return [arguments.profile, *(arguments.also_profile or ())]
 
 
 def rows_of(
     arguments: EvalArguments, prompts: PromptArguments, readers: Sequence[str] | None = None
 ) -> Dataset:
-    """The rows with `id`, `prompt` and `ground_truth`. `readers`: the profiles that read it; with
-    none the data need not have one.
+    """Return the rows with `id`, `prompt` and `ground_truth`.
+
+    `readers` are the profiles that read the ground truth; without any, the data may lack it.
 
     Raises:
-        InputError: no such data, or a column that is missing.
+        InputError: the data or a column is missing.
     """
     known = known_set(arguments.benchmark) if arguments.benchmark else None
     bad = {"skip_bad_rows": arguments.skip_bad_rows}
@@ -208,13 +220,13 @@ def rows_of(
 def respond(
     model: str, prompts: Sequence[Any], generation: Generation, output: Path
 ) -> list[list[str]]:
-    """The responses by prompt; those of an earlier, killed evaluation are not generated again.
+    """Return the responses per prompt; reuse those of an earlier, interrupted evaluation.
 
     Raises:
         InputError: the output holds another evaluation, or the model cannot be loaded.
     """
     settings = asdict(generation)
-    del settings["gpu_memory_utilization"]  # a run that was short of memory goes on with another
+    del settings["gpu_memory_utilization"]  # an interrupted run may continue with another value
     done = open_generated(output, identity(model, prompts, generation.chat_template) | settings)
     for number, responses in generate(model, prompts, generation, done):
         append_batch(output, number, responses)
@@ -231,10 +243,10 @@ def score_and_write(
     responses: Sequence[Sequence[str]],
     generation: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Score the responses, write all files, return the summary.
+    """Score the responses, write all files, and return the summary.
 
     Raises:
-        RunFailed: not one response could be scored; the responses are written all the same.
+        RunFailed: no response could be scored; the files are written anyway.
     """
     groups = samples_of(rows, responses)
     samples = [sample for group in groups for sample in group]
@@ -263,7 +275,7 @@ def score_and_write(
     write_page(output)
     if summary["num_failed"] == len(samples):
         reason = error_of(scored[arguments.profile][0]) or {"message": "no reward"}
-        raise RunFailed(f"not one response could be scored: {reason['message']}")
+        raise RunFailed(f"no response could be scored: {reason['message']}")
     return summary
 
 
@@ -273,7 +285,7 @@ def of_k(
     score: ScoreFunction,
     ks: Sequence[int],
 ) -> dict[str, object]:
-    """pass@k, and maj@k where the profile reads an answer that could be voted on."""
+    """Return pass@k, and maj@k if the profile reads an answer that can be voted on."""
     found: dict[str, object] = {"pass_at": pass_at(results, ks), "maj_at": None}
     if any(answer_of(result) for group in results for result in group):
         found["maj_at"] = maj_at(results, classes_of(groups, results, score), ks)
@@ -281,8 +293,10 @@ def of_k(
 
 
 def samples_of(rows: Dataset, responses: Sequence[Sequence[str]]) -> list[list[Sample]]:
-    """What is sent, row by row. The prompt goes along for scorers of prompts; none reads answers
-    from it."""
+    """Return the samples to send, row by row.
+
+    The prompt is included for scorers that read prompts; none extracts answers from it.
+    """
     return [
         [
             Sample(
@@ -301,6 +315,6 @@ def samples_of(rows: Dataset, responses: Sequence[Sequence[str]]) -> list[list[S
 
 
 def in_groups(results: Sequence[object], groups: Sequence[Sequence[object]]) -> list[list[Any]]:
-    """The results, cut as the groups are."""
+    """Split the results into groups of the given sizes."""
     left = iter(results)
     return [[next(left) for _ in group] for group in groups]

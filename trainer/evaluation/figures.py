@@ -1,7 +1,7 @@
-"""Scored responses in, rates and means with 95% intervals out. No files, no server.
+"""Rates and means with 95% intervals from scored responses. No files, no server.
 
-A group is the responses to one row. Every figure is the mean over rows of a figure of the row, and
-its interval is over rows: responses to one prompt are no independent trials.
+A group is the responses to one row. Every figure is a mean over rows, and its interval is over
+rows, since responses to one prompt are not independent trials.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ ResultGroup = Sequence[ScoreResult | None]
 
 
 def summarize(groups: Sequence[ResultGroup]) -> dict[str, object]:
-    """Rates and means over the rows with a reward.
+    """Return rates and means over the rows with a reward.
 
-    `accuracy`: share with the full reward of 1. `format_rate`: share with a format score of 1; null
-    where the profile has none. Rows without one response that could be scored are in none of them.
+    `accuracy` is the share of responses with the full reward of 1, `format_rate` the share with a
+    format score of 1, null if the profile has none. Rows without a scored response count in
+    neither.
     """
     rewards = [found for group in groups if (found := rewards_of(group))]
     formats = [found for group in groups if (found := formats_of(group))]
@@ -50,7 +51,7 @@ def formats_of(group: ResultGroup) -> list[float]:
 
 
 def _share(name: str, rows: Sequence[Sequence[float]]) -> dict[str, object]:
-    """The share of ones in each row, averaged."""
+    """Return the mean over rows of the share of ones, with its interval."""
     shares = [row.count(1.0) / len(row) for row in rows]
     trials = sum(map(len, rows))
     return {
@@ -60,9 +61,10 @@ def _share(name: str, rows: Sequence[Sequence[float]]) -> dict[str, object]:
 
 
 def full_reward_share(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """The share of responses with the full reward of 1 by row, from the lines of `results.jsonl`.
+    """Return each row's share of responses with the full reward of 1, from lines of
+    `results.jsonl`.
 
-    Responses without a reward are left out, and rows without one that has any.
+    Responses without a reward are left out, and so are rows without any reward.
     """
     rewards: dict[str, list[float]] = {}
     for line in lines:
@@ -72,12 +74,12 @@ def full_reward_share(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def default_ks(n: int) -> list[int]:
-    """1, 2, 4, ... and n itself."""
+    """Return 1, 2, 4, ... and n itself."""
     return sorted({1 << power for power in range(n.bit_length()) if 1 << power <= n} | {n})
 
 
 def pass_at(groups: Sequence[ResultGroup], ks: Sequence[int]) -> dict[str, object]:
-    """pass@k by k, over the rows with k or more scored responses."""
+    """Return pass@k for each k, over the rows with at least k scored responses."""
     rows = [(len(found), found.count(1.0)) for group in groups if (found := rewards_of(group))]
     return {
         str(k): mean_over_rows([(pass_at_k(n, right, k), n) for n, right in rows if n >= k])
@@ -88,7 +90,8 @@ def pass_at(groups: Sequence[ResultGroup], ks: Sequence[int]) -> dict[str, objec
 def maj_at(
     groups: Sequence[ResultGroup], classes: Sequence[Sequence[str | None]], ks: Sequence[int]
 ) -> dict[str, object]:
-    """maj@k by k, over the rows with k or more scored responses; right is the full reward of 1."""
+    """Return maj@k for each k, over the rows with at least k scored responses; right means a reward
+    of 1."""
     votes = [votes_of(group, names) for group, names in zip(groups, classes, strict=True)]
     rows = [(*each, len(rewards_of(group))) for each, group in zip(votes, groups, strict=True)]
     return {
@@ -100,7 +103,7 @@ def maj_at(
 
 
 def votes_of(group: ResultGroup, classes: Sequence[str | None]) -> tuple[list[Votes], Votes]:
-    """The answers of a row with their votes, and the responses without one."""
+    """Return the answers of a row with their votes, and the responses without an answer."""
     right: dict[str | None, list[bool]] = {}
     for result, name in zip(group, classes, strict=True):
         if result is not None and result.reward is not None:
@@ -111,7 +114,10 @@ def votes_of(group: ResultGroup, classes: Sequence[str | None]) -> tuple[list[Vo
 
 
 def mean_over_rows(rows: Sequence[tuple[float, int]]) -> dict[str, object]:
-    """Of each row's value and number of responses: the mean, its interval, how many rows."""
+    """Return the mean of the rows' values, its interval, and the number of rows.
+
+    Each row is a value and its number of responses.
+    """
     values = [value for value, _ in rows]
     return {
         "value": fmean(values) if values else None,

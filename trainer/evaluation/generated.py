@@ -1,7 +1,7 @@
-"""What an evaluation has generated so far, on disk batch by batch: a killed one goes on from there.
+"""Store generated responses batch by batch, so that an interrupted evaluation can continue.
 
-In: a folder and what the responses depend on. Out: `generated.jsonl`, a line a batch, and
-`settings.json`, which refuses to mix the responses of two evaluations.
+`generated.jsonl` holds one line per batch; `settings.json` identifies the evaluation, so that
+responses of different ones are never mixed.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ Responses = dict[int, list[list[str]]]
 
 
 def check_output(folder: Path, plain_file: str | None) -> None:
-    """Nothing, if an evaluation may write into `folder`, and its list into `plain_file`.
+    """Check that an evaluation may write into `folder`, and its list into `plain_file`.
 
     Raises:
-        InputError: files of these names are there that no evaluation here wrote.
+        InputError: such files exist, and no evaluation of this command wrote them.
     """
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
-            raise InputError(f"output {folder}: {path} is a file, the results need a folder")
+            raise InputError(f"output {folder}: {path} is a file, but the results need a folder")
     if _is_evaluation(folder / SETTINGS):
         return
     found = [folder / name for name in WRITTEN if (folder / name).exists()]
     found += [Path(plain_file)] if plain_file and Path(plain_file).exists() else []
     if found:
         raise InputError(
-            f"{found[0]} is there already, and no evaluation of this command wrote it: choose "
-            "another output, or move it away"
+            f"{found[0]} exists, but no evaluation of this command wrote it: choose "
+            "another output, or move the file"
         )
 
 
 def _is_evaluation(settings: Path) -> bool:
-    """Did an evaluation write this file? Other programs have a settings.json too."""
+    """Return whether an evaluation wrote this file; other programs have a settings.json too."""
     try:
         content = json.loads(settings.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -59,10 +59,10 @@ def _is_evaluation(settings: Path) -> bool:
 
 
 def open_generated(folder: Path, settings: dict[str, Any]) -> Responses:
-    """The batches that are there already; a torn last line is cut off.
+    """Return the existing batches; cut off an incomplete last line.
 
     Raises:
-        InputError: the folder holds an evaluation of something else.
+        InputError: the folder holds another evaluation.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, known = folder / GENERATED, folder / SETTINGS
@@ -75,7 +75,7 @@ def open_generated(folder: Path, settings: dict[str, Any]) -> Responses:
 
 
 def append_batch(folder: Path, number: int, responses: list[list[str]]) -> None:
-    """Keep one batch; on disk when this returns."""
+    """Append one batch; it is on disk when this returns."""
     line = json.dumps({"batch": number, "responses": responses}) + "\n"
     with open(folder / GENERATED, "ab") as file:
         file.write(line.encode())
@@ -84,10 +84,10 @@ def append_batch(folder: Path, number: int, responses: list[list[str]]) -> None:
 
 
 def identity(model: str, prompts: Sequence[object], chat_template: str | None) -> dict[str, object]:
-    """What tells two evaluations apart beside their settings: the model, the prompts, and the
-    content of the chat template that was named.
+    """Return the identity of an evaluation besides its settings: model, prompts, chat template
+    content.
 
-    A weight file is known by its size and the time it was written: hashing one takes long.
+    Weight files are identified by size and modification time, since hashing them takes long.
     """
     files = [path for path in sorted(Path(model).glob("*.safetensors")) if path.is_file()]
     template = template_path(chat_template)
@@ -101,7 +101,7 @@ def identity(model: str, prompts: Sequence[object], chat_template: str | None) -
 
 
 def _light_files(model: Path) -> list[Path]:
-    """Of a model's folder: what decides beside the weights which text comes out."""
+    """Return the files of a model, other than weights, that influence its responses."""
     found = {path for pattern in LIGHT_FILES for path in model.glob(pattern) if path.is_file()}
     return sorted(found)
 
@@ -118,7 +118,7 @@ def refuse_others(folder: Path, there: dict[str, Any], wanted: dict[str, Any]) -
     """Compare the settings of two evaluations.
 
     Raises:
-        InputError: they differ; the message says in what.
+        InputError: they differ; the message lists the differences.
     """
     differ = sorted(
         key for key in there.keys() | wanted.keys() if there.get(key) != wanted.get(key)

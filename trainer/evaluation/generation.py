@@ -1,8 +1,7 @@
-"""Responses from a model folder: greedy or sampled, by transformers or by vLLM.
+"""Generate responses with a model: greedily or sampled, with transformers or vLLM.
 
-In: prompts, text or chats. Out: batches of responses, one or several a prompt, without the prompt.
-Which prompts share a batch, and the seed of each batch, depend on the prompts and settings alone:
-what was generated before a crash need not be generated again.
+Prompts are texts or chats. Batches and their seeds depend only on prompts and settings, so that
+batches generated before a crash can be reused.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from touchstone_rewards.trainer.running.merging import (
     tokenizer_folder,
 )
 
-# Prompts and the seed of their batch -> the responses to each.
+# (prompts of a batch, its seed) -> the responses to each prompt.
 Respond = Callable[[Sequence[ChatOrPrompt], int], list[list[str]]]
 BATCH_SIZES = {"transformers": 64, "vllm": 4096}
 MOST_SAMPLES = 1000
-# Of a generation config: what is used, and what says nothing about generation.
+# Fields of a model's generation config that are used, or do not affect generation.
 NOT_GENERATION = {"bos_token_id", "eos_token_id", "pad_token_id", "transformers_version"}
 NOT_GENERATION |= {"use_cache", "output_attentions", "output_hidden_states", "output_scores"}
 TEMPLATES = Path(__file__).parents[1] / "prompts"
@@ -38,51 +37,52 @@ TEMPLATES = Path(__file__).parents[1] / "prompts"
 
 @dataclass
 class Generation:
-    """How responses are generated."""
+    """Settings of the generation."""
 
     engine: Literal["transformers", "vllm"] = field(
-        default="transformers", metadata={"help": "What generates; vllm is an extra of its own."}
+        default="transformers", metadata={"help": "Inference engine; vllm needs the extra [vllm]."}
     )
-    max_new_tokens: int = field(default=512, metadata={"help": "Longest response, tokens."})
+    max_new_tokens: int = field(default=512, metadata={"help": "Longest response, in tokens."})
     max_prompt_length: int | None = field(
-        default=None, metadata={"help": "Of a longer prompt the last tokens are kept."}
+        default=None,
+        metadata={"help": "Longest prompt, in tokens; of a longer one the last tokens are kept."},
     )
-    num_samples: int = field(default=1, metadata={"help": "Responses a prompt."})
-    temperature: float = field(default=0.0, metadata={"help": "0: greedy."})
-    top_p: float = field(default=1.0, metadata={"help": "Sample from this much probability."})
+    num_samples: int = field(default=1, metadata={"help": "Responses per prompt."})
+    temperature: float = field(default=0.0, metadata={"help": "Sampling temperature; 0: greedy."})
+    top_p: float = field(default=1.0, metadata={"help": "Probability mass for nucleus sampling."})
     stop: list[str] | None = field(
-        default=None, metadata={"help": "Texts that end a response; they stay a part of it."}
+        default=None, metadata={"help": "Texts that end a response; they are kept in it."}
     )
     batch_size: int | None = field(
         default=None,
-        metadata={"help": "Responses at a time. Default: 64, with vLLM 4096."},
+        metadata={"help": "Responses generated at once. Default: 64, with vLLM 4096."},
     )
     chat_template: str | None = field(
         default=None,
         metadata={"help": "A .jinja file, or a name in trainer/prompts, for models without one."},
     )
     gpu_memory_utilization: float = field(
-        default=0.9, metadata={"help": "The share of the GPU's memory that vLLM takes."}
+        default=0.9, metadata={"help": "Share of the GPU's memory for vLLM."}
     )
-    seed: int = field(default=0, metadata={"help": "Of the sampling."})
+    seed: int = field(default=0, metadata={"help": "Seed of the sampling."})
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_samples <= MOST_SAMPLES:
-            raise ValueError(f"num_samples is 1 to {MOST_SAMPLES}, not {self.num_samples}")
+            raise ValueError(f"num_samples must be 1 to {MOST_SAMPLES}, not {self.num_samples}")
         least = {"max_new_tokens": self.max_new_tokens, "batch_size": self.batch_size}
         for name, value in (least | {"max_prompt_length": self.max_prompt_length}).items():
             if value is not None and value < 1:
-                raise ValueError(f"{name} is 1 or more, not {value}")
+                raise ValueError(f"{name} must be 1 or more, not {value}")
         if not 0 < self.gpu_memory_utilization <= 1:
-            raise ValueError("gpu_memory_utilization is a share, above 0 and at most 1")
+            raise ValueError("gpu_memory_utilization must be above 0 and at most 1")
         if self.num_samples > 1 and self.temperature <= 0:
-            raise ValueError("num_samples above 1 needs a temperature: greedy ones are all equal")
+            raise ValueError("num_samples above 1 needs a temperature: greedy responses are equal")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
-            raise ValueError("temperature must not be negative, top_p be above 0 and at most 1")
+            raise ValueError("temperature must not be negative, top_p above 0 and at most 1")
 
 
 def plan_batches(prompts: Sequence[ChatOrPrompt], settings: Generation) -> list[list[int]]:
-    """The places of the prompts of each batch; those of about one length share one."""
+    """Return the indices of each batch's prompts; prompts of similar length share a batch."""
     size = settings.batch_size or BATCH_SIZES[settings.engine]
     size = max(1, size // settings.num_samples)
     lengths = [len(each if isinstance(each, str) else json.dumps(each)) for each in prompts]
@@ -93,10 +93,10 @@ def plan_batches(prompts: Sequence[ChatOrPrompt], settings: Generation) -> list[
 def generate(
     model: str, prompts: Sequence[ChatOrPrompt], settings: Generation, done: Collection[int] = ()
 ) -> Iterator[tuple[int, list[list[str]]]]:
-    """The number of each batch of the plan that is not `done`, and its responses by prompt.
+    """Yield the number and the responses of each batch that is not in `done`.
 
     Raises:
-        InputError: the engine is not installed, or there is no model or template of that name.
+        InputError: the engine is not installed, or there is no such model or template.
     """
     batches = plan_batches(prompts, settings)
     missing = [number for number in range(len(batches)) if number not in done]
@@ -110,7 +110,8 @@ def generate(
 
 
 def cut(text: str, stops: Sequence[str]) -> str:
-    """The text up to the end of the first of `stops` in it: an engine's last token may go on."""
+    """Return the text up to the end of its first stop; an engine's last token may extend beyond
+    it."""
     ends = [text.index(stop) + len(stop) for stop in stops if stop in text]
     return text[: min(ends)] if ends else text
 
@@ -157,9 +158,9 @@ def _transformers(model: str, settings: Generation) -> Respond:
 
 
 def said(tokenizer: Any, stops: Sequence[str], start: int) -> Any:
-    """A stopping criterion: true for the rows whose last tokens, from `start` on, hold a stop.
+    """Return a stopping criterion that is true for rows whose response ends with a stop.
 
-    transformers' own `stop_strings` also finds one that begins in the prompt.
+    transformers' own `stop_strings` also matches a stop that begins in the prompt.
     """
     import torch
 
@@ -174,10 +175,12 @@ def said(tokenizer: Any, stops: Sequence[str], start: int) -> Any:
 
 
 def own_config(folders: Any, tokenizer: Any) -> tuple[Any, str]:
-    """Return a generation config with the end tokens of the model's folder and of its tokenizer,
-    which are those of vLLM too, and a line that says what of the folder's is used and what not.
+    """Return a generation config with all end tokens, and a line that reports used and ignored
+    settings.
 
-    A folder's repetition penalty, say, would change even greedy responses, by one engine alone.
+    The end tokens are those of the model's folder and of its tokenizer, as in vLLM. Other settings
+    of the folder are ignored: a repetition penalty would change even greedy responses, and in one
+    engine only.
     """
     from transformers import GenerationConfig
 
@@ -194,12 +197,12 @@ def own_config(folders: Any, tokenizer: Any) -> tuple[Any, str]:
     told = f"end tokens: {', '.join(map(str, tokenizer.convert_ids_to_tokens(ends))) or 'none'}"
     if left:
         unused = ", ".join(f"{name} {value}" for name, value in sorted(left.items()))
-        told += f"; of the model's generation config not used: {unused}"
+        told += f"; ignored settings of the model's generation config: {unused}"
     return config, told
 
 
 def _sampling(settings: Generation) -> dict[str, object]:
-    """Fields of `generate`."""
+    """Return the sampling fields for `generate`."""
     if settings.temperature == 0:
         return {"do_sample": False}
     return {
@@ -224,7 +227,7 @@ def _vllm(model: str, settings: Generation) -> Respond:
             engine = LLM(model=folder, gpu_memory_utilization=settings.gpu_memory_utilization)
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
-            f"vLLM does not start with {model}: {str(error).partition(chr(10))[0]}; it says more "
+            f"vLLM does not start with {model}: {str(error).partition(chr(10))[0]}; see its output "
             f"above. If memory is short, gpu_memory_utilization is "
             f"{settings.gpu_memory_utilization:g}"
         ) from error
@@ -252,20 +255,20 @@ def _vllm(model: str, settings: Generation) -> Respond:
 
 
 def encode(tokenizer: object, prompt: ChatOrPrompt, most: int | None) -> list[int]:
-    """The tokens of a prompt, its last `most`; a chat goes through the template.
+    """Return the last `most` tokens of a prompt; a chat is rendered by its template.
 
     Raises:
-        InputError: there is none.
+        InputError: the prompt is a chat, and there is no template.
     """
     tokens = prompt_tokens(tokenizer, prompt)
     return tokens[-most:] if most else tokens
 
 
 def set_chat_template(tokenizer: Any, name: str | None) -> None:
-    """Give the tokenizer the template of a file, or of a name in trainer/prompts.
+    """Give the tokenizer a chat template from a file, or by a name in trainer/prompts.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such template.
     """
     path = template_path(name)
     if path is not None:
@@ -273,15 +276,17 @@ def set_chat_template(tokenizer: Any, name: str | None) -> None:
 
 
 def template_path(name: str | None) -> Path | None:
-    """Return the file of a chat template; None where none was named.
+    """Return the file of a chat template; None if `name` is None.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is no such template.
     """
     if name is None:
         return None
     named = TEMPLATES / f"{name}.jinja"
     path = named if named.is_file() else Path(name)
     if not path.is_file():
-        raise InputError(f"no chat template {name!r}: a .jinja file, or a name in trainer/prompts")
+        raise InputError(
+            f"no chat template {name!r}: give a .jinja file, or a name in trainer/prompts"
+        )
     return path

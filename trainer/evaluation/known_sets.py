@@ -1,4 +1,4 @@
-"""Test sets by name: where they lie, and which columns hold the question and the truth."""
+"""Test sets by name: their hub datasets, and the columns with question and ground truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from touchstone_rewards.trainer.errors import InputError
 
 
 class KnownSet(NamedTuple):
-    """A hub name with its configuration and split; the columns it, or a local copy, may have."""
+    """A hub dataset with configuration and split; the columns that it, or a local copy, may
+    have."""
 
     dataset: str
     config: str | None
@@ -18,7 +19,7 @@ class KnownSet(NamedTuple):
     ground_truth: str
 
 
-# The reward server reads the number after #### of a GSM8K answer, and the LaTeX of a MATH one.
+# The reward server reads the number after #### in a GSM8K answer, and the LaTeX of a MATH answer.
 KNOWN_SETS = {
     "gsm8k": KnownSet("openai/gsm8k", "main", "test", ("question",), "answer"),
     "math500": KnownSet("HuggingFaceH4/MATH-500", None, "test", ("problem", "question"), "answer"),
@@ -26,16 +27,17 @@ KNOWN_SETS = {
 
 
 def known_set(name: str) -> KnownSet:
-    """The set of that name.
+    """Return the test set of this name.
 
     Raises:
         InputError: there is none.
     """
     if name not in KNOWN_SETS:
-        raise InputError(f"no benchmark {name!r}; there are {', '.join(KNOWN_SETS)}")
+        raise InputError(f"no benchmark {name!r}; known benchmarks are {', '.join(KNOWN_SETS)}")
     return KNOWN_SETS[name]
 
 
 def question_column(known: KnownSet, columns: Sequence[str], wanted: str) -> str:
-    """The column `wanted`, where the data has it, else the first of the set's own that it has."""
+    """Return `wanted` if the data has that column, else the set's first question column that it
+    has."""
     return next((name for name in (wanted, *known.questions) if name in columns), wanted)

@@ -1,7 +1,4 @@
-"""One page for an evaluation: the figures with their intervals, and responses of every kind.
-
-In: a folder of `trainer eval`. Out: `report.html` in it, self-contained.
-"""
+"""`report.html` of an evaluation: figures with intervals, and example responses of every kind."""
 
 from __future__ import annotations
 
@@ -16,16 +13,16 @@ from touchstone_rewards.trainer.running.page import GroupExample, Table, readabl
 from touchstone_rewards.trainer.running.report import by_group, measures, shown
 
 ROWS_SHOWN = 4
-# How the rows of an evaluation are told apart, in the order in which they are shown.
+# The kinds of rows, in the order in which they are shown.
 KINDS: tuple[str, ...] = ("right", "right in some responses", "wrong", "not scored")
-# Of the summary, what the page shows elsewhere.
+# Entries of the summary that the page shows elsewhere.
 SHOWN_ELSEWHERE = {"pass_at", "maj_at", "also", "generation", "results_path"}
 SHOWN_ELSEWHERE |= {"accuracy", "format_rate", "avg_reward", "num_examples", "num_samples"}
 SHOWN_ELSEWHERE |= {"accuracy_interval", "format_rate_interval", "avg_reward_interval"}
 
 
 def write_page(folder: Path) -> Path:
-    """Write `report.html` from what the evaluation left in its folder; returns its path."""
+    """Write `report.html` for the evaluation in `folder`; return its path."""
     summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     model = Path(str(summary.get("model") or folder)).name
     page = render_page(
@@ -53,7 +50,7 @@ def write_page(folder: Path) -> Path:
 
 
 def tiles(summary: Mapping[str, object]) -> list[tuple[str, str]]:
-    """The few numbers of an evaluation."""
+    """Return the main figures of an evaluation."""
     found = []
     if summary["accuracy"] is not None:
         found.append(("right: the full reward of 1", f"{summary['accuracy']:.1%}"))
@@ -68,17 +65,17 @@ def tiles(summary: Mapping[str, object]) -> list[tuple[str, str]]:
 
 
 def at_k(summary: Mapping[str, Any]) -> Table:
-    """pass@k and maj@k, a row a k."""
+    """Return pass@k and maj@k, one row per k."""
     rows = []
     for k, found in summary["pass_at"].items():
         voted = (summary.get("maj_at") or {}).get(k, {"value": None, "interval": None})
         cells = [with_interval(each["value"], each["interval"]) for each in (found, voted)]
         rows.append([f"k = {k}", *cells])
-    return Table("Of k responses", ("", "pass@k", "maj@k"), rows, "Shares, and 95% intervals.")
+    return Table("Of k responses", ("", "pass@k", "maj@k"), rows, "Shares with 95% intervals.")
 
 
 def groups(lines: Sequence[Mapping[str, object]]) -> list[GroupExample]:
-    """Some rows of each kind, the first ones."""
+    """Return the first rows of each kind."""
     kinds: dict[str, list[GroupExample]] = {kind: [] for kind in KINDS}
     every = by_group(lines)
     counts = dict.fromkeys(KINDS, 0)
@@ -95,7 +92,7 @@ def groups(lines: Sequence[Mapping[str, object]]) -> list[GroupExample]:
 
 
 def kind_of(group: Sequence[Mapping[str, object]]) -> str:
-    """Whether all, some or none of a row's responses got the full reward of 1."""
+    """Classify a row by whether all, some or none of its responses got the full reward of 1."""
     rewards = [line["reward"] for line in group if line["reward"] is not None]
     if not rewards:
         return "not scored"

@@ -1,8 +1,7 @@
-"""Which responses to one prompt gave the same answer, by the reward server's own judgement.
+"""Group responses to one prompt by equal answers, as judged by the reward server.
 
-In: responses and their explained results. Out: a class for each, None without an answer. Wrong
-answers are held against each other by the scorer that held them against the truth: 1/2 and 0.5 are
-one vote, whatever they are worth.
+Each response gets a class, None without an answer. Wrong answers are compared with each other by
+the scorer that compared them with the ground truth, so that 1/2 and 0.5 count as one answer.
 """
 
 from __future__ import annotations
@@ -15,14 +14,15 @@ from typing import NamedTuple
 from touchstone_rewards.clients import Sample, ScoreResult
 
 RIGHT = "right"
-# Of the wrong answers to a prompt only the most frequent spellings are held against each other:
-# pairs grow with the square, and a rare one decides no vote.
+# Compare only the most frequent spellings of wrong answers: the number of pairs grows
+# quadratically, and rare answers do not decide a vote.
 COMPARED = 12
 ScoreFunction = Callable[[list[Sample]], list[ScoreResult | None]]
 
 
 class Answer(NamedTuple):
-    """What a response was read as: its text in the response, its spelling once read."""
+    """An extracted answer: its text in the response, its normalized spelling, and whether it is
+    right."""
 
     text: str
     spelling: str
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two spellings of one group; `sample` asks the server whether they mean the same."""
+    """Two spellings of one group; `sample` asks the server whether they are equal."""
 
     group: int
     first: str
@@ -39,7 +39,7 @@ class Pair(NamedTuple):
 
 
 def answer_of(result: ScoreResult | None) -> Answer | None:
-    """The answer that a scorer explained, None where there is none."""
+    """Return the answer in a scorer's explanation; None if there is none."""
     for explained in ((result and result.explanation) or {}).values():
         if isinstance(explained, dict) and explained.get("answer") is not None:
             text = str(explained["answer"])
@@ -53,7 +53,7 @@ def classes_of(
     results: Sequence[Sequence[ScoreResult | None]],
     score: ScoreFunction,
 ) -> list[list[str | None]]:
-    """The class of every response, group by group; equal strings are equal answers."""
+    """Return the class of every response, group by group; equal strings mean equal answers."""
     answers = [[answer_of(result) for result in group] for group in results]
     pairs = [
         pair
@@ -73,7 +73,8 @@ def classes_of(
 def wrong_pairs(
     group: int, samples: Sequence[Sample], answers: Sequence[Answer | None]
 ) -> list[Pair]:
-    """Every two frequent spellings of wrong answers: the response of one, the text of the other."""
+    """Return all pairs of frequent wrong spellings: the response with one, the text of the
+    other."""
     first: dict[str, tuple[Sample, str]] = {}
     for sample, answer in zip(samples, answers, strict=True):
         if answer and not answer.right:

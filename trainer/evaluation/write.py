@@ -1,7 +1,7 @@
-"""The files and the table of an evaluation.
+"""Write the files and the table of an evaluation.
 
-In: samples, results, figures. Out: `results.jsonl` (a line a response), `eval_results.json` (the
-same as a list of prompt, completion, solution, reward), `summary.json`, a table for the screen.
+Files: `results.jsonl` (one line per response), `eval_results.json` (the same as a list of prompt,
+completion, solution and reward), `summary.json`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ def write_results(
     scored: Mapping[str, Sequence[ScoreResult | None]],
     plain_file: str | None = None,
 ) -> None:
-    """Both files of results, the plain list in `plain_file` or in the folder; the first profile of
-    `scored` is the one that decides."""
+    """Write both files of results; the plain list goes to `plain_file` or into the folder.
+
+    The first profile in `scored` is the one that decides.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
         _line(sample, {name: results[place] for name, results in scored.items()})
@@ -50,11 +52,12 @@ def write_results(
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """The lines of `results.jsonl`; none where there is no such file."""
+    """Return the lines of `results.jsonl`; empty if there is no such file."""
     path = folder / RESULTS
     if not path.is_file():
         return []
-    # Not `splitlines`, which also ends a line at U+2028 and others that JSON may hold as they are.
+    # Not `splitlines`, which also splits at U+2028 and other characters that JSON strings may
+    # contain.
     text = path.read_text(encoding="utf-8")
     return [json.loads(line) for line in text.split("\n") if line]
 
@@ -64,8 +67,10 @@ def write_summary(folder: Path, summary: Mapping[str, object]) -> None:
 
 
 def as_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
-    """One row a summary, and one more for each profile that scored beside it; whole at 80 columns:
-    what is too long goes on below."""
+    """Return a table with one row per summary and one per further profile.
+
+    It fits 80 columns: long names are wrapped.
+    """
     table = _table("share and 95% interval", "", "profile", "right", "formatted", "scored")
     for name, summary in summaries.items():
         for profile, row in {summary["profile"]: summary, **summary["also"]}.items():
@@ -80,7 +85,7 @@ def as_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def at_k_table(summary: Mapping[str, Any]) -> Table:
-    """pass@k and maj@k, a row a k."""
+    """Return pass@k and maj@k, one row per k."""
     table = _table("of k responses, and 95% interval", "k", "pass@k", "maj@k")
     for k, found in summary["pass_at"].items():
         voted = (summary.get("maj_at") or {}).get(k, {"value": None, "interval": None})
@@ -90,7 +95,7 @@ def at_k_table(summary: Mapping[str, Any]) -> Table:
 
 
 def _table(title: str, *heads: str) -> Table:
-    """An empty table whose names may go on below; its figures stay on one line."""
+    """Return an empty table in which names may wrap, but figures stay on one line."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.show_edge = False
     for head in heads:
@@ -99,7 +104,7 @@ def _table(title: str, *heads: str) -> Table:
 
 
 def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
-    """A share in percent; `-` without one."""
+    """Format a share in percent with its interval; `-` for None."""
     if value is None:
         return "-"
     return f"{value:.1%}" + (

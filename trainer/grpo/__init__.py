@@ -1,1 +1,1 @@
-"""GRPO: TRL's trainer, what can be chosen beyond its fields, and the command around it."""
+"""GRPO: TRL's trainer, settings beyond its fields, and the command."""

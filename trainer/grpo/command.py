@@ -1,7 +1,7 @@
 """`trainer grpo`: TRL's GRPOTrainer with TRL's own fields; the rewards come from a reward server.
 
-In: a model, rows with a prompt (or a question and a template) and a ground truth. Out: a run folder
-with the model, every scored sample, `run.json`, curves and a report. Loss and rollout are TRL's.
+Rows have a prompt (or a question and a template) and a ground truth. The run folder gets the model,
+every scored sample, `run.json`, curves and a report. Rollout and loss are TRL's.
 """
 
 from __future__ import annotations
@@ -93,11 +93,11 @@ OPTIONS = GrpoConfigs
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parse, train, save.
+    """Parse the options, train, and save.
 
     Raises:
-        InputError: what was typed cannot work.
-        RunFailed: no reward server at the start, or too many failed rewards.
+        InputError: the options or the data cannot be used.
+        RunFailed: no reward server answers at the start, or too many rewards failed.
     """
     configs = parse_config(GrpoConfigs, argv, "trainer grpo")
     data, _, rewards, serve, adapter, _, rollout, settings, learning, args, model, _ = configs
@@ -117,7 +117,7 @@ def run(argv: Sequence[str]) -> None:
 def train(
     configs: GrpoConfigs, given: Sequence[Dataset | None], output: Path, checkpoint: str | None
 ) -> None:
-    """Prepare rows and rewards, train, save; the servers of the config run."""
+    """Prepare rows and rewards, train, and save; the reward server must be running."""
     data, prompts, rewards, _, adapter, preflight, rollout = configs[:7]
     settings, learning, args, model, signals = configs[7:]
     parts = parts_of(rewards, args.reward_weights)
@@ -164,10 +164,10 @@ def train(
 
 
 def check_scores(parts: Sequence[RewardPart], infos: Mapping[str, ServedProfile]) -> None:
-    """Refuse a score that its profile does not have.
+    """Check that the profiles have the requested scores.
 
     Raises:
-        InputError: it is named, with those that there are.
+        InputError: a score is missing; the message lists the existing ones.
     """
     for part in parts:
         known = infos[part.profile].scores
@@ -181,7 +181,8 @@ def check_scores(parts: Sequence[RewardPart], infos: Mapping[str, ServedProfile]
 def policy_tokenizer(
     model: ModelConfig, rollout: RolloutArguments, adapter: AdapterArguments
 ) -> Any:
-    """The tokenizer of what is trained, with the chat template asked for, padded as TRL does it.
+    """Return the policy's tokenizer with the requested chat template, padding on the left as TRL
+    does.
 
     Raises:
         InputError: there is no such tokenizer or template.
@@ -196,7 +197,7 @@ def policy_tokenizer(
 def starting_model(
     model: ModelConfig, adapter: AdapterArguments, args: GRPOConfig
 ) -> dict[str, object]:
-    """TRL's arguments that say what is trained: a model, or a model with an adapter."""
+    """Return TRL's arguments for the model to train, with or without an adapter."""
     name = require(model.model_name_or_path, "model_name_or_path")
     args.model_init_kwargs = model_init_kwargs(args, model)
     return model_for_trl(name, adapter, model, args)
@@ -214,10 +215,11 @@ def build_trainer(
     start: Mapping[str, Any] | None = None,
     **own: Any,
 ) -> T:
-    """A trainer of this kind with its reward functions and what watches over them.
+    """Return a trainer of class `kind` with its reward functions and callbacks.
 
-    `scoring` has a client's `score`. `start`: TRL's arguments that say what is trained; without
-    them it is the model of `ModelConfig`. `own` are the arguments that only this kind takes.
+    `scoring` has a client's `score`. `start` holds TRL's arguments for the model to train; by
+    default that is the model of `ModelConfig`. `own` holds the arguments that only this class
+    takes.
     """
     start = start or starting_model(model, AdapterArguments(), args)
     reward = ServerReward(
@@ -242,16 +244,16 @@ def build_trainer(
 
 
 def check_enough(rows: int, args: GRPOConfig) -> None:
-    """Nothing, if one rollout can be filled with different prompts.
+    """Check that one rollout can be filled with different prompts.
 
     Raises:
-        InputError: it cannot: TRL would train on nothing, or not start.
+        InputError: there are too few rows: TRL would not start, or train on nothing.
     """
     batch, each = args.generation_batch_size or 0, args.num_generations or 1
     if rows < batch // each:
         raise InputError(
-            f"a rollout takes {batch // each} different prompts (generation_batch_size {batch} / "
-            f"num_generations {each}) and there are {rows} rows: lower gradient_accumulation_steps "
+            f"a rollout needs {batch // each} different prompts (generation_batch_size {batch} / "
+            f"num_generations {each}) but there are {rows} rows: lower gradient_accumulation_steps "
             "or per_device_train_batch_size, or give more rows"
         )
 
@@ -259,14 +261,14 @@ def check_enough(rows: int, args: GRPOConfig) -> None:
 def open_samples(
     folder: Path, args: GRPOConfig, save_every_n_steps: int = 1, *, overwrite: bool = False
 ) -> SampleWriter:
-    """The store of the run in `folder`; it is wound back when the run begins.
+    """Return the store of the run in `folder`; `rewind` it when the run begins.
 
     Raises:
-        InputError: a run from scratch into a folder that has samples already.
+        InputError: a run from scratch would write into a folder that has samples already.
     """
     if step_files(folder) and not is_resumed(args) and not overwrite:
         raise InputError(
-            f"{folder} holds the samples of an earlier run: go on with it by "
+            f"{folder} holds the samples of an earlier run: continue it with "
             "--resume_from_checkpoint true, or choose another output_dir"
         )
     return SampleWriter(folder, args.world_size > 1, args.process_index, save_every_n_steps)
@@ -281,20 +283,20 @@ def prepare_rows(
     with_signals: bool = False,
     skip_bad_rows: bool = False,
 ) -> Dataset:
-    """The columns that a rollout and its rewards need: prompt, id, ground truth, metadata.
+    """Return the columns that a rollout and its rewards need: prompt, id, ground truth, metadata.
 
-    `infos`: what the server says of the profiles; where none reads a ground truth, data without one
-    gets an empty column. `with_signals`: and the prompt without its history.
+    `infos` are the server's descriptions of the profiles; if none reads a ground truth, a missing
+    column is filled with nulls. `with_signals` adds a column with the prompt without its history.
 
     Raises:
-        InputError: a column that was asked for is not there, or cannot be sent.
+        InputError: a requested column is missing or cannot be sent.
     """
     readers = None if infos is None else readers_of("ground_truth", infos)
     rows = with_truths(rows, rewards.ground_truth_column, readers)
     for column in rewards.metadata_columns or ():
         require_column(rows, column, "metadata_columns")
         if require_decoding(rows.features[column]):
-            raise InputError(f"metadata_columns: {column} holds media, which no sample can carry")
+            raise InputError(f"metadata_columns: {column} holds media, which cannot be sent")
     rows = ensure_sample_ids(with_prompts(rows, prompts, skip_bad_rows=skip_bad_rows))
     rows = history_rows(rows) if with_signals else rows
     columns: dict[str, Any] = dict.fromkeys(

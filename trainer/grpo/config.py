@@ -1,11 +1,11 @@
-"""What can be chosen for GRPO beyond TRL's fields: each with its formula and its source.
+"""Settings of GRPO beyond TRL's fields, each with its formula and its source.
 
-In: fields, and the names of those that were given. Out: TRL's settings where these say the same
-thing; the rest is read by `GrpoTrainer`. What cannot work together is refused here.
+`GrpoArguments.apply` sets TRL's fields where these express the setting; `GrpoTrainer` reads the
+rest. Combinations that cannot work are refused here.
 
-r_i is the reward of response i of a group of G, A_i its advantage, o_i its tokens, l_it the loss of
-its token t, N the number of responses of an update, rho_it the ratio of the policy's probability of
-a token to that of the policy that drew it.
+Notation: r_i is the reward of response i in a group of G, A_i its advantage, o_i its tokens, l_it
+the loss of its token t, N the number of responses in an update. rho_it is the probability ratio of
+a token between the current policy and the policy that sampled it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from touchstone_rewards.trainer.grpo.loss import (
 )
 
 TRL_EPS = 1e-4
-# Ours -> TRL's fields that say the same thing: not both.
+# Our fields -> the TRL fields that set the same thing; only one of the two may be given.
 TWICE = {
     "advantage": ("scale_rewards", "multi_objective_aggregation"),
     "length_normalization": ("loss_type",),
@@ -46,7 +46,7 @@ LongPrompts = Literal["truncate_left", "filter"]
 
 @dataclass
 class GrpoArguments:
-    """The parts of the algorithm, one field each. Not given: what TRL's own fields say.
+    """Parts of the algorithm, one field each. Where a field is not given, TRL's own fields decide.
 
     Sources: GRPO, arXiv 2402.03300; Dr. GRPO, 2503.20783; DAPO, 2503.14476; the ablations of
     wenjia5767/GRPO, after Stanford's CS336, assignment 5.
@@ -55,8 +55,8 @@ class GrpoArguments:
     preset: str | None = field(
         default=None,
         metadata={
-            "help": "A published setting: grpo, dr_grpo, dapo, gspo, cispo, rloo, reinforce, "
-            "seed_grpo. What you set yourself wins. list: print each with its source and fields."
+            "help": "Published settings: grpo, dr_grpo, dapo, gspo, cispo, rloo, reinforce, "
+            "seed_grpo. Your own settings take precedence. list: print all, with sources."
         },
     )
     advantage: Advantage | None = field(
@@ -90,23 +90,23 @@ class GrpoArguments:
     epochs_per_rollout: int | None = field(
         default=None,
         metadata={
-            "help": "Passes over the samples of a rollout; the probabilities in the denominator of "
-            "rho_it stay those of the policy that drew them. TRL's num_iterations."
+            "help": "Passes over the samples of a rollout. The denominator of rho_it stays "
+            "the policy that sampled them. Same as TRL's num_iterations."
         },
     )
 
     loss_function: str | None = field(
         default=None,
         metadata={
-            "help": "module:function of a loss of your own; it takes touchstone_rewards.trainer."
-            "grpo.loss.LossInputs and returns one number. Instead of loss_type."
+            "help": "module:function of your own loss; it takes touchstone_rewards.trainer."
+            "grpo.loss.LossInputs and returns one number. Replaces loss_type."
         },
     )
 
     def __post_init__(self) -> None:
         if self.loss_function and (self.length_normalization or self.clip is not None):
             raise ValueError(
-                "loss_function is the whole loss: length_normalization and clip do not go with it"
+                "loss_function replaces the whole loss: leave out length_normalization and clip"
             )
         if self.advantage_eps is not None and self.advantage_eps < 0:
             raise ValueError("advantage_eps must not be negative")
@@ -115,11 +115,11 @@ class GrpoArguments:
 
     @property
     def eps(self) -> float:
-        """What is added to the standard deviation of a group."""
+        """Return the epsilon added to the standard deviation of a group."""
         return TRL_EPS if self.advantage_eps is None else self.advantage_eps
 
     def own_advantages(self, args: GRPOConfig) -> Advantage | None:
-        """The advantage that TRL has no setting for; None where its own is what is wanted."""
+        """Return the advantage kind if TRL has no setting for it; None if TRL computes it."""
         kind = self.advantage
         if kind is None and self.advantage_eps is not None and args.scale_rewards == "group":
             kind = "group_std"
@@ -128,16 +128,15 @@ class GrpoArguments:
         return None
 
     def apply(self, args: GRPOConfig, given: Set[str] = frozenset()) -> None:
-        """Set TRL's fields; `given` has the names of the fields that the user wrote down.
+        """Set TRL's fields; `given` holds the names of the fields that the user set.
 
         Raises:
-            InputError: a field of ours and one of TRL's that says the same thing were both given,
-                or TRL's loss has nothing that the field could change.
+            InputError: two fields for the same setting were given, or TRL's loss ignores a field.
         """
         for ours, theirs in TWICE.items():
             both = [name for name in theirs if name in given]
             if getattr(self, ours) is not None and both and not (ours == "clip" and self.clip):
-                raise InputError(f"{ours} and {both[0]} say the same thing: give one of them")
+                raise InputError(f"{ours} and {both[0]} set the same thing: give one of them")
         check_loss_type(args.loss_type)
         if self.advantage in ("group_std", "group_mean"):
             args.scale_rewards = "group" if self.advantage == "group_std" else "none"
@@ -149,9 +148,9 @@ class GrpoArguments:
         if self.advantage_eps is not None and (
             self.advantage not in (None, "group_std") or args.scale_rewards != "group"
         ):
-            raise InputError("advantage_eps belongs to advantage: group_std")
+            raise InputError("advantage_eps needs advantage: group_std")
         if self.own_advantages(args) and args.multi_objective_aggregation == "normalize_then_sum":
-            raise InputError("normalize_then_sum has TRL's own advantages: leave out advantage_eps")
+            raise InputError("normalize_then_sum has its own advantages: leave out advantage_eps")
 
     def _apply_clip(self, args: GRPOConfig) -> None:
         if self.clip is None:
@@ -164,27 +163,27 @@ class GrpoArguments:
 
 @dataclass
 class RolloutArguments:
-    """What goes into a rollout, and how it is drawn."""
+    """Limits on prompts, and how responses are sampled."""
 
     max_prompt_length: int | None = field(
-        default=None, metadata={"help": "Tokens of a prompt, at most. Default: any number."}
+        default=None, metadata={"help": "Longest prompt, in tokens. Default: no limit."}
     )
     long_prompts: LongPrompts = field(
         default="truncate_left",
         metadata={
-            "help": "What becomes of a longer prompt. truncate_left: its last max_prompt_length "
-            "tokens are kept. filter: its row is left out."
+            "help": "Handling of longer prompts. truncate_left: keep their last max_prompt_length "
+            "tokens. filter: skip their rows."
         },
     )
     chat_template: str | None = field(
         default=None,
-        metadata={"help": "A .jinja file, or a name in trainer/prompts, for models without one."},
+        metadata={"help": "For models without one: a .jinja file, or a name in trainer/prompts."},
     )
     force_sampling: bool = field(
         default=False,
         metadata={
-            "help": "Sample with top_p, top_k or min_p although vLLM's importance sampling "
-            "correction is biased then."
+            "help": "Allow top_p, top_k and min_p although they bias vLLM's importance sampling "
+            "correction."
         },
     )
 
@@ -193,15 +192,16 @@ class RolloutArguments:
             raise ValueError("max_prompt_length must be 1 or more")
 
     def check_sampling(self, args: GRPOConfig) -> None:
-        """Refuse what biases the correction of vLLM's probabilities by the trainer's.
+        """Refuse sampling settings that bias the importance sampling correction for vLLM.
 
-        vLLM gives the probabilities before the cut of top_p, top_k and min_p, and samples after it:
-        the ratio to the trainer's is then not that of the distribution sampled from.
+        vLLM reports probabilities before top_p, top_k and min_p are applied, but samples after
+        that. The ratio to the trainer's probabilities then does not belong to the distribution
+        sampled from.
 
         Source: huggingface/trl issue 6789.
 
         Raises:
-            InputError: such settings, not forced.
+            InputError: such a setting is given without `force_sampling`.
         """
         if self.force_sampling or not (args.use_vllm and args.vllm_importance_sampling_correction):
             return
@@ -210,7 +210,7 @@ class RolloutArguments:
         for name, neutral in NEUTRAL.items():
             if chosen[name] not in neutral:
                 raise InputError(
-                    f"{name} is {chosen[name]:g}: with vLLM's importance sampling correction this "
-                    f"biases the update. Leave it out, or set vllm_importance_sampling_correction: "
-                    "false, or force_sampling: true"
+                    f"{name} is {chosen[name]:g}: this biases "
+                    f"vLLM's importance sampling correction. Leave it out, or set "
+                    "vllm_importance_sampling_correction: false, or force_sampling: true"
                 )

@@ -1,7 +1,7 @@
-"""A warning for a run that learns next to nothing: groups whose rewards are all the same.
+"""A warning for a run that hardly learns: nearly all groups have equal rewards.
 
-In: the rewards of every rollout. Out: a warning within the first rollouts in which groups are
-equal, with the likely causes. It stops nothing.
+The watch sees the rewards of every rollout and logs a warning with the likely causes. It never
+stops a run.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from touchstone_rewards.trainer.grpo.advantages import zero_variance
 logger = logging.getLogger(__name__)
 
 LIMIT = 0.9
-# By chance a rollout of few groups is all equal now and then; three in a row are not.
+# A rollout of few groups may be all equal by chance; three in a row are not chance.
 PATIENCE = 3
 
 
 class EqualRewardsWatch:
-    """Warns when in three rollouts in a row more than 90% of the groups had equal rewards.
+    """Warns when more than 90% of the groups had equal rewards in three rollouts in a row.
 
-    Rollouts are counted, not logs or updates: what `logging_steps` and `epochs_per_rollout` say
-    changes nothing. It warns once of a run that never learnt, and once of one that had learnt and
+    It counts rollouts, not logs or updates, so `logging_steps` and `epochs_per_rollout` do not
+    affect it. It warns once if the run has never learnt, and once if it had learnt and then
     collapsed.
     """
 
@@ -34,10 +34,10 @@ class EqualRewardsWatch:
         self.warned_of: set[bool] = set()
 
     def saw(self, rewards: Float[Tensor, " n"], group_size: int, step: int, cut: float) -> None:
-        """Take in one rollout: its rewards in whole groups, NaN where a sample has none.
+        """Record one rollout: its rewards in whole groups, NaN where a sample has none.
 
-        `step`: the update that it is for, from 1. `cut`: the share of responses that were cut off.
-        A rollout without any reward counts for nothing: an outage is no collapse.
+        `step` is the rollout's first update, from 1; `cut` the share of truncated responses. A
+        rollout without any reward is ignored: an outage is not a collapse.
         """
         scored = int((~rewards.view(-1, group_size).isnan()).any(dim=1).sum())
         if not scored:
@@ -54,7 +54,7 @@ class EqualRewardsWatch:
 
 
 def message(share: float, step: int, reward: float, cut: float, *, collapsed: bool) -> str:
-    """Return what is seen, and the likely causes by the other measures.
+    """Return the warning, with the likely causes given the other measures.
 
     >>> message(1.0, 4, 0.0, 0.0, collapsed=False)[:60]
     'update 4: in 3 rollouts in a row nearly all groups had equal'
@@ -63,20 +63,21 @@ def message(share: float, step: int, reward: float, cut: float, *, collapsed: bo
     if cut > 0.5:
         causes.append(f"{cut:.0%} of the responses are cut off: raise max_completion_length")
     if reward > LIMIT:
-        causes.append("nearly all are right: the rows are too easy for this model")
+        causes.append("nearly all responses are right: the rows are too easy for this model")
     elif reward < 1 - LIMIT and not collapsed:
         causes.append(
-            "nearly none is right: rows too hard, a form that the model never hits (start from "
-            "SFT, or try another prompt_template), or the wrong ground_truth_column"
+            "nearly no response is right: the rows are too hard, the model never produces the "
+            "format (start from SFT, or try another prompt_template), or ground_truth_column is "
+            "wrong"
         )
     if collapsed and reward <= LIMIT:
         causes.append(
-            "the policy has collapsed: rewards differed before, and every response to a prompt is "
-            "alike now. Go back to an earlier checkpoint with a lower learning_rate, or with beta "
-            "above 0"
+            "the policy has collapsed: rewards differed before, but now all responses to a prompt "
+            "are alike. Go back to an earlier checkpoint with a lower learning_rate, or with "
+            "beta above 0"
         )
     causes.append("responses hardly differ: raise temperature or num_generations")
     return (
         f"update {step}: in {PATIENCE} rollouts in a row nearly all groups had equal rewards "
-        f"({share:.0%} in this one), and taught nothing. Likely causes: {'; '.join(causes)}"
+        f"({share:.0%} in this one), which teach nothing. Likely causes: {'; '.join(causes)}"
     )

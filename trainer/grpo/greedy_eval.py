@@ -1,7 +1,6 @@
-"""The evaluation inside a GRPO run: TRL's own, but greedy, so that its curve is of the model alone.
+"""Greedy evaluation inside a GRPO run, so that its curve does not depend on sampling noise.
 
-In: TRL's trainer. Out: rollouts without chance for as long as a block runs. How often, and on which
-rows, TRL's `eval_*` fields say; what is logged stands in `rewards.py`.
+TRL's `eval_*` fields set how often and on which rows; `rewards.py` logs the results.
 """
 
 from __future__ import annotations
@@ -25,10 +24,11 @@ GREEDY: dict[str, Any] = {
 
 @contextmanager
 def greedy(trainer: GRPOTrainer) -> Iterator[None]:
-    """Rollouts take the likeliest token each, by either engine of TRL; training's chance is kept.
+    """Make rollouts greedy inside the block, with either engine of TRL.
 
-    Without the latter a run that is measured would sample other responses than one that is not:
-    every pass through a data loader draws from torch's generator.
+    The training RNG state is restored afterwards: every pass through a data loader draws from
+    torch's generator, so without this an evaluated run would sample other responses than an
+    unevaluated one.
     """
     with torch.random.fork_rng(devices=[]):
         if trainer.use_vllm:

@@ -1,7 +1,6 @@
-"""Prompts longer than `max_prompt_length`: counted, and left out where that is wanted.
+"""Count the prompts that are longer than `max_prompt_length`, and filter them if asked to.
 
-In: rows with prompts. Out: the rows that are trained on, and a line that says how many were too
-long. Cutting on the left is the trainer's part, where TRL makes tokens of a prompt.
+Truncation on the left happens in the trainer, where TRL tokenizes the prompts.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from touchstone_rewards.trainer.grpo.config import RolloutArguments
 
 
 def template_options(args: GRPOConfig) -> Mapping[str, object]:
-    """Return what goes to the chat template beside the turns."""
+    """Return the extra arguments of the chat template."""
     given = args.chat_template_kwargs
-    assert not isinstance(given, str)  # the config has made a mapping of a text
+    assert not isinstance(given, str)  # the config has parsed a text into a mapping
     return given or {}
 
 
 def fit_prompts(
     rows: Dataset, rollout: RolloutArguments, tokenizer: object, args: GRPOConfig
 ) -> Dataset:
-    """The rows, by `long_prompts`; how many were too long is printed.
+    """Return the rows to train on by `long_prompts`; print how many prompts are too long.
 
     Raises:
-        InputError: all of them, and they are to be left out.
+        InputError: all prompts are too long and would be filtered.
     """
     limit = rollout.max_prompt_length
     if limit is None:

@@ -1,4 +1,4 @@
-"""GRPO's losses: which of TRL's is which, the one TRL lacks, and the seam for one of your own.
+"""GRPO's losses: those of TRL, one that TRL lacks, and an interface for your own.
 
 Notation: rho = exp(logp - old_logp) of a token, A = advantage of its response, l = loss of a token,
 o = tokens of a response, N = responses of a micro-batch. The token losses:
@@ -8,7 +8,7 @@ o = tokens of a response, N = responses of a micro-batch. The token losses:
     sapo (2511.20347)              l = -4/t sigmoid(t (rho - 1)) A, t by the sign of A
     vespo (2602.10693)             l = -phi(rho of the response) A logp, phi a Gamma density
 
-`--clip false` makes the first l = -rho A. How a batch of them becomes one number:
+`--clip false` makes the first l = -rho A. The token losses of a batch are reduced to one number:
 
     loss_type           length_normalization  the sum                             source
     grpo, sapo          masked_mean           1/N sum_i 1/|o_i| sum_t l_it        2402.03300
@@ -20,8 +20,8 @@ o = tokens of a response, N = responses of a micro-batch. The token losses:
 
 `divided_by` does the scaling of masked_normalize.
 
-With TRL's default `epsilon` and one update per rollout rho is 1, and all of the first row differ
-only in the sum. Numbers such as 2402.03300 are arXiv identifiers.
+With TRL's default `epsilon` and one update per rollout rho is 1, and the losses of the first row
+differ only in the sum. Numbers such as 2402.03300 are arXiv identifiers.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ assert set(LOSS_TYPES) == set(get_args(LengthNormalization))
 
 @dataclass(frozen=True)
 class LossInputs:
-    """What a loss of your own sees of one micro-batch.
+    """One micro-batch, as passed to your own loss.
 
-    `logps` are the policy's log-probabilities of the tokens it drew, with a gradient; `old_logps`
-    those at the time of the rollout; `ref_logps` those of the reference model, None with `beta: 0`.
-    `mask` is 1 where a token counts. `advantages` are 0 where a response has no reward.
+    `logps` are the policy's log-probabilities of the sampled tokens, with gradients; `old_logps`
+    are those at rollout time; `ref_logps` those of the reference policy, None with `beta: 0`.
+    `mask` is 1 where a token counts. `advantages` are 0 for a response without a reward.
     """
 
     logps: Float[Tensor, "responses tokens"]
@@ -74,7 +74,7 @@ LossFunction = Callable[[LossInputs], Float[Tensor, ""]]
 
 
 def check_loss_type(name: str) -> None:
-    """Nothing, if TRL has a loss of this name; it would say so after the first rollout only.
+    """Check that TRL has a loss of this name; TRL itself fails only after the first rollout.
 
     Raises:
         InputError: it has none.
@@ -82,14 +82,14 @@ def check_loss_type(name: str) -> None:
     if name not in TRL_LOSSES:
         near = get_close_matches(name, TRL_LOSSES, n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"loss_type {name!r} is none of {', '.join(TRL_LOSSES)}{meant}")
+        raise InputError(f"loss_type must be one of {', '.join(TRL_LOSSES)}, not {name!r}{meant}")
 
 
 def load_loss(path: str) -> LossFunction:
-    """Import the loss function `module:function`; the working directory is searched too.
+    """Import the loss function `module:function`, also from the working directory.
 
-    It takes `LossInputs` and returns one number, a mean over the responses of the micro-batch.
-    Gradient accumulation is divided by afterwards.
+    It takes `LossInputs` and returns a scalar: a mean over the responses of the micro-batch. The
+    trainer divides it by the gradient accumulation steps.
 
     Example:
         def reinforce(inputs: LossInputs) -> Tensor:
@@ -114,7 +114,7 @@ def load_loss(path: str) -> LossFunction:
 
 
 def loss_inputs(trainer: Any, model: Any, batch: dict[str, Any]) -> LossInputs:
-    """Run the policy over one micro-batch of TRL's, for a loss of one's own."""
+    """Run the policy on one of TRL's micro-batches, and return the inputs for your own loss."""
     ids = [batch["prompt_ids"], batch["completion_ids"]]
     masks = [batch["prompt_mask"], batch["completion_mask"]]
     logps, *_ = trainer._get_per_token_logps_and_entropies(
@@ -135,9 +135,9 @@ def loss_inputs(trainer: Any, model: Any, batch: dict[str, Any]) -> LossInputs:
 
 @contextmanager
 def divided_by(trainer: Any, longest: Tensor | None) -> Iterator[None]:
-    """Have TRL's `dr_grpo` divide by `longest` tokens instead of `max_completion_length`.
+    """Make TRL's `dr_grpo` divide by `longest` tokens instead of `max_completion_length`.
 
-    That is `masked_normalize`. With None nothing changes.
+    This is `masked_normalize`. None changes nothing.
     """
     usual = trainer.max_completion_length
     if longest is not None:

@@ -1,7 +1,8 @@
-"""Before the first step: does the reward tell a right answer from a wrong one?
+"""Preflight: before the first step, check that the reward tells right answers from wrong ones.
 
-In: some rows, and what scores. Out: a line, or a refusal that says what each answer scored and why.
-The answers go the whole way of training's: mapping, client, server. No model is asked.
+Known right and wrong answers to some rows are scored in the same way as in training: same column
+mapping, client and server. No model is used. The result is one line, or an error that lists the
+score of each answer and the reason.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from touchstone_rewards.trainer.rewards import RewardArguments, try_rewards
 
 @dataclass
 class PreflightArguments:
-    """What is tried before training."""
+    """Whether to run the preflight, and on how many rows."""
 
     preflight: bool = field(
         default=True,
         metadata={
-            "help": "Score known-right and known-wrong answers to some rows first, and do not "
+            "help": "First score known right and wrong answers to some rows, and do not "
             "train if they get the same reward."
         },
     )
-    preflight_rows: int = field(default=4, metadata={"help": "Rows that this is tried on."})
+    preflight_rows: int = field(default=4, metadata={"help": "Number of rows for the preflight."})
 
     def __post_init__(self) -> None:
         if self.preflight_rows < 1:
@@ -41,7 +42,9 @@ def check_rewards(
     arguments: PreflightArguments,
     render: Callable[[Any], str] = str,
 ) -> str:
-    """What was found, in a line. `render` makes of a row's prompt what the model reads.
+    """Run the preflight and return its result as one line.
+
+    `render` turns a row's prompt into the text that the model reads.
 
     Raises:
         RunFailed: no answer got a reward, or right and wrong ones got the same in every form.

@@ -1,7 +1,7 @@
-"""Dynamic sampling: groups whose rewards are all equal make room for groups of other rows.
+"""Dynamic sampling: replace groups whose rewards are all equal by groups of other rows.
 
-In: a rollout as TRL has it, and another one. Out: one rollout of the first one's size, in which
-rows of the other stand in their place. It generates and scores nothing.
+These functions merge a further rollout into the first one, whose size stays the same. They neither
+generate nor score.
 
 Source: DAPO, arXiv 2503.14476, section 3.2.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# How TRL pads what is as long as the prompts (on their left) or as the responses (on their right).
+# Tensors that TRL pads to the longest prompt (on the left) or the longest response (on the right).
 LEFT = ("prompt_ids", "prompt_mask")
 RIGHT = (
     "completion_ids",
@@ -33,10 +33,10 @@ def with_groups(
     from_places: Tensor,
     pad_token: int,
 ) -> dict[str, Tensor]:
-    """`rollout` with the rows at `places` taken from those of `other` at `from_places`.
+    """Return `rollout` with the rows at `places` replaced by the rows of `other` at `from_places`.
 
     Raises:
-        TypeError: something in a rollout has no row for each sample, or no known padding.
+        TypeError: a tensor has no row per sample, or its padding is unknown.
     """
     merged: dict[str, Tensor] = {}
     for name, value in rollout.items():
@@ -55,10 +55,10 @@ def with_groups(
 
 
 def padded(value: Tensor, width: int, name: str, fill: int) -> Tensor:
-    """`value` of shape (rows, tokens), as wide as `width`.
+    """Pad `value` of shape (rows, tokens) to `width` tokens.
 
     Raises:
-        TypeError: it is not known on which side.
+        TypeError: the padding side of tensor `name` is unknown.
     """
     if name not in LEFT and name not in RIGHT:
         raise TypeError(f"refill_groups does not know how {name} is padded")
@@ -67,11 +67,11 @@ def padded(value: Tensor, width: int, name: str, fill: int) -> Tensor:
 
 
 def rows_of_groups(groups: Tensor, size: int) -> Tensor:
-    """The places of all samples of these groups."""
+    """Return the indices of all samples of these groups."""
     return (groups[:, None] * size + torch.arange(size, device=groups.device)).flatten()
 
 
 def other_rows(used: set[Any], ids: list[Any], count: int, generator: torch.Generator) -> list[int]:
-    """So many row numbers, drawn from those whose id is not in `used`; fewer where none is left."""
+    """Return up to `count` random row numbers whose id is not in `used`."""
     order = torch.randperm(len(ids), generator=generator).tolist()
     return [row for row in order if ids[row] not in used][:count]

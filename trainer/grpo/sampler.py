@@ -1,8 +1,8 @@
-"""In which order a run goes through its rows, and how often it meets each.
+"""Samplers: the order in which a run draws its rows, and how often it draws each.
 
-In: TRL's sampler; what earlier epochs' samples say of the rows. Out: row numbers, each epoch's
-drawn from seed, epoch and those samples alone, so that a resumed run goes on in the order of the
-one that was interrupted. An epoch is as long as TRL's whatever is passed over.
+Each epoch's order depends only on the seed, the epoch and the samples of earlier epochs, so that a
+resumed run continues in the order of the interrupted one. An epoch is as long as TRL's even if rows
+are skipped.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ UNKNOWN_WEIGHT = 0.25
 
 
 class Record(NamedTuple):
-    """What the rollouts of a row were like: mean reward of the last, and how many of the last had
-    equal rewards."""
+    """A row's results so far: the mean reward of its last rollout, and the number of its most
+    recent rollouts in a row with equal rewards."""
 
     mean: float
     equal_in_a_row: int
 
 
 def mixed_seed(*parts: int) -> int:
-    """Return a seed made of all the parts, another one wherever a part is.
+    """Return a seed that depends on all parts.
 
-    A sum would give seed 0 in epoch 1 the order of seed 1 in epoch 0, and the runs of a study would
-    share their orders.
+    With a sum, seed 0 in epoch 1 would give the order of seed 1 in epoch 0, and the runs of a study
+    would share their orders.
     """
     digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8]) >> 1
 
 
 class SeededEachEpoch(Sampler[int]):
-    """TRL's sampler, its generator seeded at the start of each epoch."""
+    """TRL's sampler, with its generator seeded at the start of each epoch."""
 
     def __init__(self, sampler: RepeatSampler, seed: int, epoch: Callable[[], int]) -> None:
         self.sampler = sampler
@@ -58,7 +58,7 @@ class SeededEachEpoch(Sampler[int]):
 
 
 class ChosenEachEpoch(SeededEachEpoch):
-    """Rows by `LearningArguments`; `records(epoch)` is what is known before that epoch."""
+    """Draws rows by `LearningArguments`; `records(epoch)` returns the records before that epoch."""
 
     def __init__(
         self,
@@ -89,8 +89,10 @@ def rows_of_epoch(
     learning: LearningArguments,
     generator: torch.Generator,
 ) -> list[list[int]]:
-    """The rows of each rollout of an epoch, `batch` different ones each; `records` has one entry a
-    row, None for those that no rollout is known of."""
+    """Return the rows of each rollout of an epoch, `batch` different ones per rollout.
+
+    `records` has one entry per row, None for a row without a rollout so far.
+    """
     kept = kept_rows(records, batch, learning.skip_equal_retry, generator)
     weights = torch.tensor([weight_of(each, learning.curriculum_floor) for each in records])
     rollouts: list[list[int]] = []
@@ -107,9 +109,9 @@ def rows_of_epoch(
 def kept_rows(
     records: Sequence[Record | None], at_least: int, retry: float | None, generator: torch.Generator
 ) -> Tensor:
-    """The rows that are not passed over: row i stays with probability retry^z_i.
+    """Return the rows that are not skipped: row i stays with probability retry^z_i.
 
-    Where fewer than `at_least` stay, those with the least z_i come back.
+    If fewer than `at_least` stay, the rows with the smallest z_i are added.
     """
     streaks = torch.tensor([each.equal_in_a_row if each else 0 for each in records])
     if retry is None:
@@ -121,7 +123,7 @@ def kept_rows(
 
 
 def weight_of(record: Record | None, floor: float) -> float:
-    """p (1 - p), not under the floor; a quarter for what is unknown."""
+    """Return p (1 - p), but at least `floor`; a quarter for an unknown row."""
     if record is None:
         return UNKNOWN_WEIGHT
     p = min(1.0, max(0.0, record.mean))
@@ -129,7 +131,7 @@ def weight_of(record: Record | None, floor: float) -> float:
 
 
 def records_of(samples: Iterable[KeptSample]) -> dict[str, Record]:
-    """What is known of each row, from its samples in the order of the steps."""
+    """Return the record of each row, from its samples in the order of the steps."""
     rollouts: dict[str, dict[int, list[float]]] = {}
     for sample in samples:
         if sample.reward is not None:
@@ -138,7 +140,7 @@ def records_of(samples: Iterable[KeptSample]) -> dict[str, Record]:
 
 
 def record_of(rollouts: Sequence[Sequence[float]]) -> Record:
-    """The record of a row from the rewards of its rollouts, the last one last."""
+    """Return the record of a row from the rewards of its rollouts, in the order of the steps."""
     equal = 0
     for rewards in reversed(rollouts):
         if max(rewards) != min(rewards):

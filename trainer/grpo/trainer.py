@@ -1,8 +1,8 @@
-"""TRL's GRPO trainer with the parts of the algorithm that TRL has no setting for.
+"""TRL's GRPO trainer plus the settings that TRL lacks.
 
-In: what TRL's trainer takes, with `GrpoArguments` and `RolloutArguments`. TRL generates, scores and
-has the loss; what is changed lies before the loss: prompts, signals, rewards, advantages. A
-checkpoint inside a generation cycle is resumed exactly: the rollout in use is saved with it.
+TRL generates, scores and computes the loss; this class changes prompts, signals, rewards and
+advantages before the loss. A checkpoint inside a generation cycle is resumed exactly: the rollout
+in use is saved with it.
 """
 
 from __future__ import annotations
@@ -53,13 +53,15 @@ from touchstone_rewards.trainer.rewards import HoldWithoutRewards, together
 
 
 class GrpoTrainer(GRPOTrainer):
-    """TRL's trainer and the fields of `GrpoArguments`; it evaluates greedily, and draws the order
-    of an epoch from seed and epoch alone (TRL's own would begin anew in a resumed run).
+    """TRL's trainer with `GrpoArguments`, `RolloutArguments` and `LearningArguments`.
 
-    `rewards_here` are the rewards of this rank's rows of the last rollout, NaN without one.
-    `samples` is the folder in which the run keeps its samples: the rows that are learnt from by
-    `LearningArguments` are chosen by them. `learns_from_differences`: whether a group of equal
-    rewards teaches nothing; under a critic it does teach.
+    It evaluates greedily, and derives the order of an epoch from seed and epoch alone; TRL's own
+    order would start over in a resumed run.
+
+    `rewards_here` holds the rewards of this rank's rows in the last rollout, NaN without one.
+    `samples` is the run's store, from which `LearningArguments` choose rows.
+    `learns_from_differences` says whether a group of equal rewards teaches nothing; with a critic
+    it does teach.
     """
 
     learns_from_differences = True
@@ -87,13 +89,17 @@ class GrpoTrainer(GRPOTrainer):
     def signals_of(
         self, rows: list[dict[str, Any]], completion_ids: list[list[int]]
     ) -> list[dict[str, float]] | None:
-        """Numbers measured on this rank's samples before their rewards are asked for; None: none.
+        """Return numbers measured on this rank's samples before they are scored; None for none.
 
-        The hook for a subclass: one mapping a sample, in the order of `rows` (the dataset's rows,
-        each repeated for its generations; `row["prompt"]` is the prompt). They are sent to the
-        reward server as the samples' `signals`. The policy is `self.model`, in training mode;
-        `self._get_per_token_logps_and_entropies` gives its log-probabilities. Every rank calls this
-        equally often.
+        A hook for subclasses: return one mapping per sample, in the order of `rows` (the dataset's
+        rows, each repeated for its generations; `row["prompt"]` is the prompt). The numbers are
+        sent to the reward server as the samples' `signals`. The policy is `self.model`, in training
+        mode; `self._get_per_token_logps_and_entropies` gives its log-probabilities. Every rank
+        calls this equally often.
+
+        Example:
+            def signals_of(self, rows, completion_ids):
+                return [{"tokens": float(len(ids))} for ids in completion_ids]
         """
         return None
 
@@ -119,7 +125,7 @@ class GrpoTrainer(GRPOTrainer):
         return rewards
 
     def _overlong_penalties(self, completion_ids: list[list[int]]) -> Float[Tensor, " all_rows"]:
-        """What is taken off for length; a sample without a reward stays without one."""
+        """Return the length penalties; a sample without a reward stays without one."""
         cache = cast(int, self.learning.overlong_cache_tokens)
         longest = cast(int, self.max_completion_length)
         factor = self.learning.overlong_penalty_factor
@@ -130,7 +136,7 @@ class GrpoTrainer(GRPOTrainer):
         return cast(Tensor, self.accelerator.gather(here))
 
     def _rows_here(self, values: Tensor) -> Tensor:
-        """This rank's part of what was gathered from all."""
+        """Return this rank's part of values gathered from all ranks."""
         rows = len(values) // self.accelerator.num_processes
         first = self.accelerator.process_index * rows
         return values[first : first + rows]
@@ -146,7 +152,7 @@ class GrpoTrainer(GRPOTrainer):
         return batch
 
     def _scored(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """TRL's rollout, with the advantages that TRL has no setting for."""
+        """Run TRL's rollout, with the advantages that TRL has no setting for."""
         batch = super()._generate_and_score_completions(inputs)
         if self.own_advantages is not None:
             training = cast(Any, self.model).training
@@ -158,7 +164,7 @@ class GrpoTrainer(GRPOTrainer):
         return batch
 
     def _watch_rewards(self) -> None:
-        """Let the watch see the rewards of a rollout of training."""
+        """Pass the rewards of a training rollout to the equal-rewards watch."""
         training, first = cast(Any, self.model).training, self.accelerator.is_main_process
         if training and first and self.learns_from_differences:
             cut = self._metrics["train"]["completions/clipped_ratio"][-1:] or [0.0]
@@ -166,8 +172,10 @@ class GrpoTrainer(GRPOTrainer):
             self.equal_rewards.saw(self.all_rewards, size, step, cut[-1])
 
     def _refilled(self, batch: dict[str, Any], inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """The rollout with other rows in place of the groups of equal rewards, as far as
-        `refill_groups` further rollouts give any; every rank makes equally many."""
+        """Replace the groups of equal rewards by those of other rows.
+
+        At most `refill_groups` further rollouts are made; every rank makes the same number.
+        """
         size, rewards = cast(int, self.num_generations), self.rewards_here.clone()
         used = set(gather_object([row["id"] for row in inputs]))
         for rounds in range(self.learning.refill_groups):
@@ -190,7 +198,8 @@ class GrpoTrainer(GRPOTrainer):
         return batch
 
     def _other_rows(self, used: set[str], equal: int, rounds: int) -> list[dict[str, object]]:
-        """As many new rows for each rank as the neediest one wants; none where too few are left."""
+        """Return as many new rows for each rank as the rank with the most needs; none if too few
+        are left."""
         count = max(gather_object([equal]))
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         rows: Any = self.train_dataset
@@ -210,7 +219,7 @@ class GrpoTrainer(GRPOTrainer):
         self._metrics["train"][name].append(value)
 
     def _correct_log(self, advantages: Tensor) -> None:
-        """TRL has its own advantages in the table of completions by now."""
+        """Replace TRL's own advantages in the table of completions."""
         log = self._logs["advantages"]
         for _ in range(min(len(log), len(advantages))):
             log.pop()
@@ -225,8 +234,10 @@ class GrpoTrainer(GRPOTrainer):
             return super()._compute_loss(model, inputs)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
-        """TRL's, without what stands before the last `max_prompt_length` tokens; where the
-        assistant's turn is begun, the model goes on in it."""
+        """Tokenize as TRL does, then keep the last `max_prompt_length` tokens.
+
+        If a prompt ends with a begun assistant turn, the model continues that turn.
+        """
         ids: list[list[int]]
         if any(map(is_begun, prompts)):
             given: Any = self.chat_template_kwargs
@@ -245,13 +256,15 @@ class GrpoTrainer(GRPOTrainer):
 
     @property
     def _held(self) -> Any:
-        """The callback that knows whether an update is held."""
+        """Return the callback that knows whether an update is held."""
         callbacks = self.callback_handler.callbacks
         return next((each for each in callbacks if isinstance(each, HoldWithoutRewards)), None)
 
     def _save_rng_state(self, output_dir: str) -> None:
-        """TRL's, and the rollout in use: on every rank, before the trainer's own state, whose being
-        there says that a checkpoint is whole."""
+        """Save the rollout in use along with TRL's RNG state, on every rank.
+
+        This runs before the trainer's own state is written, which marks a checkpoint as complete.
+        """
         super()._save_rng_state(output_dir)
         slices: Any = self._buffered_inputs
         args = cast(GRPOConfig, self.args)
@@ -287,8 +300,11 @@ class GrpoTrainer(GRPOTrainer):
         return SeededEachEpoch(sampler, self.args.seed, epoch)
 
     def _records(self, epoch: int) -> list[Record | None]:
-        """What is known of each row before an epoch, by the samples on disk: those that the first
-        process sees, which keeps them. The others may have another disk."""
+        """Return the record of each row before an epoch, from the samples on disk.
+
+        Only the main process, which writes the samples, reads them: other ranks may have another
+        disk.
+        """
         self.accelerator.wait_for_everyone()
         known: list[dict[str, Record]] = [{}]
         with together():
@@ -308,7 +324,7 @@ class GrpoTrainer(GRPOTrainer):
         return known
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """TRL's, greedy unless `num_generations_eval` asks for several responses a prompt."""
+        """Evaluate as TRL does, but greedily unless `num_generations_eval` is above 1."""
         if (self.num_generations_eval or 1) > 1:
             return super().evaluate(*args, **kwargs)
         with greedy(self):

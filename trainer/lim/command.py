@@ -1,8 +1,8 @@
-"""`trainer lim`: from kept samples to the prompts that were worth learning from.
+"""`trainer lim`: select the prompts worth training on, from kept samples.
 
-In: a folder of samples, or scores already given; optionally the dataset they came from. Out, in one
-folder: `selected.jsonl` (what `trainer ppo`, `grpo` and `sft` take by path), `scores.jsonl`,
-`README.md` (which makes the folder itself a dataset), `report.html` and `run.json`. No training.
+It reads a folder of samples, or existing scores, and optionally the dataset they came from. It
+writes into one folder: `selected.jsonl` (data for `trainer ppo`, `grpo` and `sft`), `scores.jsonl`,
+`README.md` (which makes the folder a dataset), `report.html` and `run.json`. It trains nothing.
 """
 
 from __future__ import annotations
@@ -35,45 +35,51 @@ FILLS = get_args(Fill)
 
 @dataclass
 class LimArguments:
-    """Which samples, how a prompt is scored, how many are kept."""
+    """The samples, the scoring method, and the number of prompts to keep."""
 
     samples: str | None = field(
-        default=None, metadata={"help": "A folder of kept samples (or LIMR's step_*.json)."}
+        default=None, metadata={"help": "Folder of kept samples (or LIMR's step_*.json)."}
     )
     scores: str | None = field(
         default=None,
-        metadata={"help": "Scores already given: rows of prompt (or id) and score."},
+        metadata={"help": "Existing scores instead of samples: rows of prompt (or id) and score."},
     )
     dataset: str | None = field(
-        default=None, metadata={"help": "The rows that trained: the selection keeps their columns."}
+        default=None, metadata={"help": "The training rows; the selection keeps their columns."}
     )
-    output: str | None = field(default=None, metadata={"help": "The folder for everything."})
+    output: str | None = field(default=None, metadata={"help": "Output folder."})
     method: str = field(
         default="lim",
         metadata={"help": "One of lim, mean_reward, variance, band, learnability, linear, random."},
     )
     threshold: float | None = field(
-        default=None, metadata={"help": "Least score that is kept. Default: the method's own."}
+        default=None, metadata={"help": "Lowest score to keep. Default: the method's own."}
     )
-    keep: int | None = field(default=None, metadata={"help": "At most so many: the best."})
+    keep: int | None = field(
+        default=None, metadata={"help": "Keep at most this many prompts: the best ones."}
+    )
     value: str = field(
         default="accuracy",
-        metadata={"help": "accuracy (share of full rewards) or reward (mean): what moves."},
+        metadata={
+            "help": "Trajectory to score: accuracy (share of full rewards) or reward (mean)."
+        },
     )
-    full_reward: float = field(default=1.0, metadata={"help": "The reward of a right answer."})
+    full_reward: float = field(default=1.0, metadata={"help": "Reward of a right answer."})
     steps_per_epoch: int | None = field(
-        default=None, metadata={"help": "Cut the epochs by steps, not by the trainer's state."}
+        default=None,
+        metadata={"help": "Length of an epoch in steps. Default: the epochs in the samples."},
     )
-    max_epochs: int | None = field(default=None, metadata={"help": "Leave out later epochs."})
+    max_epochs: int | None = field(default=None, metadata={"help": "Ignore later epochs."})
     fill: str = field(
-        default="none", metadata={"help": "Missing epochs: none, ffill, bfill, paper."}
+        default="none", metadata={"help": "How to fill missing epochs: none, ffill, bfill, paper."}
     )
     min_coverage: float = field(
-        default=0.5, metadata={"help": "Least share of epochs, after filling, that gets a score."}
+        default=0.5,
+        metadata={"help": "Score only prompts with at least this share of epochs, after filling."},
     )
-    band_low: float = field(default=0.2, metadata={"help": "band: least mean accuracy."})
-    band_high: float = field(default=0.8, metadata={"help": "band: greatest mean accuracy."})
-    seed: int = field(default=0, metadata={"help": "random: which ones."})
+    band_low: float = field(default=0.2, metadata={"help": "For band: lowest mean accuracy."})
+    band_high: float = field(default=0.8, metadata={"help": "For band: highest mean accuracy."})
+    seed: int = field(default=0, metadata={"help": "For random: seed of the choice."})
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -82,21 +88,21 @@ class LimArguments:
             ("fill", self.fill, FILLS),
         ):
             if value not in known:
-                raise ValueError(f"{name} is {value!r}; it is one of {', '.join(known)}")
+                raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
         if not 0 <= self.min_coverage <= 1:
-            raise ValueError(f"min_coverage is a share, 0 to 1, not {self.min_coverage}")
+            raise ValueError(f"min_coverage must be between 0 and 1, not {self.min_coverage}")
         if self.threshold is None and self.keep is None and METHODS[self.method].threshold is None:
-            raise ValueError(f"{self.method} has no threshold of its own: give threshold or keep")
+            raise ValueError(f"{self.method} has no default threshold: give threshold or keep")
 
 
 OPTIONS = LimArguments
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parse, select, write.
+    """Parse the options, select, and write.
 
     Raises:
-        InputError: what was typed cannot work.
+        InputError: the options or the samples cannot be used.
     """
     arguments = parse_config(LimArguments, argv, "trainer lim")
     require(arguments.output, "output")
@@ -105,13 +111,13 @@ def run(argv: Sequence[str]) -> None:
 
 
 def select(arguments: LimArguments) -> Selection:
-    """Score the prompts and write what is kept of them.
+    """Score the prompts, and write the selection.
 
     Raises:
-        InputError: no samples or scores, not readable, or nothing is kept.
+        InputError: samples or scores are missing or unreadable, or no prompt is kept.
     """
     if (arguments.samples is None) == (arguments.scores is None):
-        raise InputError("give --samples (a folder) or --scores (a file): one of them")
+        raise InputError("give either --samples (a folder) or --scores (a file)")
     if arguments.scores is not None:
         return _from_scores(arguments, arguments.scores)
     table = _read(arguments)
@@ -142,9 +148,10 @@ def _read(arguments: LimArguments) -> RewardTable:
 
 
 def _trajectories(arguments: LimArguments, table: RewardTable) -> Trajectories:
-    """The matrices filled; only prompts with enough epochs have a say in the mean of all.
+    """Return the filled matrices; prompts with too few epochs do not count in the mean of all
+    prompts.
 
-    A prompt that will get no score is left out of the mean by making all its epochs missing.
+    All epochs of such a prompt are set to missing.
     """
     fill = cast(Fill, arguments.fill)
     accuracy, reward = filled(table.accuracy, fill), filled(table.reward, fill)
@@ -168,14 +175,14 @@ def _threshold(arguments: LimArguments) -> float | None:
 
 
 def _from_scores(arguments: LimArguments, name: str) -> Selection:
-    """A selection by scores that somebody else computed, as LIMR's released ones."""
+    """Select by scores computed elsewhere, such as those that LIMR released."""
     path = Path(name)
     try:
         text = path.read_text(encoding="utf-8")
         lines = json.loads(text) if text.lstrip().startswith("[") else _json_lines(text)
         named = {_name(line): line["score"] for line in lines}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{name}: not rows of prompt (or id) and score: {error!r}") from error
+        raise InputError(f"{name} must hold rows of prompt (or id) and score: {error!r}") from error
     scores = np.array([np.nan if s is None else s for s in named.values()], dtype=float)
     threshold = _threshold(arguments)
     rows = kept(scores, threshold=threshold, at_most=arguments.keep)
@@ -185,12 +192,13 @@ def _from_scores(arguments: LimArguments, name: str) -> Selection:
 
 
 def _name(line: dict[str, Any]) -> str:
-    """How a row is known: by its id as it is, or by its prompt less the white space around it."""
+    """Return the key of a row: its id, or its prompt without surrounding white space."""
     return str(line["id"]) if "id" in line else str(line["prompt"]).strip()
 
 
 def _json_lines(text: str) -> list[Any]:
-    # Not `splitlines`, which also ends a line at U+2028 and others that JSON may hold as they are.
+    # Not `splitlines`, which also splits at U+2028 and other characters that JSON strings may
+    # contain.
     return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
@@ -198,7 +206,7 @@ def _write(arguments: LimArguments, selection: Selection, facts: dict[str, Any])
     if not len(selection.rows):
         scored = int((~np.isnan(selection.scores)).sum())
         raise InputError(
-            f"nothing is kept: {scored} of {len(selection.prompts)} prompts have a score"
+            f"no prompt is kept: {scored} of {len(selection.prompts)} prompts have a score"
             + (f", the best {np.nanmax(selection.scores):.3f}" if scored else "")
             + f"; threshold {_threshold(arguments)}"
         )

@@ -1,7 +1,7 @@
-"""Ways to tell which prompts are worth training on, from how their rewards moved over the epochs.
+"""Methods to score prompts by how their rewards changed over the epochs.
 
-In: a matrix, one row a prompt, one column an epoch, NaN where an epoch is missing. Out: one score a
-prompt (NaN: none can be given) and the rows to keep. Pure; knows no files.
+Each takes a matrix with one row per prompt and one column per epoch, NaN where an epoch is missing,
+and returns one score per prompt, NaN if none can be computed. Pure functions without files.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Fill = Literal["none", "ffill", "bfill", "paper"]
 
 @dataclass(frozen=True)
 class Trajectories:
-    """What the methods look at. `value` is accuracy or mean reward, whichever was asked for;
-    `full` the greatest that it can be."""
+    """The input of the methods. `value` is accuracy or mean reward, as requested; `full` is its
+    maximum."""
 
     value: Matrix
     accuracy: Matrix
@@ -33,7 +33,8 @@ class Trajectories:
 
 
 class Method(NamedTuple):
-    """`threshold` is the least score that is kept if nothing else is said; None: say it."""
+    """A scoring method. `threshold` is its default threshold; None means that the user must set
+    one."""
 
     score: Callable[[Trajectories], PromptScores]
     threshold: float | None
@@ -41,10 +42,10 @@ class Method(NamedTuple):
 
 
 def filled(matrix: Matrix, fill: Fill) -> Matrix:
-    """The matrix with missing epochs filled from their neighbours.
+    """Return the matrix with missing epochs filled from their neighbours.
 
-    `paper` does what LIMR's code does, whose comment says otherwise: one step backward, so that a
-    missing epoch takes the next one's value if that is there.
+    `paper` does what LIMR's code does (its comment says otherwise): a missing epoch takes the value
+    of the next epoch, if that exists.
 
     Source: GAIR-NLP/LIMR lim/lim_selection.py, `process_accuracy_sequences`.
     """
@@ -63,17 +64,17 @@ def filled(matrix: Matrix, fill: Fill) -> Matrix:
 
 
 def coverage(matrix: Matrix) -> PromptScores:
-    """The share of epochs that each prompt has; 0 where there are no epochs."""
+    """Return each prompt's share of existing epochs; 0 if there are no epochs."""
     if matrix.shape[1] == 0:
         return np.zeros(matrix.shape[0])
     return 1.0 - np.isnan(matrix).mean(axis=1)
 
 
 def lim_scores(matrix: Matrix, full: float = 1.0) -> PromptScores:
-    """`s_i = 1 - sum_k (r_ik - mean_k)^2 / sum_k (full - mean_k)^2` over the epochs a prompt has.
+    """Return `s_i = 1 - sum_k (r_ik - mean_k)^2 / sum_k (full - mean_k)^2` over a prompt's epochs.
 
-    1 is a prompt that moves as the mean of all prompts does. NaN where the denominator is 0: every
-    prompt was solved in every epoch that this one has, so there was nothing to learn.
+    A prompt that follows the mean of all prompts has score 1. The score is NaN if the denominator
+    is 0: all prompts were solved in all of this prompt's epochs, so there was nothing to learn.
 
     Source: Li et al. 2025, "LIMR: Less is More for RL Scaling", section 2.
     """
@@ -88,10 +89,10 @@ def lim_scores(matrix: Matrix, full: float = 1.0) -> PromptScores:
 
 
 def linear_scores(matrix: Matrix) -> PromptScores:
-    """How steadily a prompt improves: the share of its variance that a rising straight line over
-    the epochs explains (R^2). 0 for a falling or a flat one; NaN with fewer than two epochs.
+    """Return how steadily each prompt improves: the R^2 of a rising straight line over the epochs.
 
-    The paper names this baseline and its threshold of 0.7, but gives no formula: this is ours.
+    It is 0 for a falling or flat line, and NaN with fewer than two epochs. The paper names this
+    baseline and its threshold of 0.7 but gives no formula; this formula is ours.
 
     Source: Li et al. 2025, "LIMR: Less is More for RL Scaling", section 3 (LINEAR).
     """
@@ -107,7 +108,7 @@ def linear_scores(matrix: Matrix) -> PromptScores:
 
 
 def variance(matrix: Matrix) -> PromptScores:
-    """The variance over the epochs a prompt has: large where training changed the model's answer.
+    """Return the variance over a prompt's epochs: large where training changed the model's answers.
 
     Source: Wang et al. 2025, "Reinforcement Learning for Reasoning in Large Language Models with
     One Training Example", section 2.
@@ -120,28 +121,29 @@ def variance(matrix: Matrix) -> PromptScores:
 
 
 def learnability(matrix: Matrix) -> PromptScores:
-    """`p (1 - p)`, p the mean over the epochs: most where the model is right half of the time."""
+    """Return `p (1 - p)` for the mean p over the epochs: largest where half of the answers are
+    right."""
     mean = _mean(matrix, axis=1)
     return mean * (1.0 - mean)
 
 
 def inside_band(matrix: Matrix, low: float, high: float) -> PromptScores:
-    """How far the mean over the epochs lies inside [low, high]; below 0 it is outside."""
+    """Return how far the mean over the epochs lies inside [low, high]; negative outside."""
     mean = _mean(matrix, axis=1)
     return np.minimum(mean - low, high - mean)
 
 
 def random_scores(count: int, seed: int) -> PromptScores:
-    """Numbers that know nothing of the prompts: the yardstick for every other method."""
+    """Return random numbers, the baseline for every other method."""
     return np.random.default_rng(seed).random(count)
 
 
 def kept(
     scores: PromptScores, *, threshold: float | None = None, at_most: int | None = None
 ) -> Int[np.ndarray, " kept"]:
-    """The rows with `score >= threshold`, of those the `at_most` best; in the order of the rows.
+    """Return the rows with `score >= threshold`, at most the `at_most` best, in row order.
 
-    Equal scores at the cut: the earlier row is kept. A prompt without a score is never kept.
+    Among equal scores at the cut the earlier row is kept. A prompt without a score is never kept.
     """
     wanted: Bool[np.ndarray, " prompts"] = ~np.isnan(scores)
     if threshold is not None:
@@ -161,7 +163,7 @@ def _mean(matrix: Matrix, axis: int) -> Float[np.ndarray, " n"]:
 
 
 METHODS: dict[str, Method] = {
-    "lim": Method(lambda t: lim_scores(t.value, t.full), 0.6, "moves as the mean of all does"),
+    "lim": Method(lambda t: lim_scores(t.value, t.full), 0.6, "follows the mean of all prompts"),
     "mean_reward": Method(lambda t: _mean(t.reward, axis=1), None, "mean reward over the run"),
     "variance": Method(lambda t: variance(t.value), None, "variance over the epochs"),
     "band": Method(
@@ -170,7 +172,9 @@ METHODS: dict[str, Method] = {
     "learnability": Method(
         lambda t: learnability(t.accuracy), 0.16, "p(1-p) of the mean accuracy p"
     ),
-    "linear": Method(lambda t: linear_scores(t.value), 0.7, "improves in a straight line"),
+    "linear": Method(
+        lambda t: linear_scores(t.value), 0.7, "improves steadily (R^2 of a rising line)"
+    ),
     "random": Method(
         lambda t: random_scores(len(t.value), t.seed), None, "a random sample of --keep prompts"
     ),

@@ -1,8 +1,8 @@
-"""A selection on disk: rows to train on, every prompt's score, and a dataset card.
+"""Write a selection to disk: training rows, every prompt's score, and a dataset card.
 
-In: prompts, scores, which are kept, and what the samples tell of them. Out: `selected.jsonl`,
-`sft.jsonl`, `scores.jsonl`, `README.md`. The card makes the folder a dataset with two
-configurations: `default`, prompts for RL, and `sft`, prompts with a response that was right.
+Files: `selected.jsonl`, `sft.jsonl`, `scores.jsonl`, `README.md`. The card makes the folder a
+dataset with two configurations: `default`, prompts for RL, and `sft`, prompts with a right
+response.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ SELECTED, SFT, SCORES = "selected.jsonl", "sft.jsonl", "scores.jsonl"
 
 @dataclass
 class Selection:
-    """`rows` are the places of the kept prompts in `prompts`, which are ids (or LIMR's texts)."""
+    """A selection; `rows` are the indices of the kept prompts in `prompts`, which are ids (or
+    LIMR's texts)."""
 
     prompts: list[str]
     scores: Float[np.ndarray, " prompts"]
@@ -34,7 +35,7 @@ class Selection:
     matrix: Float[np.ndarray, "prompts epochs"]
 
     def line(self) -> str:
-        """What came of it, in words."""
+        """Summarize the selection in one line."""
         scored = int((~np.isnan(self.scores)).sum())
         return f"kept {len(self.rows)} of {scored} scored prompts ({len(self.prompts)} seen)"
 
@@ -42,14 +43,15 @@ class Selection:
 def write_selection(
     folder: Path, selection: Selection, dataset: str | None, method: str, about: dict[str, Any]
 ) -> None:
-    """Write the four files; `selected.jsonl` last, so that where it stands all stand.
+    """Write the four files; `selected.jsonl` comes last, so that its existence marks a complete
+    folder.
 
     Raises:
-        InputError: kept prompts that the dataset does not have.
+        InputError: the dataset lacks some of the kept prompts.
     """
     rows = list(_dataset_rows(selection, dataset) if dataset else _sample_rows(selection))
     marked = [{**row, "selected_by": method} for row, _ in rows]
-    # The prompt as the policy saw it, which need not be a column of the dataset.
+    # The prompt as the policy saw it, which is not always a column of the dataset.
     taught = [
         {"id": row["id"], "prompt": prompt, "response": row["response"]}
         for row, facts in rows
@@ -63,7 +65,7 @@ def write_selection(
 
 
 def card(about: dict[str, Any], has_sft: bool) -> str:
-    """The dataset card: which file is which configuration, and where the rows come from."""
+    """Return the dataset card: the file of each configuration, and the origin of the rows."""
     configs = [("default", SELECTED)] + ([("sft", SFT)] if has_sft else [])
     lines = ["---", "configs:"]
     for name, file in configs:
@@ -87,7 +89,7 @@ def _score_rows(selection: Selection) -> Iterator[dict[str, object]]:
 
 
 def _sample_rows(selection: Selection) -> Iterator[tuple[dict[str, object], Facts]]:
-    """The kept prompts as the samples show them."""
+    """Yield the kept prompts as the samples show them."""
     for place in selection.rows:
         prompt = selection.prompts[place]
         facts = selection.facts.get(prompt, Facts(json.dumps(prompt).encode()))
@@ -102,13 +104,13 @@ def _sample_rows(selection: Selection) -> Iterator[tuple[dict[str, object], Fact
 
 
 def _dataset_rows(selection: Selection, name: str) -> Iterator[tuple[dict[str, object], Facts]]:
-    """The kept rows of the dataset that was trained on, known by their ids or their prompts."""
+    """Yield the kept rows of the training dataset, found by their ids or their prompts."""
     source = ensure_sample_ids(load_rows(name))
     wanted = {selection.prompts[place]: place for place in selection.rows}
     column = "id" if wanted.keys() & set(source["id"]) else "prompt"
     if column not in source.column_names:
-        raise InputError(f"no id of the samples is one of {name}, which has no column 'prompt'")
-    if column == "prompt":  # texts are the same but for the white space around them
+        raise InputError(f"{name} has no id of the samples and no column 'prompt'")
+    if column == "prompt":  # texts are compared without surrounding white space
         wanted = {text.strip(): place for text, place in wanted.items()}
     found: set[str] = set()
     for row in source:

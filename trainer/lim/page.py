@@ -1,7 +1,5 @@
-"""One page for a selection: trajectories of kept and dropped prompts against the mean, and scores.
-
-In: the matrix that was scored, the scores, the rows kept. Out: `report.html`, self-contained.
-"""
+"""`report.html` of a selection: trajectories of kept and dropped prompts and their mean, and
+scores."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ def write_page(
     page = render_page(
         title="Which prompts were kept, and why",
         panels_title="Trajectories and scores",
-        panels_note="Thin: single prompts, at most sixty. Bold: the mean of all prompts.",
+        panels_note="Thin lines: single prompts, at most sixty. Bold: the mean of all prompts.",
         panels=panels,
         facts=[(name, readable(value)) for name, value in facts.items()],
     )
@@ -56,7 +54,7 @@ def draw_lines(
     colour: int,
     theme: Theme = LIGHT,
 ) -> bytes:
-    """An SVG of the trajectories of some prompts and the mean of all."""
+    """Draw the trajectories of some prompts and the mean of all, as SVG."""
     figure = panel_figure(theme)
     axes = figure.add_subplot()
     _draw_lines(axes, matrix, rows, title, theme.lines[colour], theme)
@@ -67,7 +65,7 @@ def draw_lines(
 def draw_scores(
     scores: Float[np.ndarray, " prompts"], threshold: float | None, theme: Theme = LIGHT
 ) -> bytes:
-    """An SVG of how many prompts have which score."""
+    """Draw a histogram of the scores, as SVG."""
     figure = panel_figure(theme)
     axes = figure.add_subplot()
     _draw_scores(axes, scores, threshold, theme)
@@ -78,7 +76,7 @@ def draw_scores(
 def _draw_lines(
     axes: Axes, matrix: np.ndarray, rows: np.ndarray, title: str, colour: str, theme: Theme
 ) -> None:
-    """Some of the prompts, evenly taken, and in bold the mean of all prompts."""
+    """Draw evenly chosen prompts, and the mean of all prompts in bold."""
     epochs = np.arange(1, matrix.shape[1] + 1)
     step = max(1, -(-len(rows) // LINES_DRAWN))
     for row in rows[::step]:

@@ -1,8 +1,8 @@
-"""Kept samples -> one row a prompt, one column an epoch: streamed, whatever the size of the store.
+"""Read kept samples into tables with one row per prompt and one column per epoch.
 
-In: `samples_step_*.jsonl` (ours, or any JSON lines with `id` and `reward`) or LIMR's own
-`step_*.json`. Out: a `RewardTable`. Memory grows with the number of prompts, not of samples. A
-sample without a reward counts for nothing. It scores and selects nothing.
+Input is `samples_step_*.jsonl` (ours, or any JSON lines with `id` and `reward`) or LIMR's own
+`step_*.json`. Files are streamed: memory grows with the number of prompts, not of samples. A sample
+without a reward is counted but otherwise ignored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ABSENT = Raw(b"null")
 
 
 class SampleRow(Struct):
-    """What is read of a sample; every other key of the line is passed over."""
+    """The keys of a sample that are read; others are ignored."""
 
     reward: float | None = None
     group: str | int | None = None
@@ -37,7 +37,7 @@ class SampleRow(Struct):
 
 
 class LimrRow(Struct):
-    """A sample of LIMR's `step_*.json`, which knows prompts by their text."""
+    """A sample of LIMR's `step_*.json`, which identifies prompts by their text."""
 
     prompt: str
     reward: float | None = None
@@ -45,8 +45,8 @@ class LimrRow(Struct):
 
 @dataclass
 class Facts:
-    """What a selection passes on of a prompt, as JSON: the prompt itself, the ground truth, and
-    the last response that got the full reward."""
+    """The data of a prompt that a selection passes on, as JSON: the prompt itself, its ground
+    truth, and the last response with the full reward."""
 
     prompt: bytes = b"null"
     ground_truth: bytes = b"null"
@@ -55,9 +55,9 @@ class Facts:
 
 @dataclass
 class RewardTable:
-    """Means by prompt and epoch, NaN where an epoch has no rewarded sample of the prompt.
+    """Means per prompt and epoch, NaN where the prompt has no rewarded sample in that epoch.
 
-    `accuracy`: share of samples with the full reward. `reward`: mean reward.
+    `accuracy` is the share of samples with the full reward, `reward` the mean reward.
     """
 
     prompts: list[str]
@@ -74,16 +74,16 @@ class NoEpochs(ValueError):
 
 
 def step_of_file(path: Path) -> int | None:
-    """The step that a file's name tells: `samples_step_7.jsonl` and `step_7.json` are of step 7."""
+    """Return the step in a file's name: 7 for `samples_step_7.jsonl` and `step_7.json`."""
     match = STEP.fullmatch(path.name)
     return int(match[1]) if match else None
 
 
 def sample_files(path: Path) -> list[Path]:
-    """The files of a store in the order of their steps.
+    """Return the files of a store in the order of their steps.
 
     Raises:
-        FileNotFoundError: nothing there holds samples.
+        FileNotFoundError: there are no samples.
     """
     if path.is_file():
         return [path]
@@ -95,10 +95,10 @@ def sample_files(path: Path) -> list[Path]:
 
 
 def rows_of(path: Path) -> Iterator[SampleRow]:
-    """Stream one file. A last line without its end is still being written: it is left out.
+    """Stream one file. A last line without a newline is still being written, and is skipped.
 
     Raises:
-        ValueError: what stands there is no sample; the message names file and line.
+        ValueError: a line is not a sample; the message names file and line.
     """
     step = step_of_file(path)
     if path.suffix == ".json":
@@ -133,14 +133,14 @@ def read_table(
     max_epochs: int | None = None,
     full_reward: float = 1.0,
 ) -> RewardTable:
-    """The table of a store.
+    """Read the table of a store.
 
-    `steps_per_epoch`: an epoch is so many steps; without it, what the trainer's state said when the
-    sample was drawn. `max_epochs`: later ones are left out.
+    `steps_per_epoch` is the length of an epoch in steps; by default the epoch recorded with each
+    sample is used. Epochs from `max_epochs` on are ignored.
 
     Raises:
         FileNotFoundError, ValueError: see `sample_files`, `rows_of`.
-        NoEpochs: neither the samples nor `steps_per_epoch` tell the epochs.
+        NoEpochs: neither the samples nor `steps_per_epoch` give the epochs.
     """
     tally = _Tally(full_reward)
     files = sample_files(path)
@@ -154,7 +154,7 @@ def read_table(
 
 
 class _Tally:
-    """What has been read: counts and sums by prompt and epoch, and each prompt's facts."""
+    """Running counts and sums per prompt and epoch, and each prompt's facts."""
 
     def __init__(self, full_reward: float) -> None:
         self.full_reward = full_reward
@@ -207,7 +207,9 @@ def _key(row: SampleRow, file: Path) -> str:
 def _epoch(row: SampleRow, steps_per_epoch: int | None, first_step: int, file: Path) -> int:
     if steps_per_epoch is not None:
         if row.step is None:
-            raise NoEpochs(f"{file}: no sample step, neither in the line nor in the file's name")
+            raise NoEpochs(
+                f"{file}: a sample has no step, neither in its line nor in the file's name"
+            )
         if row.step < first_step:
             raise ValueError(f"{file}: a sample of step {row.step}, but steps count from 1")
         return (row.step - first_step) // steps_per_epoch

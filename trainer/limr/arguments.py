@@ -1,7 +1,7 @@
 """The `limr:` section of a config: where rewards come from, and which samples are kept.
 
-In: the section's fields, named as in the LIMR workflow on LLaMA-Factory. Out: checked values; what
-cannot work together is refused with the reason.
+The fields are named as in the LIMR workflow on LLaMA-Factory. Combinations that cannot work are
+refused with the reason.
 """
 
 from __future__ import annotations
@@ -15,43 +15,48 @@ REWARD_TYPES = ("rule", "remote")
 
 @dataclass
 class LimrArguments:
-    """Rewards by rule in this process, or from a remote server; every scored sample is kept."""
+    """Rewards by rules in this process or from a remote server; every scored sample is kept."""
 
     enabled: bool = field(
-        default=False, metadata={"help": "Take the rewards from here, not from reward_url."}
+        default=False, metadata={"help": "Take the rewards from this section, not from reward_url."}
     )
     reward_type: str = field(
         default="rule", metadata={"help": "rule (scored in this process) or remote (a server)."}
     )
     reward_url: str | None = field(
-        default=None, metadata={"help": "The reward server; for reward_type remote."}
+        default=None, metadata={"help": "Reward server, for reward_type remote."}
     )
     ground_truth_dataset: str | None = field(
-        default=None, metadata={"help": "Rows of id and answer; for reward_type rule."}
+        default=None, metadata={"help": "Rows of id and answer, for reward_type rule."}
     )
     save_samples_path: str | None = field(
-        default=None, metadata={"help": "Where samples are kept. Default: OUTPUT_DIR/samples."}
+        default=None, metadata={"help": "Folder for the samples. Default: OUTPUT_DIR/samples."}
     )
     save_every_n_steps: int = field(
-        default=1, metadata={"help": "Keep the samples of every n-th step only."}
+        default=1, metadata={"help": "Keep only the samples of every n-th step."}
     )
     math_equal_normalize: bool = field(
-        default=True, metadata={"help": "Equal in mathematics; off: letter by letter. For rule."}
+        default=True,
+        metadata={"help": "For rule: compare answers mathematically; false: letter by letter."},
     )
-    reward_correct: float = field(default=1.0, metadata={"help": "For rule: a right answer's."})
-    reward_incorrect: float = field(default=-1.0, metadata={"help": "For rule: a wrong answer's."})
+    reward_correct: float = field(
+        default=1.0, metadata={"help": "For rule: reward of a right answer."}
+    )
+    reward_incorrect: float = field(
+        default=-1.0, metadata={"help": "For rule: reward of a wrong answer."}
+    )
 
     def check(self, reward_urls: list[str] | None, validation: bool) -> None:
-        """Refuse what cannot work. `reward_urls`: those of the config outside of this section.
+        """Refuse combinations that cannot work; `reward_urls` are those outside this section.
 
         Raises:
-            InputError: with the reason.
+            InputError: such a combination; the message gives the reason.
         """
         if not self.enabled:
             return
         if self.reward_type not in REWARD_TYPES:
             raise InputError(
-                f"limr.reward_type is {self.reward_type!r}; it is one of {', '.join(REWARD_TYPES)}"
+                f"limr.reward_type must be {' or '.join(REWARD_TYPES)}, not {self.reward_type!r}"
             )
         if self.save_every_n_steps < 1:
             raise InputError("limr.save_every_n_steps must be at least 1")
@@ -63,7 +68,7 @@ class LimrArguments:
         (self._check_rule if self.reward_type == "rule" else self._check_remote)()
         if self.reward_type == "rule" and validation:
             raise InputError(
-                "limr.reward_type rule knows the training rows' answers only: eval_strategy no, or "
+                "limr.reward_type rule has no answers for evaluation rows: set eval_strategy no or "
                 "reward_type remote"
             )
 
@@ -71,7 +76,7 @@ class LimrArguments:
         if not self.ground_truth_dataset:
             raise InputError("limr.reward_type rule needs limr.ground_truth_dataset")
         if self.reward_url:
-            raise InputError("limr.reward_type rule asks no server: leave out limr.reward_url")
+            raise InputError("limr.reward_type rule uses no server: leave out limr.reward_url")
         if self.reward_correct <= self.reward_incorrect:
             raise InputError("limr.reward_correct must be more than limr.reward_incorrect")
 
@@ -87,6 +92,6 @@ class LimrArguments:
         ):
             if getattr(self, name) != getattr(defaults, name):
                 raise InputError(
-                    f"limr.{name} does nothing with limr.reward_type remote: the server's profile "
+                    f"limr.{name} has no effect with limr.reward_type remote: the server's profile "
                     "decides"
                 )

@@ -1,12 +1,14 @@
-"""`trainer limr`: PPO that keeps its samples, selection, training on the selection, comparison.
+"""`trainer limr`: PPO that keeps its samples, prompt selection, training on the selection,
+comparison.
 
-In: one YAML file. Out: a folder with one folder a stage and, if there is something to measure on, a
-table. Each stage is a `trainer` command; a complete one is skipped, a killed one resumed.
+One YAML file describes all stages. Each stage is a `trainer` command with its own folder; a
+complete stage is skipped, an interrupted one resumed. With evaluation rows the result is also a
+table.
 
-1_ppo      PPO on all prompts, every scored sample kept
-2_*        selections by those samples: `lim`, and what it is compared with
-3_*        training on each selection: `rl` as the paper has it, or `sft`
-4_*        every model on held-out rows
+1_ppo      PPO on all prompts, keeping every scored sample
+2_*        selections from those samples: `lim`, and baselines
+3_*        training on each selection: `rl` as in the paper, or `sft`
+4_*        evaluation of every model on held-out rows
 """
 
 from __future__ import annotations
@@ -38,58 +40,58 @@ from touchstone_rewards.trainer.workflow.stages import (
 )
 
 THIRD_STAGES = ("rl", "sft")
-# A selection to compare with: the fields of `trainer lim` that differ from those of the chosen one.
+# Baseline selection -> the fields of `trainer lim` in which it differs from the main selection.
 COMPARED: dict[str, dict[str, Any]] = {
     "random": {"method": "random", "threshold": None},
     "linear": {"method": "linear", "threshold": None, "min_coverage": 0.0},
 }
-# Of `ppo`, beside the model's fields, what means the same to `trainer sft`.
+# Fields of `ppo`, besides the model's, that mean the same to `trainer sft`.
 SHARED = ("use_cpu", "bf16", "fp16", "gradient_checkpointing", "report_to", "seed", "data_seed")
 SHARED += ("disable_tqdm", "deepspeed", "fsdp", "fsdp_config", "chat_template_path")
-# And LLaMA-Factory's names for the model's fields, which both commands understand.
+# LLaMA-Factory's names for the model's fields, which both commands accept.
 SHARED += ("finetuning_type", "lora_rank", "lora_target", "template", "quantization_bit")
-# Of `ppo`, what makes a prompt of a row; a kept sample has its prompt and ground truth already.
+# Fields of `ppo` that make a row's prompt; a kept sample already has its prompt and ground truth.
 OF_ROWS = ("prompt_template", "system_prompt", "question_column", "ground_truth_column")
 
 
 @dataclass
 class WorkflowArguments:
-    """The workflow's own choices. The sections `ppo`, `lim`, `third` and `eval` are the fields of
-    `trainer ppo`, `lim`, `ppo` or `sft` again, and `eval`; {output}, {data} and {seed} stand for
-    these."""
+    """Options of the workflow itself. The sections `ppo`, `lim`, `third` and `eval` hold the fields
+    of `trainer ppo`, `lim`, `ppo` or `sft`, and `eval`; {output}, {data} and {seed} in them are
+    replaced."""
 
-    output: str | None = field(default=None, metadata={"help": "The folder for everything."})
+    output: str | None = field(default=None, metadata={"help": "Output folder."})
     data: str | None = field(
-        default=None, metadata={"help": "The rows to train on, {data} in the sections."}
+        default=None, metadata={"help": "Training rows; replaces {data} in the sections."}
     )
     third_stage: str = field(
-        default="rl", metadata={"help": "rl (PPO on the selection) or sft (on its responses)."}
+        default="rl", metadata={"help": "rl (PPO on the selection) or sft (SFT on its responses)."}
     )
     compare: list[str] | None = field(
-        default=None, metadata={"help": "Also train on: random, linear."}
+        default=None, metadata={"help": "Baseline selections to train on as well: random, linear."}
     )
     num_devices: int | None = field(
-        default=None, metadata={"help": "Processes to train on. Default: the GPUs there are."}
+        default=None, metadata={"help": "Number of training processes. Default: one per GPU."}
     )
     word_problems: bool = field(
-        default=False, metadata={"help": "First make word problems and a small model."}
+        default=False, metadata={"help": "First create word problems and a small model."}
     )
-    seed: int = field(default=0, metadata={"help": "Of data, weights, order and sampling."})
+    seed: int = field(default=0, metadata={"help": "Seed of data, weights, order and sampling."})
     restart_changed: bool = field(
-        default=False, metadata={"help": "Begin a stage anew whose settings or data have changed."}
+        default=False, metadata={"help": "Restart a stage if its settings or data have changed."}
     )
 
     def __post_init__(self) -> None:
         if self.third_stage not in THIRD_STAGES:
-            raise ValueError(f"third_stage is {self.third_stage!r}, not rl or sft")
+            raise ValueError(f"third_stage must be rl or sft, not {self.third_stage!r}")
         for name in self.compare or ():
             if name not in COMPARED:
-                raise ValueError(f"compare has {name!r}; it knows {', '.join(COMPARED)}")
+                raise ValueError(f"compare may hold {', '.join(COMPARED)}, not {name!r}")
 
 
 @dataclass(frozen=True)
 class LimrPlan:
-    """The arguments with every section filled in."""
+    """The arguments with all sections filled in."""
 
     arguments: WorkflowArguments
     output: Path
@@ -107,7 +109,7 @@ class LimrPlan:
         return max(1, torch.cuda.device_count())
 
     def run(self, stage: Stage) -> Path:
-        """Run a stage in the output folder; returns the stage's own."""
+        """Run a stage in the output folder; return the stage's folder."""
         return run_stage(self.output, stage, restart_changed=self.arguments.restart_changed)
 
 
@@ -125,22 +127,24 @@ OPTIONS = LimrConfigs
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parse, run the stages, print the table.
+    """Parse the options, run the stages, and print the table.
 
     Raises:
-        InputError: what was typed cannot work.
+        InputError: the options or the data cannot be used.
         RunFailed: a stage failed.
     """
     plan = make_plan(*parse_config(LimrConfigs, argv, "trainer limr"))
     output, arguments = plan.output, plan.arguments
-    # Now, and not after hours of PPO: what is wrong with a later stage.
+    # Check all stages now, not after hours of PPO.
     check_stages(output, stages_of(plan))
     with only_one(output):
         if arguments.word_problems:
             make_word_problems(output / "0_start", arguments.seed)
         models = train(plan)
         if not plan.eval:
-            print("Nothing was measured: give a section eval to learn what the selection is worth.")
+            print(
+                "Nothing was measured: add a section eval to measure the effect of the selection."
+            )
             return
         summaries = measure(plan, models)
         table = {name: {**summary, "also": {}} for name, summary in summaries.items()}
@@ -155,10 +159,10 @@ def run(argv: Sequence[str]) -> None:
 
 
 def make_plan(arguments: WorkflowArguments, *sections: dict[str, Any]) -> LimrPlan:
-    """The arguments with {output}, {data} and {seed} filled in.
+    """Replace {output}, {data} and {seed} in the sections.
 
     Raises:
-        InputError: no section ppo, no folder, or no data where the sections want some.
+        InputError: section ppo or the output is missing, or a section uses {data} without --data.
     """
     output = Path(require(arguments.output, "output"))
     names = {"{output}": str(output), "{seed}": str(arguments.seed)}
@@ -170,27 +174,28 @@ def make_plan(arguments: WorkflowArguments, *sections: dict[str, Any]) -> LimrPl
                 "data/prompts/math.8k.json of github.com/GAIR-NLP/LIMR)"
             )
     elif "{data}" in json.dumps(sections):
-        raise InputError("the sections name {data}: give --data, the rows to train on")
+        raise InputError("the sections use {data}: give --data, the rows to train on")
     plan = LimrPlan(arguments, output, *(filled(section, names) for section in sections))
     if not plan.ppo:
-        raise InputError("the config has no section ppo: the fields of trainer ppo")
+        raise InputError("the config needs a section ppo with the fields of trainer ppo")
     return plan
 
 
 def stages_of(plan: LimrPlan) -> list[Stage]:
-    """Every kind of stage, as it will be run."""
+    """Return one stage of every kind, as it will be run."""
     stages = [ppo_stage(plan), selection_stage(plan, "lim", {})]
     stages.append(third_stage(plan, "lim", plan.output / "2_lim"))
     return [*stages, eval_stage(plan, "lim", plan.output / "3_lim", [])] if plan.eval else stages
 
 
 def selected(folder: Path) -> int:
-    """How many rows a selection has."""
+    """Return the number of rows in a selection."""
     return sum(1 for _ in (folder / "selected.jsonl").open(encoding="utf-8"))
 
 
 def train(plan: LimrPlan) -> dict[str, Path]:
-    """The stages that train; returns the model of all data and that of each selection."""
+    """Run the training stages; return the model trained on all data and those trained on each
+    selection."""
     first = plan.run(ppo_stage(plan))
     models = {"full": first}
     chosen = plan.run(selection_stage(plan, "lim", {}))
@@ -205,7 +210,7 @@ def train(plan: LimrPlan) -> dict[str, Path]:
 
 
 def ppo_stage(plan: LimrPlan) -> Stage:
-    """Stage 1: PPO on all prompts."""
+    """Return stage 1: PPO on all prompts."""
     fields = {**plan.ppo, "output_dir": str(plan.output / "1_ppo")}
     return Stage(
         "1_ppo",
@@ -219,7 +224,7 @@ def ppo_stage(plan: LimrPlan) -> Stage:
 
 
 def selection_stage(plan: LimrPlan, name: str, fields: dict[str, Any]) -> Stage:
-    """Stage 2: a selection by the samples of stage 1."""
+    """Return stage 2: a selection from the samples of stage 1."""
     limr = plan.ppo.get("limr") or {}
     samples = limr.get("save_samples_path") or plan.output / "1_ppo" / "samples"
     folder = f"2_{name}"
@@ -237,13 +242,13 @@ def selection_stage(plan: LimrPlan, name: str, fields: dict[str, Any]) -> Stage:
 
 
 def third_stage(plan: LimrPlan, name: str, selection: Path) -> Stage:
-    """Stage 3: training on a selection, from the model that stage 1 began with."""
+    """Return stage 3: training on a selection, from the model that stage 1 started with."""
     sft = plan.arguments.third_stage == "sft"
     folder, rows = f"3_{name}", selection / ("sft.jsonl" if sft else "selected.jsonl")
     base = sft_fields(plan.ppo) if sft else {**plan.ppo, "limr": _limr_again(plan, folder)}
     if "dataset" not in selection_stage(plan, name, {}).fields:
         base = {key: value for key, value in base.items() if key not in OF_ROWS}
-    if "adapter_name_or_path" in plan.third:  # it goes on from that adapter: no new one beside it
+    if "adapter_name_or_path" in plan.third:  # it continues that adapter: no second one
         base.pop("use_peft", None)
     fields = {
         **base,
@@ -263,15 +268,17 @@ def third_stage(plan: LimrPlan, name: str, selection: Path) -> Stage:
 
 
 def sft_fields(ppo: dict[str, Any]) -> dict[str, object]:
-    """The fields of the `ppo` section that mean the same to `trainer sft`: the model with its LoRA
-    and quantization, and the machine; under our names, whatever name each was given by."""
+    """Return the fields of the `ppo` section that `trainer sft` shares, under our names.
+
+    They are the model's, with LoRA and quantization, and those of the machine.
+    """
     known = {each.name for each in fields(ModelConfig)} | set(SHARED)
     named = {meant(name, known): value for name, value in ppo.items()}
     return {name: value for name, value in named.items() if name in known}
 
 
 def _limr_again(plan: LimrPlan, folder: str) -> dict[str, object]:
-    """The `limr` section for stage 3, which keeps its samples in a folder of its own."""
+    """Return the `limr` section for stage 3, which keeps its samples in another folder."""
     limr = dict(plan.ppo.get("limr") or {})
     if limr.get("save_samples_path"):
         limr["save_samples_path"] = str(plan.output / folder / "samples")
@@ -279,7 +286,7 @@ def _limr_again(plan: LimrPlan, folder: str) -> dict[str, object]:
 
 
 def measure(plan: LimrPlan, models: dict[str, Path]) -> dict[str, dict[str, object]]:
-    """Every model on the held-out rows, through a reward server of its own if none is named."""
+    """Evaluate every model on the held-out rows; start a reward server if none is named."""
     start = plan.ppo.get("model_name_or_path")
     everything = {"start": Path(str(start)), **models} if start else dict(models)
     if plan.eval.get("reward_url"):
@@ -294,7 +301,7 @@ def _measure(plan: LimrPlan, name: str, model: Path, url: list[str]) -> dict[str
 
 
 def eval_stage(plan: LimrPlan, name: str, model: Path, url: list[str]) -> Stage:
-    """Stage 4: one model on the held-out rows."""
+    """Return stage 4: evaluation of one model on the held-out rows."""
     folder = f"4_{name}"
     return Stage(
         folder,

@@ -1,7 +1,6 @@
-"""What a run of the workflow means, in plain words: from the held-out rows of every model.
+"""Summarize a run of the workflow in plain words, from each model's right answers on held-out rows.
 
-In: of each model, which held-out rows it got right. Out: a few sentences. One run of each says
-nothing about other seeds, and the sentences say so.
+With one run per model nothing can be said about other seeds; the summary says so.
 """
 
 from __future__ import annotations
@@ -24,14 +23,15 @@ TRAINED_ON = {
 
 
 def read_measured(folder: Path) -> dict[str, float]:
-    """The share of right responses of each held-out row, from a folder of `trainer eval`."""
+    """Return each held-out row's share of right responses, from a folder of `trainer eval`."""
     return full_reward_share(read_results(folder))
 
 
 def in_words(measured: Mapping[str, MeasuredRates], sizes: Mapping[str, int]) -> str:
-    """Return what the models' held-out rows show, and what they do not.
+    """Return in words what the held-out rows show about the models, and the limits of that.
 
-    `measured`: by model (`start`, `full`, `lim`, ...). `sizes`: prompts of each selection.
+    `measured` has the rows of each model (`start`, `full`, `lim`, ...), `sizes` the number of
+    prompts of each selection.
     """
     names = {name: TRAINED_ON.get(name, name).format(size=sizes.get(name, 0)) for name in measured}
     lines = ["What this means:"]
@@ -44,8 +44,8 @@ def in_words(measured: Mapping[str, MeasuredRates], sizes: Mapping[str, int]) ->
         found = difference([measured["lim"]], [measured[other]])
         lines.append(f"- The choice: {_compared(names['lim'], names[other], found)}")
     lines.append(
-        "- This is one run of each. The intervals are over held-out rows alone: another seed can "
-        "turn the order round, so nothing here is a claim about LIM. docs/limr.md has three seeds."
+        "- There is one run per model, and intervals cover held-out rows only: another seed can "
+        "reverse the order, so this is no claim about LIM. docs/limr.md has three seeds."
     )
     return "\n".join(lines)
 
@@ -54,14 +54,14 @@ def _gain(start: MeasuredRates, full: MeasuredRates) -> str:
     found = difference([full], [start])
     shares = f"{_share(start)} of the held-out rows right before, {_share(full)} after"
     if not found.is_apart:
-        return f"PPO on all prompts changed nothing that can be told from chance: {shares}."
+        return f"PPO on all prompts made no difference beyond chance: {shares}."
     word = "helped" if found.mean > 0 else "did harm"
     return f"PPO on all prompts {word}: {shares} ({_points(found)})."
 
 
 def _compared(this: str, other: str, found: Estimate) -> str:
     if found.interval is None:
-        return f"too few held-out rows to hold {this} against {other}."
+        return f"too few held-out rows to compare {this} with {other}."
     if not found.is_apart:
         return (
             f"{this} and {other} cannot be told apart on these {found.rows} rows "

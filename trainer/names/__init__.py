@@ -1,1 +1,1 @@
-"""The names that people bring from other projects, and what each means here."""
+"""Names from other projects, and their meanings here."""

@@ -1,8 +1,8 @@
-"""Keys and flags of other projects, as fields of the command that is run.
+"""Translate keys and flags of other projects into fields of the command that is run.
 
-In: the content of a config file and the words of the command line. Out: the same by the names of
-the fields, and a line for each key that needs nothing. Keys that ask for what is not here are
-refused together, one line each. A name that the command has itself is left alone.
+The content of a config file and the flags are returned with our names, plus a line for each key
+that needs no action. All keys that ask for unsupported features are refused together, one line
+each. A key that the command has itself is not translated.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ OFF = frozenset({"false", "none", "null", "", "0", "0.0", "[]"})
 
 
 class Meaning(NamedTuple):
-    """What a key says: fields of ours; or why nothing is to be done; or what to use instead; or
-    why there is nothing of the kind."""
+    """The meaning of a key: our fields, or the reason why no action is needed, or a replacement, or
+    the reason why there is no equivalent."""
 
     fields: Mapping[str, Any] = {}
     needless: str = ""
@@ -43,7 +43,7 @@ class Meaning(NamedTuple):
 
 
 class FlagWords(NamedTuple):
-    """A flag: its name, what it says as a text, and the words as they came."""
+    """A flag: its name, its value as text, and its words."""
 
     name: str
     text: str
@@ -51,7 +51,7 @@ class FlagWords(NamedTuple):
 
 
 class Brought(NamedTuple):
-    """Content and flags by our names, and what is to be said about those that need nothing."""
+    """Content and flags with our names, and lines about keys that need no action."""
 
     content: dict[str, Any]
     flags: list[str]
@@ -61,12 +61,12 @@ class Brought(NamedTuple):
 def brought(
     content: Mapping[str, object], flags: Sequence[str], fields: Container[str], command: str
 ) -> Brought:
-    """Translate what was brought; `command` is ours, such as `sft`.
+    """Translate content and flags; `command` is ours, such as `sft`.
 
     Example: `{"cutoff_len": 512}` for `sft` becomes `{"max_length": 512}`.
 
     Raises:
-        InputError: keys that ask for what is not here; or two that set one field.
+        InputError: keys ask for unsupported features, or two keys set one field.
     """
     own, given = dict(content), list(items_of(flags))
     by_flag = {item.name: item.text for item in given if item.name}
@@ -99,7 +99,10 @@ def _noted(
     said: list[str],
     refused: list[str],
 ) -> Mapping[str, Any] | None:
-    """The fields of a key, None where it is no key of another project; what it says is kept."""
+    """Return the fields that a key sets, or None if it is no key of another project.
+
+    Its message is appended to `said` or `refused`.
+    """
     try:
         meaning = meaning_of(name, value, fields, command)
     except InputError as error:
@@ -108,16 +111,16 @@ def _noted(
     if meaning is None:
         return None
     if meaning.instead:
-        refused.append(f"{name}: {_shown(value)} has no meaning here; use {meaning.instead}")
+        refused.append(f"{name}: {_shown(value)} is not supported; use {meaning.instead}")
     elif meaning.without:
-        refused.append(f"{name}: {_shown(value)} has no meaning here: {meaning.without}")
+        refused.append(f"{name}: {_shown(value)} is not supported: {meaning.without}")
     elif meaning.needless:
-        said.append(f"{name}: nothing to do ({meaning.needless})")
+        said.append(f"{name}: no action needed ({meaning.needless})")
     return meaning.fields
 
 
 def meaning_of(name: str, value: object, fields: Container[str], command: str) -> Meaning | None:
-    """What another project's key says to this command; None for a name that no table has."""
+    """Return the meaning of another project's key for this command; None if no table has it."""
     text = str(value).lower()
     if name == "stage":
         return _stage(text, command)
@@ -173,7 +176,7 @@ def _stage(stage: str, command: str) -> Meaning:
 
 
 def _server(url: str) -> Meaning:
-    """A reward server's address, and the profile that its query names."""
+    """Return the address of a reward server, and the profile in its query."""
     parts = urlsplit(url)
     profile = parse_qs(parts.query).get("profile")
     named = {"reward_profile": profile[0]} if profile else {}
@@ -181,15 +184,15 @@ def _server(url: str) -> Meaning:
 
 
 def _limr(name: str, value: object) -> Meaning:
-    """The section `limr` where a command asks for no rewards: off, or refused."""
+    """Translate the section `limr` for a command without rewards: accept it if off, else refuse."""
     section = value if isinstance(value, Mapping) else {name.partition(".")[2]: value}
     if str(section.get("enabled", False)).lower() in OFF:
         return Meaning()
-    return Meaning(instead="limr.enabled: false; rewards and samples are `trainer ppo`'s")
+    return Meaning(instead="limr.enabled: false; only `trainer ppo` has rewards and samples")
 
 
 def items_of(words: Sequence[str]) -> Iterator[FlagWords]:
-    """Yield each flag with its values, in order; what stands before the first has no name.
+    """Yield each flag with its values, in order; words before the first flag have no name.
 
     Example: `["--a", "1", "2", "--b=3"]` yields `a` with the text "1 2" and `b` with "3".
     """
@@ -211,7 +214,7 @@ def _item(words: list[str]) -> FlagWords:
 
 
 def words_of(fields: Mapping[str, object]) -> list[str]:
-    """Return the flags that set these fields; one that is None is left out."""
+    """Return the flags that set these fields, leaving out those that are None."""
     words: list[str] = []
     for name, value in fields.items():
         if value is None:

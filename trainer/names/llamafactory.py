@@ -1,6 +1,6 @@
-"""LLaMA-Factory's keys: what each is called here, what needs nothing, what there is instead.
+"""LLaMA-Factory's keys: our names for them, keys that need no action, and replacements.
 
-Data only; `brought.py` reads it. A key that a command has itself is that command's own.
+Data only; `brought.py` reads it. A key that a command has itself keeps the command's meaning.
 
 Source: hiyouga/LLaMA-Factory, src/llamafactory/hparams/*.py.
 """
@@ -12,14 +12,14 @@ from typing import Any
 
 from touchstone_rewards.trainer.data.chat_templates import chat_template_file
 
-# Their stage -> our command. The fifth is ours: LLaMA-Factory has no GRPO.
+# Their stage -> our command. The fifth stage is ours: LLaMA-Factory has no GRPO.
 STAGES = {"sft": "sft", "rm": "rm", "dpo": "dpo", "ppo": "ppo", "grpo": "grpo"}
 STAGES_NOT_HERE = {
-    "kto": "dpo, on pairs (there is no KTO here)",
-    "pt": "sft on rows of `text`, which learns from every token (there is no pre-training here)",
+    "kto": "dpo, on pairs (KTO is not supported)",
+    "pt": "sft on rows of `text`, whose loss covers every token (no separate pre-training)",
 }
 
-# Key -> the field; the first of several that the command has.
+# Key -> candidate fields; the first one that the command has is used.
 RENAMED: Mapping[str, tuple[str, ...]] = {
     "dataset": ("dataset_name",),
     "eval_dataset": ("eval_dataset_name",),
@@ -59,7 +59,7 @@ READ: Mapping[str, Callable[[Any], Any]] = {
     "use_reentrant_gc": lambda value: {"use_reentrant": str(value).lower() == "true"},
 }
 
-# Key -> what each of its values says; a value that is not here is answered from INSTEAD.
+# Key -> the fields that each of its values sets; other values are refused with INSTEAD.
 VALUES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "finetuning_type": {"lora": {"use_peft": True}, "full": {"use_peft": False}},
     "quantization_bit": {"4": {"load_in_4bit": True}, "8": {"load_in_8bit": True}},
@@ -95,18 +95,18 @@ VALUES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "reward_model_type": {"api": {}, "limr": {}},
 }
 
-# Key -> why nothing needs to be done.
+# Key -> the reason why no action is needed.
 NEEDLESS: Mapping[str, str] = {
-    "do_train": "a command trains; `trainer eval` measures",
-    "overwrite_cache": "no tokenized rows of an earlier run are used",
-    "overwrite_output_dir": "a run begins anew unless resume_from_checkpoint says otherwise",
+    "do_train": "the command name decides: `trainer sft` trains, `trainer eval` evaluates",
+    "overwrite_cache": "tokenized rows are never reused from an earlier run",
+    "overwrite_output_dir": "a run starts from scratch unless resume_from_checkpoint is set",
     "plot_loss": "the curves and a report are always written",
     "logging_dir": "the log is written into output_dir",
-    "preprocessing_num_workers": "rows are tokenized as they are drawn",
+    "preprocessing_num_workers": "rows are tokenized when they are drawn",
     "preprocessing_batch_size": "rows are read in batches of 1000",
     "ddp_find_unused_parameters": "set by the trainer",
     "include_num_input_tokens_seen": "TRL counts tokens itself",
-    "include_effective_tokens_per_second": "curves show the time of each step",
+    "include_effective_tokens_per_second": "the curves show the time of each step",
     "use_v1_kernels": "attn_implementation and use_liger_kernel choose the kernels",
     "num_plot_samples": "the page of a selection shows its curves",
     "plot_dir": "the page of a selection shows its curves",
@@ -114,14 +114,14 @@ NEEDLESS: Mapping[str, str] = {
     "low_cpu_mem_usage": "weights are loaded straight from safetensors",
     "data_shared_file_system": "every process reads the rows itself",
     "ref_model_quantization_bit": "the reference is quantized as the policy is",
-    "cutoff_len": "prompts keep their length: max_prompt_length is not a field of this command",
-    "simpo_gamma": "pref_loss simpo alone reads it, which is not here",
-    "lora_rank": "no LoRA here",
-    "lora_target": "no LoRA here",
-    "val_size": "no rows are held out by this command",
+    "cutoff_len": "this command does not limit the prompt length",
+    "simpo_gamma": "only pref_loss simpo reads it, which is not supported",
+    "lora_rank": "LoRA is not enabled",
+    "lora_target": "LoRA is not enabled",
+    "val_size": "this command holds no rows out",
 }
 
-# Key -> the stage that alone reads it; on any other there is nothing to do.
+# Key -> the only stage that reads it; for other stages no action is needed.
 OF_STAGE: Mapping[str, str] = {
     **dict.fromkeys(("ppo_epochs", "ppo_buffer_size", "ppo_target"), "ppo"),
     **dict.fromkeys(("ppo_score_norm", "ppo_whiten_rewards"), "ppo"),
@@ -134,12 +134,12 @@ OF_STAGE: Mapping[str, str] = {
     "add_valuehead": "rm",
 }
 
-_OPTIMIZER = "optim: one of transformers' optimizers"
-_TEXT_ONLY = "models and rows of text alone are trained"
+_OPTIMIZER = "optim, with one of transformers' optimizers"
+_TEXT_ONLY = "only text models and text rows are supported"
 _MEGATRON = "accelerate launch with one of trainer/configs/accelerate/*.yaml"
-_PREDICT = "`trainer eval`, which generates and measures"
-_ROWS = "write the rows you mean into a file of their own"
-# Key -> what to use, where the key asks for something that is not here.
+_PREDICT = "`trainer eval`, which generates and scores"
+_ROWS = "write the mixed rows into one file"
+# Key -> a replacement, where the key asks for something that is not supported.
 INSTEAD: Mapping[str, str] = {
     "finetuning_type": "lora or full",
     "quantization_bit": "4 or 8, by bitsandbytes (load_in_4bit, load_in_8bit)",
@@ -155,7 +155,7 @@ INSTEAD: Mapping[str, str] = {
     "interleave_probs": _ROWS,
     "streaming": "parquet for large data (rows are memory-mapped)",
     "buffer_size": "parquet for large data (rows are memory-mapped)",
-    "mask_history": "rows of prompt (the history) and response: sft learns from responses alone",
+    "mask_history": "rows of prompt (the history) and response: the loss covers responses only",
     "train_on_prompt": "completion_only_loss: false, in sft",
     "neat_packing": "packing: true, in sft",
     "use_dft_loss": "loss_type: dft, in sft",
@@ -172,8 +172,8 @@ INSTEAD: Mapping[str, str] = {
     "enable_thinking": "template: qwen3_nothink, or the tokenizer's own with chat_template_kwargs",
     "preserve_thinking": "the tokenizer's own chat template",
     "adapter_folder": "the whole path in adapter_name_or_path",
-    "create_new_adapter": "`trainer merge` first, then train LoRA on what it made",
-    "reward_model": "a reward server that holds it (reward-server serve), its reward_url and its "
+    "create_new_adapter": "`trainer merge` first, then train LoRA on the merged model",
+    "reward_model": "a reward server that serves it (reward-server serve), with its reward_url and "
     "profile",
     "reward_model_type": "api, with reward_model the URL of a reward server; or limr",
     "reward_model_adapters": "`trainer merge` the reward model first",
@@ -214,31 +214,31 @@ INSTEAD: Mapping[str, str] = {
     "train_device_id": "the environment variable CUDA_VISIBLE_DEVICES",
     "gen_device_id": "vllm_mode: server on the other device",
 }
-# Key -> why it has no meaning here, where there is nothing to use instead.
+# Key -> the reason why it is not supported, where there is no replacement.
 WITHOUT: Mapping[str, str] = {
     "tokenized_path": "rows are tokenized when training starts",
-    "ref_model": "the reference is the model that training starts from",
-    "ref_model_adapters": "the reference is the model that training starts from",
-    "add_valuehead": "rm always trains a head",
-    "refresh_vllm_every": "vLLM has the weights of every update",
-    "pissa_init": "LoRA starts as PEFT starts it",
-    "pissa_convert": "LoRA starts as PEFT starts it",
-    "loraplus_lr_ratio": "both matrices of LoRA learn at learning_rate",
-    "use_kt": "the whole model is trained on its devices",
-    "use_llama_pro": "lora or full are trained",
-    "mixture_of_depths": "the model is trained as it is",
+    "ref_model": "the reference policy is the initial model",
+    "ref_model_adapters": "the reference policy is the initial model",
+    "add_valuehead": "rm always trains a value head",
+    "refresh_vllm_every": "vLLM gets the weights after every update",
+    "pissa_init": "LoRA weights are initialized as in PEFT",
+    "pissa_convert": "LoRA weights are initialized as in PEFT",
+    "loraplus_lr_ratio": "both LoRA matrices use learning_rate",
+    "use_kt": "the whole model stays on its devices",
+    "use_llama_pro": "only LoRA and full training are supported",
+    "mixture_of_depths": "the architecture is not changed",
     "media_dir": _TEXT_ONLY,
 }
-# Beginnings of keys that belong to something that is not here, and why.
+# Prefixes of keys that are not supported, with the reason.
 WITHOUT_BY_PREFIX: Mapping[str, str] = {
     **dict.fromkeys(("image_", "video_", "audio_", "freeze_vision", "freeze_multi"), _TEXT_ONLY),
     "freeze_language": _TEXT_ONLY,
-    "freeze_": "lora or full are trained",
-    "pissa_": "LoRA starts as PEFT starts it",
-    "loraplus_": "both matrices of LoRA learn at learning_rate",
-    "kt_": "the whole model is trained on its devices",
+    "freeze_": "only LoRA and full training are supported",
+    "pissa_": "LoRA weights are initialized as in PEFT",
+    "loraplus_": "both LoRA matrices use learning_rate",
+    "kt_": "the whole model stays on its devices",
 }
-# Beginnings of keys that belong to something that is not here.
+# Prefixes of keys that are not supported, with a replacement.
 INSTEAD_BY_PREFIX: Mapping[str, str] = {
     "oft_": "lora: lora_r and lora_target_modules",
     "galore_": "optim_args",
@@ -254,12 +254,12 @@ INSTEAD_BY_PREFIX: Mapping[str, str] = {
     **dict.fromkeys(("moe_grouped_", "moe_token_", "overlap_", "bias_activation_"), _MEGATRON),
     **dict.fromkeys(("use_distributed_", "apply_rope_", "use_packed_"), _MEGATRON),
     "ray_": "accelerate launch -m touchstone_rewards.trainer ... starts the processes",
-    "export_": "`trainer merge` makes a plain folder of a model and its adapter",
+    "export_": "`trainer merge`, which merges an adapter into its model",
     "vllm_": "`trainer eval --engine vllm`, or the vllm_* fields of grpo and ppo",
     "sglang_": "vllm_* fields of grpo and ppo",
 }
 
-# What LLaMA-Factory does where its file says nothing, for `trainer run`.
+# LLaMA-Factory's defaults, for `trainer run`.
 DEFAULTS: Mapping[str, Any] = {
     "finetuning_type": "lora",
     "dataset_dir": "data",
@@ -277,7 +277,7 @@ DEFAULTS: Mapping[str, Any] = {
 LORA_DEFAULTS: Mapping[str, Any] = {"lora_rank": 8, "lora_dropout": 0.0, "lora_target": "all"}
 STAGE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "dpo": {"pref_beta": 0.1, "pref_loss": "sigmoid"},
-    # Of TRL 0.9's PPO, which LLaMA-Factory trains with: one response a prompt, an adaptive KL.
+    # Those of TRL 0.9's PPO, which LLaMA-Factory uses: one response per prompt, an adaptive KL.
     "ppo": {
         "num_generations": 1,
         "ppo_epochs": 4,

@@ -1,7 +1,6 @@
 """Published settings of GRPO and its relatives, by name: `trainer grpo --preset dapo`.
 
-In: a name. Out: fields of `trainer grpo`, under whatever the config file and the flags say. Data,
-and one function that lays it under.
+A preset's fields have lower precedence than the config file and the flags.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 
 from touchstone_rewards.trainer.errors import InputError
 
-# A field and those that say the same thing: the preset's give way to the one written down.
+# A field and those that set the same thing: if the user sets one, the preset's fields are dropped.
 SAME_THING: Mapping[str, frozenset[str]] = {
     "advantage": frozenset({"scale_rewards"}),
     "length_normalization": frozenset({"loss_type"}),
@@ -23,7 +22,7 @@ SAME_THING: Mapping[str, frozenset[str]] = {
 
 
 class Preset(NamedTuple):
-    """What it is in one line, where it comes from, and its fields."""
+    """A preset: a one-line description, its source, and its fields."""
 
     about: str
     source: str
@@ -121,13 +120,15 @@ PRESETS: Mapping[str, Preset] = {
 def with_preset(
     content: Mapping[str, Any], flags: Sequence[str], fields: Container[str]
 ) -> dict[str, object]:
-    """Return the content with the fields of its preset, or of the flags', laid under it.
+    """Return the content with the fields of its preset added; existing fields take precedence.
+
+    The preset is named in the content or the flags.
 
     Example: `{"preset": "gspo", "epsilon": 1e-3}` keeps that epsilon and gains the others.
 
     Raises:
-        InputError: no such preset.
-        SystemExit: `list` was asked for; the presets are printed.
+        InputError: there is no such preset.
+        SystemExit: the preset is `list`; the presets are printed.
     """
     words = [word.removeprefix("--") for word in flags]
     names = {word.partition("=")[0] for word in words if word not in flags} | set(content)
@@ -143,7 +144,7 @@ def with_preset(
         print(preset_list())
         raise SystemExit(0)
     if name not in PRESETS:
-        raise InputError(f"no preset {name!r}; one of {', '.join(PRESETS)}, or list")
+        raise InputError(f"no preset {name!r}; expected one of {', '.join(PRESETS)}, or list")
     under = {
         field: value
         for field, value in PRESETS[name].fields.items()
@@ -154,7 +155,7 @@ def with_preset(
 
 
 def preset_list() -> str:
-    """Return the presets, each with its line, its source and its fields."""
+    """Return a text of all presets, each with description, source and fields."""
     lines = []
     for name, preset in PRESETS.items():
         fields = ", ".join(f"{field}: {value}" for field, value in preset.fields.items())

@@ -1,7 +1,7 @@
-"""Flags of the GRPO study's script that mean something only together.
+"""Flags of the GRPO study's script that only mean something in combination.
 
-In: what was given. Out: which keys are answered, and the fields they set. In the script a step is
-one rollout with all the updates made of it; here `max_steps` and `eval_steps` count updates.
+In the script a step is one rollout with all its updates; here `max_steps` and `eval_steps` count
+updates.
 
 Source: wenjia5767/GRPO, alignment/grpo*.py, after Stanford's CS336, assignment 5.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from touchstone_rewards.trainer.errors import InputError
 
-# Names of ours that a value below depends on, beside the script's own.
+# Our names, besides the script's own, that the values below depend on.
 PASSES = ("epochs_per_rollout_batch", "epochs_per_rollout", "num_iterations")
 ACCUMULATED = "gradient_accumulation_steps"
 
@@ -22,13 +22,13 @@ ACCUMULATED = "gradient_accumulation_steps"
 def of_the_script(
     given: Mapping[str, object], fields: Container[str]
 ) -> tuple[frozenset[str], dict[str, object]]:
-    """Return the keys that are answered here and the fields that they set.
+    """Return the keys that are translated here, and the fields that they set.
 
-    Example: a `train_batch_size` of 256 in 128 accumulated parts is a
-    `per_device_train_batch_size` of 2.
+    Example: a `train_batch_size` of 256 in 128 accumulated parts is a `per_device_train_batch_size`
+    of 2.
 
     Raises:
-        InputError: numbers that do not divide, or a key that cannot go with another.
+        InputError: a number is not divisible by another, or two keys set the same field.
     """
     found: dict[str, object] = {}
     answered: set[str] = set()
@@ -54,10 +54,10 @@ def of_the_script(
 
 
 def updates_a_rollout(given: Mapping[str, object]) -> int:
-    """Optimizer updates made of one rollout: passes over it, each of so many batches.
+    """Return the number of optimizer updates per rollout: passes over it times batches per pass.
 
     Raises:
-        InputError: the rollout is no whole number of batches.
+        InputError: the rollout is not a whole number of batches.
     """
     passes = next((_number(given, name) for name in PASSES if name in given), 1)
     if not {"rollout_batch_size", "train_batch_size"} <= given.keys():
@@ -68,7 +68,7 @@ def updates_a_rollout(given: Mapping[str, object]) -> int:
 def _divided(given: Mapping[str, object], whole: str, parts: str) -> int:
     number, by = _number(given, whole), _number(given, parts) if parts in given else 1
     if number % by:
-        raise InputError(f"{whole} ({number}) is no multiple of {parts} ({by})")
+        raise InputError(f"{whole} ({number}) is not a multiple of {parts} ({by})")
     return number // by
 
 
@@ -78,7 +78,7 @@ def _number(given: Mapping[str, object], name: str) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise InputError(f"{name} is a number from 1, not {given[name]!r}")
+        raise InputError(f"{name} must be a whole number from 1, not {given[name]!r}")
     return number
 
 

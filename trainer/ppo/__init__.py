@@ -1,2 +1,2 @@
-"""PPO on TRL's GRPO hooks: `core.py` is the arithmetic, `value_head.py` the critic, `trainer.py`
-the trainer, `command.py` is `trainer ppo`."""
+"""PPO on TRL's GRPO hooks: arithmetic (`core.py`), critic (`value_head.py`), trainer (`trainer.py`)
+and command (`command.py`)."""

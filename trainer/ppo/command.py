@@ -1,7 +1,7 @@
-"""`trainer ppo`: PPO with TRL's own fields and PPO's; rewards from a server, or by rule.
+"""`trainer ppo`: PPO with TRL's and PPO's own fields; rewards from a server, or from local rules.
 
-In: a model, rows with a prompt (or a question and a template) and a ground truth. Out: a run folder
-with the model, the critic, every scored sample, `run.json`, curves and a report.
+Rows have a prompt (or a question and a template) and a ground truth. The run folder gets the model,
+the critic, every scored sample, `run.json`, curves and a report.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ OPTIONS = PpoConfigs
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parse, train, save.
+    """Parse the options, train, and save.
 
     Raises:
-        InputError: what was typed cannot work.
-        RunFailed: no reward server at the start, or too many failed rewards.
+        InputError: the options or the data cannot be used.
+        RunFailed: no reward server answers at the start, or too many rewards failed.
     """
     configs = parse_config(PpoConfigs, argv, "trainer ppo")
     data, _, rewards, serve, adapter, rollout, learning, args, model, limr = configs
@@ -104,7 +104,7 @@ def train(
     output: Path,
     checkpoint: str | None,
 ) -> None:
-    """Prepare rows and rewards, train, save; the servers of the config run."""
+    """Prepare rows and rewards, train, and save; the reward server must be running."""
     data, prompts, rewards, _, adapter, rollout, learning, args, model, limr = configs
     rows, eval_rows = given
     parts = parts_of(rewards, args.reward_weights)
@@ -155,37 +155,39 @@ def train(
 
 
 def check_rules(limr: LimrArguments, rewards: RewardArguments, serve: ServeArguments) -> None:
-    """Refuse what needs a server where the rewards come from the section limr.
+    """Refuse options that need a server if the `limr` section provides the rewards.
 
     Raises:
-        InputError: with the reason.
+        InputError: such an option is set.
     """
     if not limr.enabled:
         return
     if serve.serve:
-        raise InputError("limr.enabled says where the rewards come from: leave out serve")
+        raise InputError("limr.enabled sets the source of the rewards: leave out serve")
     if limr.reward_type == "rule" and (rewards.also_reward_profile or rewards.reward_scores):
         raise InputError(
-            "also_reward_profile and reward_scores ask a server; limr.reward_type is rule"
+            "also_reward_profile and reward_scores need a server, but limr.reward_type is rule"
         )
 
 
 def check_learning(learning: LearningArguments, args: PPOConfig) -> None:
-    """Refuse what has no meaning with a critic.
+    """Refuse options that have no meaning with a critic.
 
     Raises:
-        InputError: with the reason.
+        InputError: such an option is set.
     """
     if learning.refill_groups:
-        raise InputError("refill_groups: with a critic groups of equal rewards do teach")
+        raise InputError("refill_groups: with a critic, groups of equal rewards do teach")
     if learning.skip_equal_retry is not None and args.num_generations == 1:
-        raise InputError("skip_equal_retry: a group of one response is always equal")
+        raise InputError(
+            "skip_equal_retry needs num_generations above 1: one response is always equal"
+        )
     learning.check(args, GrpoArguments())
 
 
 def rule_scoring(limr: LimrArguments, profile: str) -> tuple[Any, str]:
-    """The rules of the section `limr`, and their fingerprint."""
-    # Here, because a run that asks a server needs none of the server's libraries.
+    """Return the rule-based reward model of the `limr` section, and its fingerprint."""
+    # Imported here: a run that uses a server needs none of the server's libraries.
     from touchstone_rewards.trainer.rule_reward import RuleBasedRewardModel
 
     model = RuleBasedRewardModel(
@@ -199,10 +201,10 @@ def rule_scoring(limr: LimrArguments, profile: str) -> tuple[Any, str]:
 
 
 def with_ground_truths(rows: Dataset, truths: dict[str, Any], rewards: RewardArguments) -> Dataset:
-    """The rows with the ground truth of their id.
+    """Return the rows with the ground truths of their ids.
 
     Raises:
-        InputError: a row whose id has none; it is named.
+        InputError: a row's id has no ground truth; the message names it.
     """
     rows = ensure_sample_ids(rows)
     unknown = [name for name in rows["id"] if name not in truths]

@@ -1,6 +1,6 @@
-"""What can be chosen for PPO, beyond TRL's GRPO fields: the critic, GAE, the KL in the rewards.
+"""Settings of PPO beyond TRL's GRPO fields: the critic, GAE, the KL penalty in the rewards.
 
-In: fields. Out: a checked `PPOConfig`. What cannot work together is refused here.
+`PPOConfig` checks its fields, and refuses combinations that cannot work.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from touchstone_rewards.trainer.ppo.value_head import CriticKind
 
 
 class Single(int):
-    """One response a prompt, as TRL's check of its fields lets it pass: its own advantages need a
-    group of two, those of a critic need none."""
+    """The number 1 for `num_generations`, which passes TRL's check for at least two generations.
+
+    TRL's group advantages need two responses per prompt; a critic's advantages do not.
+    """
 
     def __lt__(self, other: int) -> bool:
         return False
@@ -30,64 +32,68 @@ class PPOConfig(GRPOConfig):
     whiten_rewards: bool = field(
         default=False,
         metadata={
-            "help": "Each token's reward, KL included, divided by the std over the tokens of the "
-            "global batch; its mean stays. TRL's and LLaMA-Factory's."
+            "help": "Divide each token's reward (with its KL penalty) by the std over the "
+            "tokens of the global batch, keeping the mean, as in TRL."
         },
     )
     score_norm: bool = field(
         default=False,
         metadata={
-            "help": "Scores less their running mean, by their running std, over all batches so "
-            "far. TRL's use_score_scaling and use_score_norm."
+            "help": "Normalize scores by their running mean and std over all batches so "
+            "far. Same as TRL's use_score_scaling and use_score_norm."
         },
     )
     score_clip: float | None = field(
-        default=None, metadata={"help": "Scores, after score_norm, within this of 0."}
+        default=None, metadata={"help": "Clip scores, after score_norm, to [-x, x]."}
     )
-    gae_lambda: float = field(default=0.95, metadata={"help": "GAE's lambda, 0 to 1."})
-    gamma: float = field(default=1.0, metadata={"help": "Discount a token, 0 to 1."})
+    gae_lambda: float = field(default=0.95, metadata={"help": "Lambda of GAE, 0 to 1."})
+    gamma: float = field(default=1.0, metadata={"help": "Discount per token, 0 to 1."})
     whiten_advantages: bool = field(
-        default=True, metadata={"help": "Mean 0 and variance 1 over the global batch."}
+        default=True,
+        metadata={"help": "Scale advantages to mean 0, variance 1 over the global batch."},
     )
     kl_coef: float = field(
-        default=0.01, metadata={"help": "KL to the reference, taken off each token's reward."}
+        default=0.01,
+        metadata={"help": "Weight of the KL penalty in the token rewards."},
     )
     kl_estimator: str = field(default="k1", metadata={"help": "k1 (log-ratio) or k3."})
     kl_target: float | None = field(
         default=None,
-        metadata={"help": "Nats a response: adapts kl_coef to it. Default: kl_coef stays."},
+        metadata={"help": "Target KL per response in nats; adapts kl_coef. Default: none."},
     )
     kl_horizon: int = field(
-        default=10_000, metadata={"help": "Samples over which kl_coef moves by a fifth at most."}
+        default=10_000, metadata={"help": "kl_coef changes by at most 20% over this many samples."}
     )
     critic: str = field(
-        default="shared", metadata={"help": "shared (a head on the policy) or separate."}
+        default="shared", metadata={"help": "shared (a value head on the policy) or separate."}
     )
     critic_model_name_or_path: str | None = field(
         default=None,
         metadata={
-            "help": "A reward model whose trunk and head the separate critic starts from. It must "
-            "have the policy's tokenizer; it is trained whole, also beside a LoRA policy."
+            "help": "Reward model that initializes trunk and head of a separate critic. It must "
+            "have the policy's tokenizer; all its weights are trained, even with a LoRA policy."
         },
     )
     critic_normalize: bool = field(
         default=False,
         metadata={
-            "help": "Scale that head by the mean and std in the reward model's config.json: for "
+            "help": "Scale that head by the mean and std in the reward model's config.json, for "
             "rewards served with normalize: true."
         },
     )
     critic_learning_rate: float = field(
-        default=9e-6, metadata={"help": "Of the value head, and of a separate trunk."}
+        default=9e-6, metadata={"help": "Learning rate of the value head and of a separate trunk."}
     )
     vf_coef: float = field(
-        default=0.1, metadata={"help": "Weight of the value loss: what reaches a shared trunk."}
+        default=0.1,
+        metadata={"help": "Weight of the value loss, which also reaches a shared trunk."},
     )
     value_clip: float | None = field(
-        default=0.2, metadata={"help": "How far a value may leave its rollout value; null: any."}
+        default=0.2,
+        metadata={"help": "Largest change of a value since the rollout; null: no limit."},
     )
     value_warmup_steps: int = field(
-        default=0, metadata={"help": "First updates, in which only the critic learns."}
+        default=0, metadata={"help": "Number of first updates in which only the critic is trained."}
     )
 
     def __post_init__(self) -> None:
@@ -100,19 +106,25 @@ class PPOConfig(GRPOConfig):
         self._check_choices()
         self._check_critic()
         if self.multi_objective_aggregation != "sum_then_normalize":
-            raise ValueError("PPO maximises the weighted sum of the rewards: it has no groups")
+            raise ValueError(
+                "multi_objective_aggregation must be sum_then_normalize: PPO has no groups"
+            )
         if self.beta:
-            raise ValueError("beta would put the KL into the loss; PPO's is kl_coef, in the reward")
+            raise ValueError(
+                "beta adds the KL to the loss; PPO subtracts it from the rewards: use kl_coef"
+            )
         if self.kl_target is not None and not (self.kl_target > 0 and self.kl_coef > 0):
             raise ValueError("kl_target adapts kl_coef: both must be positive")
         if self.deepspeed and self.value_warmup_steps:
-            raise ValueError("value_warmup_steps does not work with DeepSpeed, which steps alone")
+            raise ValueError(
+                "value_warmup_steps does not work with DeepSpeed, which runs its own optimizer step"
+            )
 
     def _check_critic(self) -> None:
         if self.critic_model_name_or_path and self.critic != "separate":
-            raise ValueError("critic_model_name_or_path needs critic: separate, a trunk of its own")
+            raise ValueError("critic_model_name_or_path needs critic: separate")
         if self.critic_normalize and not self.critic_model_name_or_path:
-            raise ValueError("critic_normalize belongs to critic_model_name_or_path")
+            raise ValueError("critic_normalize needs critic_model_name_or_path")
         if self.score_clip is not None and self.score_clip <= 0:
             raise ValueError("score_clip must be positive, or null for no clipping")
 
@@ -122,15 +134,15 @@ class PPOConfig(GRPOConfig):
             ("kl_estimator", self.kl_estimator, get_args(Estimator)),
         ):
             if value not in known:
-                raise ValueError(f"{name} is {value!r}; it is one of {', '.join(known)}")
+                raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
         for name in ("gae_lambda", "gamma"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is from 0 to 1, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
         for name in ("kl_coef", "value_warmup_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         for name in ("vf_coef", "critic_learning_rate", "kl_horizon"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive: without it the critic learns nothing")
+                raise ValueError(f"{name} must be positive, otherwise the critic learns nothing")
         if self.value_clip is not None and self.value_clip <= 0:
             raise ValueError("value_clip must be positive, or null for no clipping")

@@ -1,8 +1,8 @@
-"""The arithmetic of PPO on whole responses: pure functions of tensors, nothing but torch.
+"""The arithmetic of PPO on whole responses, as pure functions of torch tensors.
 
-In: tensors of one batch, right-padded, with a mask that is 1 on the response's tokens. Out: the
-same shapes, 0 where the mask is. A row without tokens contributes nothing to anything. What spans
-several processes goes through `all_reduce`, which sums a tensor over them.
+Tensors hold one batch, right-padded, with a mask that is 1 on the response's tokens; results have
+the same shape and are 0 where the mask is 0. Rows without tokens contribute nothing. Statistics
+over several processes use `all_reduce`, which sums a tensor over them.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ AllReduce = Callable[[Tensor], Tensor]
 
 
 def alone(total: Tensor) -> Tensor:
-    """The sum over the processes where there is one only."""
+    """Return the total of a single process, unchanged."""
     return total
 
 
 def token_kl(logps: PerToken, ref_logps: PerToken, estimator: Estimator) -> PerToken:
-    """An estimate of KL(policy || reference) at each sampled token.
+    """Estimate KL(policy || reference) at each sampled token.
 
-    k1: log-ratio, unbiased, may be negative. k3: `exp(-d) + d - 1` of the log-ratio d, never
-    negative and of less variance.
+    k1: the log-ratio, unbiased, may be negative. k3: `exp(-d) + d - 1` of the log-ratio d, never
+    negative, with less variance.
 
     Source: J. Schulman, "Approximating KL divergence" (2020).
     """
@@ -50,7 +50,7 @@ def shaped_rewards(
     kl_coef: float,
     estimator: Estimator,
 ) -> PerToken:
-    """What each token earns: minus its share of the KL, and the score on the last token.
+    """Return the reward of each token: its KL penalty, plus the score on the last token.
 
     Source: Ouyang et al. 2022, "Training language models to follow instructions", appendix C.4.
     """
@@ -66,8 +66,9 @@ def shaped_rewards(
 def gae(
     rewards: PerToken, values: PerToken, mask: Mask, *, gamma: float, lam: float
 ) -> tuple[PerToken, PerToken]:
-    """Advantages and returns (`advantage + value`) of each token; beyond the last token nothing
-    is worth anything, whether the response ended or was cut.
+    """Return the advantages and returns (`advantage + value`) of each token.
+
+    After the last token all values are 0, whether the response ended or was truncated.
 
     `delta_t = r_t + gamma V_{t+1} - V_t`, `A_t = delta_t + gamma lam A_{t+1}`.
 
@@ -88,9 +89,9 @@ def gae(
 
 
 def moments(x: PerToken, mask: Mask, all_reduce: AllReduce = alone) -> tuple[Tensor, Tensor]:
-    """Mean and variance (of the population) of the masked tokens of all processes.
+    """Return mean and population variance of the masked tokens over all processes.
 
-    Two passes: the variance of numbers far from 0 survives single precision.
+    Two passes keep the variance accurate in single precision when the mean is far from 0.
     """
     live = mask.to(x.dtype)
     total, count = all_reduce(torch.stack([(x * live).sum(), live.sum()]))
@@ -101,7 +102,7 @@ def moments(x: PerToken, mask: Mask, all_reduce: AllReduce = alone) -> tuple[Ten
 
 
 def whitened(x: PerToken, mask: Mask, all_reduce: AllReduce = alone, eps: float = 1e-8) -> PerToken:
-    """The masked tokens with mean 0 and variance 1 over the global batch.
+    """Return the masked tokens scaled to mean 0 and variance 1 over the global batch.
 
     Source: Andrychowicz et al. 2021, "What matters for on-policy deep actor-critic methods", 3.3.
     """
@@ -112,9 +113,10 @@ def whitened(x: PerToken, mask: Mask, all_reduce: AllReduce = alone, eps: float 
 def rewards_whitened(
     x: PerToken, mask: Mask, all_reduce: AllReduce = alone, eps: float = 1e-8
 ) -> PerToken:
-    """The masked tokens with variance 1 over the global batch, and the mean that they had.
+    """Return the masked tokens scaled to variance 1 over the global batch, with their mean
+    unchanged.
 
-    `(x - mean) / sqrt(var + eps) + mean`, the variance with n - 1.
+    `(x - mean) / sqrt(var + eps) + mean`, where the variance has n - 1.
 
     Source: `masked_whiten(rewards, mask, shift_mean=False)` of trl 0.9 to 1.12.
     """
@@ -127,7 +129,7 @@ def rewards_whitened(
 
 @dataclass
 class RunningScores:
-    """Mean and variance of all scores so far, of every process.
+    """Running mean and variance of the scores of all processes.
 
     Source: `RunningMoments` of trl 0.9 (T. Chan et al. 1979, "Updating formulae and a pairwise
     algorithm for computing sample variances").
@@ -138,7 +140,7 @@ class RunningScores:
     variance: float = 0.0
 
     def update(self, scores: Float[Tensor, " n"], all_reduce: AllReduce = alone) -> None:
-        """Count in a batch; `scores` are this process's, without those that are missing."""
+        """Add a batch; `scores` are those of this process, without missing ones."""
         x = scores.double()
         total, count = all_reduce(torch.stack([x.sum(), x.new_tensor(len(x))])).tolist()
         if not count:
@@ -151,8 +153,7 @@ class RunningScores:
         self.variance, self.count = squares / both, both
 
     def normalised(self, scores: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Scores less the mean, by the standard deviation with n - 1; their mere difference from
-        the mean while there is no deviation yet."""
+        """Return `(scores - mean) / std`, std with n - 1; while the std is 0, divide by 1."""
         unbiased = self.variance * self.count / max(self.count - 1, 1)
         return (scores - self.mean) / (math.sqrt(unbiased) or 1.0)
 
@@ -160,10 +161,10 @@ class RunningScores:
 def value_loss(
     values: PerToken, old_values: PerToken, returns: PerToken, clip: float | None
 ) -> tuple[PerToken, Bool[Tensor, "batch tokens"]]:
-    """Half the squared error of each token, and where clipping decided.
+    """Return half the squared error of each token, and where clipping took effect.
 
-    A value that left its rollout value by more than `clip` is pulled back to the bound; the larger
-    of the two errors counts, so that no step is rewarded for going far. None: no clipping.
+    A value that differs from its rollout value by more than `clip` is clipped to that bound; the
+    larger of the two errors counts, so that a large step is never rewarded. None: no clipping.
 
     Source: Schulman et al. 2017, "Proximal policy optimization algorithms", equation 9, in the
     clipped form of OpenAI's baselines (ppo2).
@@ -179,9 +180,10 @@ def value_loss(
 def explained_variance(
     values: PerToken, returns: PerToken, mask: Mask, all_reduce: AllReduce = alone
 ) -> Tensor:
-    """`1 - Var(returns - values) / Var(returns)`: 1 for a perfect critic, 0 for a constant one.
+    """Return `1 - Var(returns - values) / Var(returns)`: 1 for a perfect critic, 0 for a constant
+    one.
 
-    0 where the returns do not vary: there is nothing to explain.
+    It is 0 if the returns do not vary, since there is no variance to explain.
     """
     _, unexplained = moments(returns - values, mask, all_reduce)
     _, variance = moments(returns, mask, all_reduce)
@@ -192,9 +194,9 @@ def explained_variance(
 def adapted_kl_coef(
     kl_coef: float, kl: float, *, target: float, samples: int, horizon: int
 ) -> float:
-    """The coefficient after a batch of `samples` whose mean KL a response was `kl` nats.
+    """Return the coefficient after a batch of `samples` responses with a mean KL of `kl` nats.
 
-    It moves up to 20% over `horizon / samples` batches towards keeping the KL at `target`.
+    It changes by up to 20% per `horizon / samples` batches, towards a KL of `target`.
 
     Source: Ziegler et al. 2019, "Fine-tuning language models from human preferences", section 2.2.
     """

@@ -1,7 +1,7 @@
-"""A critic that starts from a reward model: its trunk, and its head as the first values.
+"""Start a critic from a reward model: its trunk, and its head as the initial value head.
 
-In: a reward model's folder, plain or with a value head. Out: a critic. The reward model reads what
-the policy reads, so that both must have one tokenizer.
+The folder holds a plain reward model or one with a value head. The critic reads the policy's
+tokens, so both need the same tokenizer.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from touchstone_rewards.trainer.preference.reward_head import head_facts
 
 
 def starting_critic(args: PPOConfig, dtype: torch.dtype) -> Critic | None:
-    """The critic that `critic_model_name_or_path` means, None where none is named.
+    """Return the critic that `critic_model_name_or_path` names; None if it is not set.
 
     Raises:
-        InputError: there is no reward model, or no mean and std to scale its head by.
+        InputError: there is no reward model, or no mean and std to scale its head with.
     """
     name = args.critic_model_name_or_path
     if name is None:
@@ -33,14 +33,14 @@ def starting_critic(args: PPOConfig, dtype: torch.dtype) -> Critic | None:
     critic = Critic(hidden_size, model.base_model)
     bias = head_facts(model.config).get("bias", 0.0)
     with torch.no_grad():
-        # Of a head with two outputs the first is the score.
+        # A head with two outputs has the score first.
         critic.head.weight.copy_(model.score.weight[:1].float() / std)
         critic.head.bias.fill_((bias - mean) / std)
     return critic
 
 
 def outputs_of(name: str) -> int:
-    """How many numbers the head of a reward model gives.
+    """Return the number of outputs of a reward model's head.
 
     Raises:
         InputError: there is no reward model.
@@ -56,22 +56,22 @@ def outputs_of(name: str) -> int:
 
 
 def baked(config: object, name: str) -> tuple[float, float]:
-    """The mean and the standard deviation of its scores that a reward model's config carries.
+    """Return mean and standard deviation of the scores, as stored in a reward model's config.
 
     Raises:
-        InputError: it carries none.
+        InputError: the config has none.
     """
     mean, std = getattr(config, "mean", None), getattr(config, "std", None)
     if not isinstance(mean, float) or not isinstance(std, float) or std <= 0:
         raise InputError(
             f"critic_normalize is set, but {name} has no numbers `mean` and `std` in config.json: "
-            "train it by trainer rm, which writes them"
+            "train it with trainer rm, which writes them"
         )
     return mean, std
 
 
 def check_tokenizers(policy: Any, critic: str | None) -> None:
-    """Refuse a critic that would read other words into the policy's tokens.
+    """Refuse a critic whose tokenizer differs from the policy's.
 
     Raises:
         InputError: the vocabularies differ.
@@ -81,6 +81,6 @@ def check_tokenizers(policy: Any, critic: str | None) -> None:
     outputs_of(critic)
     if AutoTokenizer.from_pretrained(critic).get_vocab() != policy.get_vocab():
         raise InputError(
-            f"critic_model_name_or_path: {critic} has another tokenizer than the policy: train a "
-            "reward model from the policy's own base"
+            f"critic_model_name_or_path: {critic} does not have the policy's tokenizer: train a "
+            "reward model from the policy's base model"
         )

@@ -1,10 +1,10 @@
-"""PPO: TRL's GRPO trainer with a critic, and advantages by GAE instead of by group.
+"""PPO: TRL's GRPO trainer with a critic, and GAE advantages instead of group advantages.
 
-In: what `GrpoTrainer` takes, with a `PPOConfig`. Rollout, vLLM, ratio clipping, LoRA, logging and
-checkpoints are TRL's; this changes the rewards into token-wise advantages and returns, and adds the
-value loss. A sample without a reward is masked out: it moves neither the policy nor the critic.
+Rollout, vLLM, ratio clipping, LoRA, logging and checkpoints are TRL's. This class turns the rewards
+into per-token advantages and returns, and adds the value loss. A sample without a reward is masked
+out: it changes neither the policy nor the critic.
 
-Source: `GRPOTrainer` of trl 1.16, whose `_compute_loss` takes token-wise advantages.
+Source: `GRPOTrainer` of trl 1.16, whose `_compute_loss` accepts per-token advantages.
 """
 
 from __future__ import annotations
@@ -60,10 +60,11 @@ class PPOTrainer(GrpoTrainer):
             and args.gradient_checkpointing
         ):
             raise InputError(
-                "critic: separate with LoRA needs gradient_checkpointing: false; the second pass "
-                "of checkpointing would run the critic with the policy's adapter"
+                "critic: separate with LoRA needs gradient_checkpointing: false; the recomputation "
+                "in the backward pass would run the critic with the policy's adapter"
             )
-        # TRL makes a reference and measures it where beta is not 0; `_compute_loss` uses none.
+        # TRL loads and evaluates a reference policy if beta is not 0; `_compute_loss` sets beta to
+        # 0.
         args.beta = args.kl_coef
         super().__init__(args=args, callbacks=[*callbacks, HoldPolicy()], **kwargs)
         self.kl_coef = args.kl_coef
@@ -80,7 +81,9 @@ class PPOTrainer(GrpoTrainer):
         if not cast(Any, self.model).training:
             return batch
         if "tool_mask" in batch:
-            raise InputError("PPO knows no tools: a response must be one stretch of tokens")
+            raise InputError(
+                "PPO does not support tools: a response must be one contiguous run of tokens"
+            )
         rewarded = ~self.rewards_here.isnan()
         mask = batch["completion_mask"] * rewarded[:, None]
         batch["completion_mask"] = mask
@@ -94,7 +97,7 @@ class PPOTrainer(GrpoTrainer):
         )
 
     def _scores(self, rewards: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """The rewards of this rank as PPO takes them, NaN where there is none."""
+        """Return this rank's rewards after normalization and clipping, NaN where there is none."""
         args = self.args
         if args.score_norm:
             self.running_scores.update(rewards[~rewards.isnan()], self._sum)
@@ -107,14 +110,20 @@ class PPOTrainer(GrpoTrainer):
         )
 
     def _thaw_critic(self) -> None:
-        """PEFT freezes every adapter but the policy's when it loads one, and when it switches the
-        policy's off and on to measure the reference."""
+        """Make the critic's adapter trainable again.
+
+        PEFT freezes all adapters but the policy's when it loads one, and when it disables and
+        enables the policy's adapter to evaluate the reference policy.
+        """
         if isinstance(self.model, PeftModel):
             train_adapter(self.model)
 
     @torch.no_grad()
     def _logps_and_values(self, batch: dict[str, Any]) -> tuple[core.PerToken, core.PerToken]:
-        """Of the policy that drew the samples: the value of a token is that of the state before."""
+        """Return log-probabilities and values under the policy that drew the samples.
+
+        The value of a token is the value of the state before it.
+        """
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
         attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
         tokens = batch["completion_ids"].shape[1]
@@ -151,7 +160,7 @@ class PPOTrainer(GrpoTrainer):
         return {"advantages": advantages, "returns": returns, "old_values": values}
 
     def _follow_kl(self, kl: core.PerToken, mask: core.Mask) -> None:
-        """Log the KL of a response, and adapt the coefficient to it where a target is set."""
+        """Log the KL per response, and adapt the coefficient if a target is set."""
         responses = cast(Tensor, mask).sum(dim=1).clamp(max=1).sum()
         total, count = self._sum(torch.stack([(kl * mask).sum(), responses.to(kl.dtype)])).tolist()
         mean = total / max(count, 1)
@@ -172,13 +181,14 @@ class PPOTrainer(GrpoTrainer):
         if "old_values" not in inputs:  # an evaluation batch
             return loss
         if self.loss_type in BY_RESPONSES:
-            # These divide by the number of responses, and one without a reward is none.
+            # These divide by the number of responses; those without a reward must not count.
             loss = loss / inputs["rewarded_share"].clamp(min=1e-6)
         tokens = inputs["completion_ids"].shape[1]
         return loss + self.args.vf_coef * self._value_loss(heard[0][:, -tokens - 1 : -1], inputs)
 
     def _value_loss(self, values: core.PerToken, inputs: dict[str, Any]) -> Tensor:
-        """A mean over the tokens of the update on all ranks, as TRL's `dapo` loss is one."""
+        """Return the value loss, averaged over the tokens of the update on all ranks, as in TRL's
+        `dapo` loss."""
         mask = inputs["completion_mask"]
         loss, clipped = core.value_loss(
             values, inputs["old_values"], inputs["returns"], self.args.value_clip
@@ -206,7 +216,8 @@ class PPOTrainer(GrpoTrainer):
         self._metrics["train"][name].append(float(value))
 
     def create_optimizer(self, model: object = None) -> torch.optim.Optimizer:
-        """TRL's, with the critic's parameters in a group of their own learning rate."""
+        """Create TRL's optimizer, with a separate parameter group and learning rate for the
+        critic."""
         if self.optimizer is None:
             optimizer = super().create_optimizer(model)
             named = cast(Any, model or self.model).named_parameters()
@@ -219,8 +230,11 @@ class PPOTrainer(GrpoTrainer):
         return cast(torch.optim.Optimizer, self.optimizer)
 
     def _clip_grad_norm(self, model: Any) -> Any:
-        """Each clipped by its own norm: a large error of the critic must not shrink the policy's
-        step. Where gradients are sharded or scaled, together, as TRL does it."""
+        """Clip the critic's gradients separately, so that its large errors do not shrink the
+        policy's step.
+
+        Where gradients are sharded or scaled, clip them together, as TRL does.
+        """
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or self.accelerator.scaler is not None:
             return super()._clip_grad_norm(model)
         critics = [each for name, each in model.named_parameters() if is_critics(name)]
@@ -229,8 +243,10 @@ class PPOTrainer(GrpoTrainer):
         return self.accelerator.clip_grad_norm_(others, self.args.max_grad_norm)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """TRL's, and beside it the critic and the coefficient of the KL: before the trainer's own
-        state, whose being there says that a checkpoint is whole."""
+        """Save the model as TRL does, plus the critic and the KL coefficient.
+
+        This runs before the trainer's own state is written, which marks a checkpoint as complete.
+        """
         super()._save(output_dir, state_dict)
         if self.args.should_save:
             folder = Path(output_dir or cast(str, self.args.output_dir))
@@ -251,9 +267,10 @@ class PPOTrainer(GrpoTrainer):
 
 
 class HoldPolicy(TrainerCallback):
-    """In the first `value_warmup_steps` updates the critic learns alone.
+    """Trains only the critic in the first `value_warmup_steps` updates.
 
-    The policy's gradients are dropped, not multiplied by 0: momentum and weight decay rest as well.
+    The policy's gradients are set to None, not to 0, so that momentum and weight decay have no
+    effect.
     """
 
     def on_pre_optimizer_step(

@@ -1,12 +1,12 @@
-"""The critic: one value for each position of a text, computed in the policy's own forward pass.
+"""The critic: a value for each position of a text, computed in the policy's own forward pass.
 
-In: a policy that TRL has given its fused LM head. Out: the same policy with a submodule `critic`,
-which DDP, the optimizer and the checkpoints then treat as part of it. It is kept out of the saved
-model and of the weights sent to vLLM, which know no critic. No loss is computed here.
+The policy, to which TRL has attached its fused LM head, gets a submodule `critic`, so that DDP, the
+optimizer and the checkpoints treat the critic as part of it. The critic is kept out of the saved
+model and of the weights sent to vLLM, which do not know it. No loss is computed here.
 
 shared     a linear head on the policy's last hidden states
-separate   a trunk of its own, copied from the policy; with LoRA an adapter of its own on the same
-           base, so that policy, reference and critic share one set of base weights
+separate   its own trunk, copied from the policy; with LoRA its own adapter on the same base model,
+                      so that policy, reference policy and critic share one set of base weights
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ Trunk = Callable[..., Float[Tensor, "batch positions hidden"]]
 
 @dataclass
 class ScoredOutput(FusedCausalLMOutput):
-    """What TRL's fused forward gives, and the value of each position."""
+    """The output of TRL's fused forward pass, plus the value of each position."""
 
     state_values: Float[Tensor, "batch positions"] | None = None
 
 
 class Critic(nn.Module):
-    """A linear head that starts at 0, so that the first values are 0 on every rank.
+    """A linear value head, initialized to 0, so that the first values are 0 on every rank.
 
-    `trunk` is its own one if it has any. While `listening`, the values of every scoring pass of the
-    policy are handed to the listener.
+    `trunk` is the critic's own trunk, if any. Inside `listening`, it records the values of every
+    scoring pass of the policy.
     """
 
     def __init__(self, hidden_size: int, trunk: nn.Module | None = None) -> None:
@@ -63,13 +63,13 @@ class Critic(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "batch positions hidden"]
     ) -> Float[Tensor, "batch positions"]:
-        # In single precision whatever the policy runs in: a value is the sum of small changes.
+        # Single precision whatever the policy's dtype: values are sums of small changes.
         with torch.autocast(hidden.device.type, enabled=False):
             return self.head(hidden.float()).squeeze(-1)
 
     @contextmanager
     def listening(self) -> Iterator[list[Tensor]]:
-        """The values of the passes inside the block, one tensor a pass."""
+        """Record the values of the scoring passes inside the block, one tensor per pass."""
         self.heard = []
         try:
             yield self.heard
@@ -80,9 +80,10 @@ class Critic(nn.Module):
 def attach_critic(
     policy: PreTrainedModel | PeftModel, kind: CriticKind, start: Critic | None = None
 ) -> Critic:
-    """Make a critic, hang it into the policy and let it hear the policy's scoring passes.
+    """Attach a critic to the policy, and return it; it records values in the policy's scoring
+    passes.
 
-    `start`: a separate critic that is there already, with a trunk of its own.
+    `start` is an existing separate critic with its own trunk.
     """
     peft = isinstance(policy, PeftModel)
     base: Any = policy.get_base_model() if peft else policy
@@ -103,9 +104,9 @@ def attach_critic(
 
 
 def _listen(base: Any, critic: Critic, trunk: Trunk | None) -> None:
-    """Wrap the policy's forward: where it scores, the critic's values become part of its output.
+    """Wrap the policy's forward, so that the critic's values become part of its output.
 
-    Part of the output, because DDP takes parameters that the output does not depend on for unused.
+    They must be: DDP treats parameters that the output does not depend on as unused.
     """
     scoring = base.forward
 
@@ -170,7 +171,7 @@ def _adapter_trunk(policy: PeftModel, base: Any) -> Trunk:
 
 
 def train_adapter(policy: nn.Module) -> None:
-    """Let the critic's adapter learn; PEFT freezes all but the active one."""
+    """Make the critic's adapter trainable; PEFT freezes all but the active adapter."""
     for name, parameter in policy.named_parameters():
         if is_critics(name):
             parameter.requires_grad_(True)
@@ -178,7 +179,7 @@ def train_adapter(policy: nn.Module) -> None:
 
 @contextmanager
 def _active_adapter(base: nn.Module, adapter: str) -> Iterator[None]:
-    """Run with another adapter. PEFT's own switch would freeze the one that is switched off."""
+    """Run the block with another adapter; PEFT's own switch would freeze the inactive one."""
     layers: list[Any] = [each for each in base.modules() if isinstance(each, BaseTunerLayer)]
     before = [layer._active_adapter for layer in layers]
     for layer in layers:
@@ -191,28 +192,30 @@ def _active_adapter(base: nn.Module, adapter: str) -> Iterator[None]:
 
 
 def is_critics(name: str) -> bool:
-    """Is a parameter of this name, in the policy or in PEFT's wrapper of it, the critic's?"""
+    """Return whether the parameter of this name, in the policy or in a PEFT wrapper, is the
+    critic's."""
     return name.startswith(f"{NAME}.") or f".{NAME}." in name
 
 
 def without_critic(
     named_parameters: Callable[[], Iterable[tuple[str, Tensor]]],
 ) -> Callable[[], Iterator[tuple[str, Tensor]]]:
-    """The same walk over a model's weights, past the critic's: for the sync to vLLM."""
+    """Return the same iterator over named weights without the critic's, for the sync to vLLM."""
     return lambda: (pair for pair in named_parameters() if not is_critics(pair[0]))
 
 
 def save_critic(critic: Critic, folder: str | Path) -> None:
-    """Write the critic's own weights beside the model's. A LoRA critic's adapter PEFT writes."""
+    """Write the critic's own weights beside the model's; PEFT writes the adapter of a LoRA
+    critic."""
     state = {key: value.contiguous() for key, value in critic.state_dict().items()}
     save_file(state, Path(folder) / FILE)
 
 
 def load_critic(critic: Critic, folder: str | Path) -> None:
-    """Read what `save_critic` wrote.
+    """Load the weights that `save_critic` wrote.
 
     Raises:
-        InputError: no critic there, or one of the other kind.
+        InputError: there is no critic, or it is of the other kind.
     """
     path = Path(folder) / FILE
     if not path.is_file():

@@ -1,7 +1,7 @@
-"""RewardBench 2's rows: one or more right responses against wrong ones, by subset.
+"""RewardBench 2: right responses ranked against wrong ones, by subset.
 
-In: rows of `prompt`, `chosen` and `rejected` (lists of texts), `subset`, and their scores. Out: the
-share of each subset, and the score of its Ties. Pure: no model, no files.
+Rows have `prompt`, `chosen` and `rejected` (lists of texts), `subset`, and scores. The functions
+return the share of each subset, and the weighted score of Ties. Pure: no model, no files.
 
 Source: RewardBench 2 (arXiv 2506.01937); allenai/reward-bench 05a9005, scripts/run_v2.py and
 rewardbench/utils.py (`reroll_and_score_dataset`, `process_single_model`).
@@ -22,13 +22,14 @@ from touchstone_rewards.trainer.running.intervals import rate
 
 TIES = "ties"
 WHOLE = "all"  # the subset of rows that name none
-# Of the Ties: all right above all wrong in tied and in reference prompts; the right ones closer to
-# each other than to the wrong, in the tied prompt and in both; a little for how much closer.
+# Weights of the Ties score: all right above all wrong in tied prompts; the same in reference
+# prompts; the right ones closer to each other than to the wrong ones, in the tied prompt; the same
+# with the smaller gap of both prompts; how much closer.
 TIES_WEIGHTS = (0.30, 0.30, 0.20, 0.20, 0.01)
 
 
 class Choice(NamedTuple):
-    """One prompt of several right and wrong responses, and what they scored."""
+    """One prompt with the scores of its right and wrong responses."""
 
     id: str
     subset: str
@@ -37,15 +38,15 @@ class Choice(NamedTuple):
 
 
 class TiesMargins(NamedTuple):
-    """`gap`: from the best wrong response up to the worst right one. `spread`: between the best and
-    the worst right one."""
+    """Score differences in one prompt: `gap` from the best wrong response to the worst right one,
+    `spread` from the worst right response to the best."""
 
     gap: float
     spread: float
 
 
 def is_best_of(rows: Dataset) -> bool:
-    """Tell whether the sides of these rows are lists of texts."""
+    """Return whether the sides of these rows are lists of texts."""
     first: Any = rows[0]
     sides = [first.get(name) for name in ("chosen", "rejected")]
     return all(
@@ -55,15 +56,16 @@ def is_best_of(rows: Dataset) -> bool:
 
 
 def best_of(choices: Sequence[Choice]) -> dict[str, Any]:
-    """Return the share of prompts with a right response on top, by subset, and their mean.
+    """Return the share of prompts with a right response on top, by subset, and the mean over
+    subsets.
 
-    Equal scores at the top share the point. `chance`: what drawing one response would get. The
-    subset Ties has the benchmark's weighted score, without an interval, for it is no share.
+    Responses with equal top scores share the point. `chance` is the share for random choice. The
+    subset Ties gets the benchmark's weighted score, which is not a share and has no interval.
 
-    Example: scores `[2.0]` against `[1.0, 2.0, 0.0]`: the point is shared, 0.5.
+    Example: with scores `[2.0]` against `[1.0, 2.0, 0.0]` the point is shared, 0.5.
 
     Raises:
-        InputError: a row of Ties is not `ref:N` or `tied:N`.
+        InputError: the id of a row of Ties is not `ref:N` or `tied:N`.
     """
     names = sorted({each.subset for each in choices})
     rows = [_subset(name, [each for each in choices if each.subset == name]) for name in names]
@@ -97,15 +99,16 @@ def _subset(name: str, choices: Sequence[Choice]) -> dict[str, Any]:
 
 
 def point(choice: Choice) -> float:
-    """Return 1 for a right response on top, 0 for a wrong one, a share where they are equal."""
+    """Return 1 if a right response is on top, 0 if a wrong one is, the right share if they are
+    equal."""
     top = max(*choice.chosen, *choice.rejected)
     right, wrong = choice.chosen.count(top), choice.rejected.count(top)
     return right / (right + wrong)
 
 
 def ties_score(choices: Sequence[Choice]) -> float:
-    """Return the weighted score of prompts with many right answers, each beside a reference prompt
-    that has one.
+    """Return the weighted score of prompts with many right answers, each paired with a reference
+    prompt that has one right answer.
 
     Raises:
         InputError: an id is not `ref:N` or `tied:N`.
@@ -114,7 +117,7 @@ def ties_score(choices: Sequence[Choice]) -> float:
     for each in choices:
         kind, _, number = each.id.partition(":")
         if kind not in kinds or not number:
-            raise InputError(f"row {each.id!r} of the subset Ties: its id is no ref:N or tied:N")
+            raise InputError(f"row {each.id!r} of the subset Ties: its id must be ref:N or tied:N")
         gap = min(each.chosen) - max(each.rejected)
         kinds[kind][number] = TiesMargins(gap, max(each.chosen) - min(each.chosen))
     ref, tied = kinds["ref"], kinds["tied"]
@@ -130,7 +133,7 @@ def ties_score(choices: Sequence[Choice]) -> float:
 
 
 def _closeness(gap: float, spread: float) -> float:
-    """The gap in units of the spread, less 1, held between -1 and 1; 0 where both are nothing."""
+    """Return tanh(gap / spread - 1), from -1 to 1; without a spread, the sign of the gap."""
     if spread == 0:
         return 0.0 if gap == 0 else math.copysign(1.0, gap)
     return math.tanh(gap / spread - 1)

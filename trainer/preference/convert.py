@@ -1,7 +1,7 @@
-"""`trainer convert`: a reward model from one layout into the other.
+"""`trainer convert`: convert a reward model between the plain and the value-head layout.
 
-In: a plain reward-model folder, or a value-head checkpoint or adapter. Out: the value-head layout
-that LLaMA-Factory reads, or a plain folder, whichever the input is not. Scores stay as they are.
+A value-head checkpoint or adapter becomes a plain reward-model folder; a plain folder becomes the
+value-head layout that LLaMA-Factory reads. Scores do not change.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from touchstone_rewards.trainer.preference.reward_folder import (
 
 @dataclass
 class ConvertArguments:
-    """What to read and where to write."""
+    """The model to convert, and the output folder."""
 
-    model: str | None = field(default=None, metadata={"help": "The reward model's folder."})
-    output: str | None = field(default=None, metadata={"help": "A new folder."})
+    model: str | None = field(default=None, metadata={"help": "Folder of the reward model."})
+    output: str | None = field(default=None, metadata={"help": "New folder for the result."})
 
 
 OPTIONS = ConvertArguments
@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> None:
     """Convert one folder.
 
     Raises:
-        InputError: there is no such model, or the output exists already.
+        InputError: there is no such model, or the output already exists.
     """
     arguments = parse_config(ConvertArguments, argv, "trainer convert")
     folder = Path(require(arguments.model, "model"))

@@ -1,8 +1,8 @@
 """`trainer dpo`: TRL's DPOTrainer with TRL's own fields and losses, on preference pairs.
 
-In: a model, rows of `prompt`, `chosen`, `rejected` (or `chosen_response`, `rejected_response`).
-Out: a run folder with the model, `run.json`, curves and a report. With LoRA the reference is the
-same model with the adapter switched off. No rewards are asked for.
+Rows have `prompt`, `chosen` and `rejected` (or `chosen_response`, `rejected_response`). The run
+folder gets the model, `run.json`, curves and a report. With LoRA the reference policy is the same
+model with its adapter disabled. No reward server is used.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from touchstone_rewards.trainer.running.run import (
 
 @dataclass
 class TemplateArguments:
-    """How a chat becomes text; named as in TRL's other configs."""
+    """The chat template; named as in TRL's other configs."""
 
     chat_template_path: str | None = field(
         default=None,
-        metadata={"help": "A .jinja file, or a model, whose chat template is used."},
+        metadata={"help": "A .jinja file, or a model whose chat template to use."},
     )
 
 
@@ -65,17 +65,17 @@ LOSSES = (
     *("aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
 )
 METRICS_NOTE = (
-    "logps/accuracies: share of pairs whose chosen side the policy itself finds more likely "
+    "logps/accuracies: share of pairs whose chosen side has the higher likelihood under the policy "
     "(summed log-probabilities, so the shorter side has an advantage). rewards/accuracies: share "
-    "whose chosen side gained more over the reference than the rejected one; it starts at 0."
+    "whose chosen side gained more over the reference policy than the rejected one; starts at 0."
 )
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parse, train, save.
+    """Parse the options, train, and save.
 
     Raises:
-        InputError: what was typed cannot work.
+        InputError: the options or the data cannot be used.
     """
     configs = parse_config(DpoConfigs, argv, "trainer dpo")
     data, template, adapter, args, model = configs
@@ -84,7 +84,7 @@ def run(argv: Sequence[str]) -> None:
     if args.process_index == 0:
         print(METRICS_NOTE)
     if unknown := [each for each in args.loss_type if each not in LOSSES]:
-        raise InputError(f"loss_type {unknown[0]!r} is none of {', '.join(LOSSES)}")
+        raise InputError(f"loss_type must be one of {', '.join(LOSSES)}, not {unknown[0]!r}")
     build = partial(
         build_trainer,
         model,
@@ -106,7 +106,7 @@ def build_trainer(
     chat_template_path: str | None = None,
     skip_bad_rows: bool = False,
 ) -> DpoTrainer:
-    """TRL's trainer on checked rows.
+    """Return TRL's trainer on checked rows.
 
     Raises:
         InputError: the rows cannot be trained on.
@@ -130,7 +130,7 @@ def build_trainer(
 
 
 class DpoTrainer(DPOTrainer):
-    """TRL's trainer, with the policy's own preference logged beside the implicit reward's."""
+    """TRL's trainer, which also logs the accuracy of the policy's own likelihoods."""
 
     def compute_loss(
         self,
@@ -147,7 +147,8 @@ class DpoTrainer(DPOTrainer):
                 seen.append(output.log_probs.detach())
             return output
 
-        # TRL only calls the model that it is given, and keeps no log-probability of a single pair.
+        # TRL only calls the model it is given, and does not keep the log-probabilities of single
+        # pairs.
         policy: Any = watched
         loss = super().compute_loss(policy, inputs, return_outputs, num_items_in_batch)
         mode = "train" if model.training else "eval"
@@ -157,7 +158,7 @@ class DpoTrainer(DPOTrainer):
 
 
 def policy_accuracy(log_probs: Float[Tensor, "n t"]) -> Float[Tensor, " pairs"]:
-    """1 for each pair whose chosen response has the higher summed log-probability.
+    """Return 1 for each pair whose chosen response has the higher summed log-probability, else 0.
 
     `log_probs` are those of the response tokens, 0 elsewhere; the first half of the batch is
     chosen, the second rejected.

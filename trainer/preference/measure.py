@@ -1,8 +1,8 @@
-"""`trainer rm --eval`: how well a reward model ranks and how sure it may be, without training it.
+"""`trainer rm --eval`: measure the ranking accuracy and calibration of a reward model.
 
-In: a reward model, and preference pairs or rows in RewardBench 2's form. Out: the figures on the
-screen and, with `output_dir`, `ranking.json` and `predictions.jsonl`. What is too long for the
-model is left out and counted, never ranked.
+Rows are preference pairs, or have RewardBench 2's form. The figures are printed and, with
+`output_dir`, written to `ranking.json` and `predictions.jsonl`. Rows that are too long for the
+model are counted but not ranked.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Finished = str | list[ChatTurn]
 
 
 class Contest(NamedTuple):
-    """The finished texts or conversations of one row: right ones against wrong ones."""
+    """The complete texts or conversations of one row: right ones and wrong ones."""
 
     id: str
     subset: str | None
@@ -57,9 +57,9 @@ class Contest(NamedTuple):
     rejected: list[Finished]
 
 
-# A row with the scores and the tokens of its texts, chosen first.
+# A row with the scores and token counts of its texts, chosen first.
 ScoredContest = tuple[Contest, list[TextScore], list[int]]
-# Figures, the lines of `predictions.jsonl`, the lines for the screen.
+# Figures, lines of `predictions.jsonl`, lines for the screen.
 RankingResult = tuple[dict[str, Any], list[dict[str, Any]], list[str]]
 
 
@@ -70,12 +70,12 @@ def measure(
     output: Path | None,
     limit: int | None,
 ) -> None:
-    """Score the rows of `eval_dataset_name`, else of `dataset_name`; print the figures, write them.
+    """Score the rows of `eval_dataset_name`, else of `dataset_name`; print and write the figures.
 
-    `limit`: the most tokens of a text; the model's positions where it is None.
+    `limit` is the largest number of tokens per text; None means the model's number of positions.
 
     Raises:
-        InputError: no such model or rows, rows that the model cannot read, or files in the way.
+        InputError: model or rows are missing or do not fit together, or output files exist.
     """
     name = check_model_path(model)
     _refuse_earlier(output, overwrite=data.overwrite)
@@ -90,11 +90,11 @@ def measure(
     scored = _scored(network, tokenizer, contests, args, limit)
     too_long = len(contests) - len(scored)
     if not scored:
-        raise InputError("every row is longer than the model reads: nothing was measured")
+        raise InputError("every row is longer than the model can read: nothing was measured")
     figures, lines, shown = _benchmark(scored) if lists else _ranking(scored)
     if too_long:
         shown = [*shown, f"{too_long} of {len(contests)} rows are too long: not ranked"]
-    if args.process_index:  # of several processes the first one speaks
+    if args.process_index:  # only the main process reports
         return
     print("\n".join(shown))
     if output is not None:
@@ -126,13 +126,14 @@ def _refuse_earlier(output: Path | None, *, overwrite: bool) -> None:
     there = [name for name in (RANKING, PREDICTIONS) if output and (output / name).exists()]
     if there and not overwrite:
         raise InputError(
-            f"{output} has {' and '.join(there)} already: choose another output_dir, or replace "
-            "them by --overwrite true"
+            f"{output} already has {' and '.join(there)}: choose another output_dir, or replace "
+            "them with --overwrite true"
         )
 
 
 def _reads_chats(network: Any, tokenizer: Any) -> bool:
-    """As the model was trained; a model that does not say is given chats if it has a template."""
+    """Return whether to format rows as chats: as in training, else if the tokenizer has a
+    template."""
     wanted = head_facts(network.config).get("template")
     return wanted == "chat" if wanted else bool(tokenizer.chat_template)
 
@@ -161,19 +162,19 @@ def _pairs(rows: Dataset, chat: bool, skip_bad_rows: bool) -> Iterator[Contest]:
 
 
 def _finished(prompt: Finished | None, response: Finished, chat: bool) -> Finished:
-    """Prompt and response in the form that the model reads.
+    """Join prompt and response in the form that the model reads.
 
     Raises:
-        InputError: they cannot be brought into it.
+        InputError: they do not have or allow that form.
     """
     if isinstance(response, list):
         if not chat:
-            raise InputError("the model reads plain texts, the rows are conversations")
+            raise InputError("the model reads plain texts, but the rows are conversations")
         return [*prompt, *response] if isinstance(prompt, list) else response
     if not chat:
         return f"{prompt or ''}{response}"
     if prompt is None:
-        raise InputError("the model reads chats, these rows have no prompt")
+        raise InputError("the model reads chats, but the rows have no prompt")
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     return [*turns, {"role": "assistant", "content": response}]
 
@@ -185,7 +186,7 @@ def _scored(
     args: RewardConfig,
     limit: int | None,
 ) -> list[ScoredContest]:
-    """Scores and lengths of the contests that the model can read, chosen first."""
+    """Return scores and token counts of the rows that the model can read, chosen first."""
     positions = getattr(network.config.get_text_config(), "max_position_embeddings", None)
     most = min(each for each in (positions, limit, 1 << 62) if each)
     tokens = partial(
@@ -212,8 +213,8 @@ def _line(contest: Contest, scores: Sequence[TextScore], tokens: Sequence[int]) 
 
 
 def pair_line(scores: Sequence[TextScore], tokens: Sequence[int]) -> dict[str, Any]:
-    """Return what is kept of a pair: scores and tokens of chosen and rejected, and deviations where
-    the model has them."""
+    """Return the stored line of a pair: scores and token counts of both sides, and standard
+    deviations if the model has them."""
     chosen, rejected = scores
     line: dict[str, Any] = {"chosen": chosen.score, "rejected": rejected.score}
     if chosen.std is not None:

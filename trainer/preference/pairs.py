@@ -1,8 +1,7 @@
-"""`trainer data pairs`: preference pairs from the samples that a training run kept.
+"""`trainer data pairs`: make preference pairs from the samples that a training run kept.
 
-In: a folder of samples, or one of its files. Out: JSON lines of `id`, `prompt`, `chosen`,
-`rejected`, both rewards and their gap: for each group its best and its worst sample. A sample
-without a reward takes no part. It scores nothing again.
+Each group gives one pair, its best and its worst sample: `id`, `prompt`, `chosen`, `rejected`, both
+rewards and their gap, as JSON lines. Samples without a reward are ignored. Nothing is scored again.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ from touchstone_rewards.trainer.errors import InputError
 
 @dataclass
 class PairArguments:
-    """Where the samples are, where the pairs go, which are worth having."""
+    """Input, output, and the smallest difference between the rewards of a pair."""
 
     samples: str | None = field(
-        default=None, metadata={"help": "The folder `samples` of a run, or one of its files."}
+        default=None, metadata={"help": "Folder `samples` of a run, or one of its files."}
     )
-    output: str | None = field(default=None, metadata={"help": "A .jsonl file."})
+    output: str | None = field(default=None, metadata={"help": "The .jsonl file to write."})
     min_gap: float = field(
-        default=0.5, metadata={"help": "Smallest difference of the two rewards of a pair."}
+        default=0.5, metadata={"help": "Smallest difference between the rewards of a pair."}
     )
 
     def __post_init__(self) -> None:
         if self.min_gap < 0:
-            raise ValueError(f"min_gap is a difference, 0 or more, not {self.min_gap}")
+            raise ValueError(f"min_gap must be 0 or more, not {self.min_gap}")
 
 
 class Extremes(NamedTuple):
-    """The best and the worst sample of a group; of equal ones the first."""
+    """The best and the worst sample of a group; among equal ones the first."""
 
     best: KeptSample
     worst: KeptSample
@@ -48,10 +47,10 @@ OPTIONS = PairArguments
 
 
 def run(argv: Sequence[str]) -> None:
-    """Read the samples, write the pairs, say how many groups gave none and why.
+    """Read the samples, write the pairs, and print how many groups gave none and why.
 
     Raises:
-        InputError: there are no samples, or not one pair can be made of them.
+        InputError: there are no samples, or they give no pair.
     """
     arguments = parse_config(PairArguments, argv, "trainer data pairs")
     output = Path(require(arguments.output, "output"))
@@ -79,7 +78,7 @@ def _counted(samples: Iterable[KeptSample], counts: Counter[str]) -> Iterator[Ke
 
 
 def extremes(samples: Iterable[KeptSample]) -> dict[str, Extremes]:
-    """Group to its best and worst scored sample; only these two are held in memory."""
+    """Return the best and the worst scored sample of each group; only these are kept in memory."""
     groups: dict[str, Extremes] = {}
     for sample in samples:
         if sample.reward is None:
@@ -97,7 +96,8 @@ def extremes(samples: Iterable[KeptSample]) -> dict[str, Extremes]:
 def pairs_of(
     groups: Iterable[Extremes], min_gap: float, counts: Counter[str]
 ) -> Iterator[dict[str, object]]:
-    """One pair for each group whose rewards lie far enough apart; `counts` says why not."""
+    """Yield one pair per group whose rewards differ enough; count the others in `counts` by
+    reason."""
     for best, worst in groups:
         assert best.reward is not None
         assert worst.reward is not None

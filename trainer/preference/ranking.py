@@ -1,12 +1,12 @@
-"""How well scores rank pairs: by length, by subset, and whether they know how sure they may be.
+"""Ranking accuracy of a reward model on pairs: by length, by subset, and its calibration.
 
-In: lines of `chosen` and `rejected` scores with their tokens. Out: figures, and lines of text that
-show them. Pure: no model, no files.
+Input are lines with `chosen` and `rejected` scores and token counts; output are figures, and lines
+of text that show them. Pure: no model, no files.
 
-A difference of scores is a claim: chosen wins with probability sigmoid(chosen - rejected), or
-Φ((μc - μr) / √(σc² + σr²)) with a distributional model. The calibration holds the claims against
-what happened (expected calibration error: Naeini et al. 2015, over equal bins of the claimed
-probability of the preferred side, 0.5 to 1).
+A score difference claims a probability: chosen wins with sigmoid(chosen - rejected), or with Φ((μc
+- μr) / √(σc² + σr²)) for a distributional model. The calibration compares the claims with the
+outcomes (expected calibration error: Naeini et al. 2015, over equal bins of the claimed probability
+of the preferred side, 0.5 to 1).
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ BINS = 5  # of the probability of the preferred side, 0.5 to 1
 
 
 def ranking_of(lines: Sequence[PairLine]) -> dict[str, Any]:
-    """Return the figures of pairs; `subset` in the lines gives a table of its own.
+    """Return the figures of pairs; lines with `subset` also give a table by subset.
 
-    Right is chosen strictly above rejected. `by_tokens`: by the longer side's length, in doublings;
-    `by_longer_side`: does the model like what is long?
+    A pair is right if chosen scores strictly above rejected. `by_tokens` groups pairs by the length
+    of the longer side, in powers of two; `by_longer_side` shows whether the model prefers long
+    texts.
 
-    Example: `ranking_of([{"chosen": 1.0, "rejected": 0.0, "chosen_tokens": 9,
-    "rejected_tokens": 4}])["accuracy"]` is 1.0.
+    Example: `ranking_of([{"chosen": 1.0, "rejected": 0.0, "chosen_tokens": 9, "rejected_tokens":
+    4}])["accuracy"]` is 1.0.
     """
     buckets = [_bucket_name(upper) for upper in sorted({_bucket(line) for line in lines})]
     figures = {
@@ -46,11 +47,12 @@ def ranking_of(lines: Sequence[PairLine]) -> dict[str, Any]:
 
 
 def calibration(lines: Sequence[PairLine]) -> dict[str, Any]:
-    """Return how often the preferred sides should be the chosen ones by the scores, how often they
-    are, and the expected calibration error. A tie expects a half and gets it.
+    """Return the claimed and the observed share of right pairs, and the expected calibration error.
 
-    Example: two pairs whose scores differ by 0, and by so much that sigmoid is 1, the second the
-    wrong way round: expected 0.75, observed 0.25, ece 0.5.
+    A tie claims one half and counts one half.
+
+    Example: for two pairs, a tie and one with a very large difference the wrong way round, the
+    expected share is 0.75, the observed one 0.25, and the error 0.5.
     """
     claims = [(max(p, 1 - p), 1.0 if p > 0.5 else 0.5 * (p == 0.5)) for p in map(claimed, lines)]
     bins: list[list[tuple[float, float]]] = [[] for _ in range(BINS)]
@@ -77,7 +79,7 @@ def calibration(lines: Sequence[PairLine]) -> dict[str, Any]:
 
 
 def claimed(line: PairLine) -> float:
-    """Return the probability that chosen is better, as the scores of a pair have it.
+    """Return the probability that chosen is better, as claimed by the scores of a pair.
 
     >>> claimed({"chosen": 1.0, "rejected": 1.0})
     0.5
@@ -111,7 +113,7 @@ def told(figures: Mapping[str, Any], what: str = "pairs") -> list[str]:
 
 
 def percent(share: float, interval: Sequence[float] | None) -> str:
-    """Return a share in percent, with its interval."""
+    """Format a share in percent, with its interval."""
     wide = f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""
     return f"{share:.1%}{wide}"
 
@@ -127,7 +129,7 @@ def _table(title: str, name: str, rows: Iterable[Mapping[str, Any]]) -> list[str
 def _by(
     lines: Sequence[PairLine], title: str, names: Sequence[str], key: Callable[[PairLine], object]
 ) -> list[dict[str, Any]]:
-    """The share that is right under each of the names that there are."""
+    """Return the accuracy for each of the names that occur."""
     parts = {name: [line for line in lines if key(line) == name] for name in names}
     return [{title: name, **_share(part)} for name, part in parts.items() if part]
 
@@ -138,7 +140,7 @@ def _share(lines: Sequence[PairLine]) -> dict[str, Any]:
 
 
 def _bucket(line: PairLine) -> int:
-    """The upper end of the doubling that the longer side's tokens lie in."""
+    """Return the power of two at or above the token count of the longer side."""
     longer = max(line["chosen_tokens"], line["rejected_tokens"])
     return max(LEAST_BUCKET_TOKENS, 1 << (longer - 1).bit_length())
 

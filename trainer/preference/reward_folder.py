@@ -1,10 +1,9 @@
-"""Reward models as folders: read any layout, merge adapters, write the plain one or the value head.
+"""Reward models as folders: read any layout, merge adapters, write the plain or value-head layout.
 
-In: a base model, a plain `AutoModelForSequenceClassification` folder, a LoRA run's adapter,
-OpenRLHF's layout (a head under a name of its own), or LLaMA-Factory's (a causal model or adapter,
-and `value_head.safetensors`). Out: a plain folder, whose `config.json` says under `reward_head` how
-it was made, or LLaMA-Factory's layout.
-Nothing is trained here.
+Readable layouts: a base model, a plain `AutoModelForSequenceClassification` folder, a LoRA run's
+adapter, OpenRLHF's layout (whose config names the head), and LLaMA-Factory's (a causal model or
+adapter, and `value_head.safetensors`). A plain folder stores under `reward_head` in `config.json`
+how the model was trained. Nothing is trained here.
 """
 
 from __future__ import annotations
@@ -46,12 +45,12 @@ ADAPTER = "adapter_config.json"
 
 
 def load_reward_model(name: str, outputs: int, seed: int = 0, **kwargs: object) -> PreTrainedModel:
-    """A model with a head of `outputs` numbers: its own head, or a new one drawn from `seed`.
+    """Load a model with a head of `outputs` numbers: its own head, or a new one drawn from `seed`.
 
     Raises:
-        InputError: what is there has a head with another number of outputs.
+        InputError: the model's own head has another number of outputs.
     """
-    # The seed goes first: the new head is drawn while the model is read.
+    # Seed first: a new head is drawn while the model is loaded.
     set_seed(seed)
     if (Path(name) / VALUE_HEAD).is_file():
         _check_outputs(name, 1, outputs)
@@ -62,7 +61,7 @@ def load_reward_model(name: str, outputs: int, seed: int = 0, **kwargs: object) 
         return model
     if is_adapter(name):
         raise InputError(
-            f"{name} is the adapter of a reward model: `trainer convert` makes it plain first"
+            f"{name} is the adapter of a reward model: make it plain with `trainer convert` first"
         )
     config = AutoConfig.from_pretrained(name, revision=kwargs.get("revision"))
     if is_openrlhf(config):
@@ -76,12 +75,12 @@ def load_reward_model(name: str, outputs: int, seed: int = 0, **kwargs: object) 
 
 
 def is_reward_model(config: Any) -> bool:
-    """Does the config tell of a model with a head for scores?"""
+    """Return whether the config belongs to a model with a classification head."""
     return any("SequenceClassification" in each for each in config.architectures or ())
 
 
 def is_openrlhf(config: Any) -> bool:
-    """Does the config tell of a reward model that OpenRLHF saved?
+    """Return whether the config belongs to a reward model saved by OpenRLHF.
 
     Source: OpenRLHF 3c3be62, openrlhf/cli/train_rm.py and models/model.py.
     """
@@ -90,8 +89,11 @@ def is_openrlhf(config: Any) -> bool:
 
 
 def _from_openrlhf(name: str, head: str, **kwargs: object) -> Any:
-    """Their reward model as a plain one. Every text ended with the end token, where the score was
-    read whatever the padding token: the config says so, for us and for the server."""
+    """Load an OpenRLHF reward model as a plain one.
+
+    OpenRLHF ends every text with the end-of-text token and reads the score there, whatever the
+    padding token; the config records this for us and for the server.
+    """
     weight = _read_weight(Path(name), f"{head}.weight")
     model = _classifier(name, 1, **kwargs)
     with torch.no_grad():
@@ -102,10 +104,10 @@ def _from_openrlhf(name: str, head: str, **kwargs: object) -> Any:
 
 
 def _read_weight(folder: Path, name: str) -> Tensor:
-    """One weight of the folder's safetensors.
+    """Return one tensor of the folder's safetensors files.
 
     Raises:
-        InputError: none of them has it.
+        InputError: no file has it.
     """
     for path in sorted(folder.glob("*.safetensors")):
         opened: Any = safe_open(path, framework="pt")
@@ -118,7 +120,7 @@ def _read_weight(folder: Path, name: str) -> Tensor:
 def _check_outputs(name: str, has: int | None, wanted: int) -> None:
     if has != wanted:
         raise InputError(
-            f"{name} has a head with {has} outputs, the loss asked for needs {wanted}: start from "
+            f"{name} has a head with {has} outputs, but the chosen loss needs {wanted}: start from "
             "its base model, or choose the other loss"
         )
 
@@ -131,7 +133,7 @@ def _classifier(name: str | Path, outputs: int, **kwargs: object) -> Any:
 
 
 def _from_value_head(folder: Path, **kwargs: object) -> Any:
-    """A value-head checkpoint as a plain model; the bias goes into the config, scores keep it."""
+    """Load a value-head checkpoint as a plain model; the head's bias is stored in the config."""
     weight, bias = read_value_head(folder)
     if (folder / ADAPTER).is_file():
         model = _merged_body(folder, 1, **kwargs)
@@ -145,7 +147,7 @@ def _from_value_head(folder: Path, **kwargs: object) -> Any:
 
 
 def _merged_body(folder: Path, outputs: int, **kwargs: object) -> Any:
-    """A causal adapter's base with the adapter merged in, as a classifier."""
+    """Merge a causal adapter into its base, and return the result as a classifier."""
     from peft import PeftModel
 
     base = base_of(str(folder))
@@ -155,16 +157,16 @@ def _merged_body(folder: Path, outputs: int, **kwargs: object) -> Any:
     model = _classifier(base, outputs, **kwargs)
     model.resize_token_embeddings(merged.get_input_embeddings().weight.shape[0])
     model.base_model.load_state_dict(merged.base_model.state_dict())
-    # An adapter trained on this model must find this folder again, not only the base.
+    # An adapter trained on this model must refer to this folder, not to the base.
     model.name_or_path = model.config._name_or_path = str(folder)
     return model
 
 
 def read_value_head(folder: Path) -> tuple[Float[Tensor, "1 h"], float]:
-    """Weight and bias of `value_head.safetensors`.
+    """Return weight and bias of `value_head.safetensors`.
 
     Raises:
-        InputError: the file does not hold a value head.
+        InputError: the file does not contain a value head.
     """
     tensors = load_file(folder / VALUE_HEAD)
     if HEAD_WEIGHT not in tensors:
@@ -174,7 +176,7 @@ def read_value_head(folder: Path) -> tuple[Float[Tensor, "1 h"], float]:
 
 
 def write_value_head(folder: Path, output: Path) -> None:
-    """Write the plain reward model in `folder` in the layout that LLaMA-Factory reads.
+    """Write the plain reward model in `folder` in LLaMA-Factory's layout.
 
     Raises:
         InputError: the model has no single score to export.
@@ -182,7 +184,7 @@ def write_value_head(folder: Path, output: Path) -> None:
     config = AutoConfig.from_pretrained(folder)
     if not is_reward_model(config):
         raise InputError(
-            f"{folder} is a {' or '.join(config.architectures or ['model'])}, no reward model: "
+            f"{folder} is a {' or '.join(config.architectures or ['model'])}, not a reward model: "
             "`trainer rm` trains one"
         )
     model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype="auto")
@@ -190,7 +192,7 @@ def write_value_head(folder: Path, output: Path) -> None:
     bias = head_facts(model.config).get("bias", 0.0)
     causal: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
     if not causal.config.tie_word_embeddings:
-        # No score depends on the language-modelling head, which a reward model does not have.
+        # Zero the language-modelling head: a reward model has none, and no score depends on it.
         torch.nn.init.zeros_(causal.lm_head.weight)
     causal.config.__dict__.pop("reward_head", None)
     name_outputs(causal.config, 1)
@@ -214,10 +216,10 @@ def write_plain(folder: Path, output: Path) -> None:
 
 
 def _merged(adapter: Path) -> Any:
-    """A reward model's adapter on its base, as one model.
+    """Merge a reward model's adapter into its base.
 
-    The base is read anew, so that neither sharding nor quantization of the training run shows in
-    what is saved.
+    The base is loaded again, so that sharding or quantization in training does not affect the
+    result.
     """
     from peft import PeftConfig, PeftModel
 
@@ -232,8 +234,10 @@ def _merged(adapter: Path) -> Any:
 
 
 def write_moments(folder: Path, scores: Sequence[float]) -> tuple[float, float]:
-    """Write the mean and the standard deviation (n - 1) of scores into `folder/config.json`, as
-    `mean` and `std`, where the reward server and OpenRLHF read them; return both.
+    """Write mean and standard deviation (n - 1) of `scores` into `folder/config.json`, and return
+    both.
+
+    The reward server and OpenRLHF read them there as `mean` and `std`.
 
     Source: `--normalize_reward` of OpenRLHF's reward model trainer.
     """
@@ -245,9 +249,9 @@ def write_moments(folder: Path, scores: Sequence[float]) -> tuple[float, float]:
 
 
 def put_adapter_aside(folder: Path) -> Path:
-    """Move an adapter into `folder/adapter`, so that a whole model can take its place.
+    """Move an adapter into `folder/adapter`, so that a full model can take its place.
 
-    Left where it is, it would be loaded on top of the model that it is already merged into.
+    Otherwise it would be loaded on top of the model into which it is already merged.
     """
     aside = folder / "adapter"
     aside.mkdir(exist_ok=True)

@@ -1,7 +1,6 @@
-"""The value head of a reward model: where it reads, what it gives, its distributional loss.
+"""The head of a reward model: the position it reads, its outputs, and its distributional loss.
 
-In: hidden states and attention masks, means and variances. Out: one score a sequence, losses. Pure
-but for `score_at_last_token`, which changes a model's forward. It loads, saves and trains nothing.
+Pure functions of tensors, except `score_at_last_token`, which replaces a model's forward.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ OUTPUT_NAMES = {1: ("score",), 2: ("mean", "raw_variance")}
 
 @dataclass
 class RewardModelOutput(ModelOutput):
-    """What a reward model gives for N sequences: scores, and variances if its head has them."""
+    """Output of a reward model for N sequences: scores, and variances if its head has them."""
 
     logits: Float[Tensor, "n 1"] | None = None
     variance: Float[Tensor, " n"] | None = None
 
 
 def head_facts(config: object) -> dict[str, Any]:
-    """What the folder's `config.json` says about the head, under `reward_head`."""
+    """Return the entry `reward_head` of a model's config; empty if it has none."""
     return dict(getattr(config, "reward_head", None) or {})
 
 
 def name_outputs(config: Any, outputs: int) -> None:
-    """Say in the config what each output of the head is."""
+    """Name each output of the head in the config."""
     config.id2label = dict(enumerate(OUTPUT_NAMES[outputs]))
     config.label2id = {name: place for place, name in config.id2label.items()}
 
@@ -43,15 +42,15 @@ def name_outputs(config: Any, outputs: int) -> None:
 def score_at_last_token(model: PreTrainedModel) -> None:
     """Make `model` read its head at the last token that the attention mask shows.
 
-    Transformers looks for the last token that is not the padding token, which is one too early
-    where a tokenizer pads with its end token, as many do.
+    Transformers reads at the last token that is not the padding token, which is one too early if a
+    tokenizer pads with its end token, as many do.
 
     Raises:
-        InputError: the model has no linear head `score`, so it is no decoder.
+        InputError: the model has no linear head `score`, so it is not a decoder model.
     """
     if not hasattr(model, "score"):
-        raise InputError(f"{type(model).__name__} has no head `score`: take a decoder model")
-    # A method and not a closure over the model: copies of the model must use their own weights.
+        raise InputError(f"{type(model).__name__} has no head `score`: use a decoder model")
+    # A method, not a closure over the model: copies of the model must use their own weights.
     model.forward = MethodType(_forward, model)
 
 
@@ -68,7 +67,7 @@ def _forward(
 
 
 def last_positions(attention_mask: Int[Tensor, "n t"]) -> Int[Tensor, " n"]:
-    """The place of the last real token of each sequence, padded left or right."""
+    """Return the index of the last real token of each sequence, padded left or right."""
     places = torch.arange(attention_mask.shape[-1], device=attention_mask.device)
     return (attention_mask.to(places.dtype) * places).argmax(-1)
 
@@ -76,9 +75,9 @@ def last_positions(attention_mask: Int[Tensor, "n t"]) -> Int[Tensor, " n"]:
 def read_head(
     head: torch.nn.Module, hidden: Float[Tensor, "n h"], facts: dict[str, Any]
 ) -> RewardModelOutput:
-    """Scores, and variances from a head with two outputs; always outside autocast.
+    """Return scores, and variances from a head with two outputs; always computed outside autocast.
 
-    Bfloat16 keeps three digits: pairs that differ by less would tie.
+    Bfloat16 has three digits, so pairs with smaller differences would tie.
     """
     with torch.autocast(hidden.device.type, enabled=False):
         outputs = head(hidden.to(next(head.parameters()).dtype)).float()
@@ -94,10 +93,11 @@ def disco_loss(
     margin: Float[Tensor, " pairs"] | None = None,
     center: float | None = None,
 ) -> Float[Tensor, ""]:
-    """-log P(chosen > rejected) for two normal distributions, the first half of the batch chosen.
+    """Return -log P(chosen > rejected) for two normal distributions; chosen is the batch's first
+    half.
 
-    `margin` is taken from the difference of the means; `center` weighs (sum of the means)², as in
-    TRL's loss for scalar heads.
+    `margin` is subtracted from the difference of the means; `center` weighs (sum of the means)², as
+    in TRL's loss for scalar heads.
 
     Source: 1587causalai/DiscoRM-LLaMA-Factory: -log Φ((μc - μr) / √(σc² + σr²)).
     """

@@ -1,9 +1,9 @@
 """`trainer rm`: TRL's RewardTrainer with TRL's own fields, on preference pairs.
 
-In: a model, rows of `prompt`, `chosen`, `rejected`. Out: a run folder that is a plain
+Rows have `prompt`, `chosen` and `rejected`. The run folder is a plain
 `AutoModelForSequenceClassification` folder, with `run.json`, curves, a report and, on request,
-`predictions.jsonl`. A batch is (2B, T), chosen first; the score is read at the last real token.
-With `--eval` nothing is trained: `measure.py`.
+`predictions.jsonl`. A batch has shape (2B, T), chosen first; the score is read at the last real
+token. `--eval` measures without training (`measure.py`).
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ from touchstone_rewards.trainer.preference.scoring import OUTPUTS, load_for_scor
 from touchstone_rewards.trainer.running.lora import peft_of, quantization_of
 from touchstone_rewards.trainer.running.run import model_init_kwargs, tokenizer_of, train_on_rows
 
-MOST_MEASURED = 2000  # pairs, for the mean and the deviation of the scores
+MOST_MEASURED = 2000  # pairs for the mean and standard deviation of the scores
 
 
 @dataclass
 class HeadArguments:
-    """The head and its loss, and what is measured of it."""
+    """The head, its loss, and the evaluation."""
 
     eval: bool = field(
         default=False,
         metadata={
-            "help": "Train nothing: measure the reward model in model_name_or_path on the "
-            "pairs, or the rows in RewardBench 2's form, of eval_dataset_name."
+            "help": "Measure the reward model in model_name_or_path, without training, on the "
+            "pairs or RewardBench 2 rows of eval_dataset_name."
         },
     )
     loss: Literal["pairwise", "disco"] = field(
@@ -65,17 +65,17 @@ class HeadArguments:
         },
     )
     variance_floor: float = field(
-        default=1e-4, metadata={"help": "disco: added to every variance, so none is 0."}
+        default=1e-4, metadata={"help": "For disco: added to every variance, so that none is 0."}
     )
     margin_column: str | None = field(
         default=None,
-        metadata={"help": "A column of numbers: by how much chosen should at least win."},
+        metadata={"help": "Column with the smallest score difference by which chosen should win."},
     )
     save_predictions: bool = field(
         default=False,
         metadata={
-            "help": "Write predictions.jsonl: the saved model's scores of every evaluation pair, "
-            "or of every training pair where there are none."
+            "help": "Write predictions.jsonl: the saved model's scores of all evaluation pairs, "
+            "or of all training pairs if there are none."
         },
     )
 
@@ -97,10 +97,10 @@ OPTIONS = RmConfigs
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parse, train, save; with `eval` measure.
+    """Parse the options, then train and save; with `eval`, measure instead.
 
     Raises:
-        InputError: what was typed cannot work.
+        InputError: the options or the data cannot be used.
     """
     configs = parse_config(RmConfigs, argv, "trainer rm")
     data, head, args, model = configs
@@ -126,10 +126,10 @@ def build_trainer(
     *,
     skip_bad_rows: bool = False,
 ) -> PairwiseTrainer:
-    """The trainer, its model with a head drawn from the seed, its rows checked.
+    """Return the trainer on checked rows; a new head is drawn from the seed.
 
     Raises:
-        InputError: the rows cannot be trained on, or no pair is short enough to be kept.
+        InputError: the rows cannot be trained on, or every pair is too long.
     """
     name = require(model.model_name_or_path, "model_name_or_path")
     tokenizer = tokenizer_of(model, args.chat_template_path)
@@ -148,7 +148,7 @@ def build_trainer(
     }
     score_at_last_token(network)
     model.lora_task_type = "SEQ_CLS"
-    # The model is loaded: TRL would only warn that it does not use these.
+    # The model is already loaded; TRL would warn that it ignores these.
     args.model_init_kwargs = None
     trainer = PairwiseTrainer(
         model=network,
@@ -163,16 +163,16 @@ def build_trainer(
 
 
 def how_texts_are_read(rows: Dataset) -> dict[str, object]:
-    """What a server must do to see the same tokens: TRL joins prompt and response in two ways."""
+    """Return how TRL joins prompt and response, so that a server tokenizes in the same way."""
     chat = isinstance(rows[0]["chosen"], list)
     return {"template": "chat" if chat else "plain", "append_eos": not chat}
 
 
 class PairwiseTrainer(RewardTrainer):
-    """TRL's trainer, with the distributional loss for models whose head has two outputs."""
+    """TRL's trainer, with the distributional loss for heads with two outputs."""
 
     def __init__(self, model: PreTrainedModel, **kwargs: Any) -> None:
-        # TRL checks for one label, but its loss and metrics only need one score a sequence.
+        # TRL requires one label, but its loss and metrics only need one score per sequence.
         config, labels = model.config, dict(model.config.id2label or {})
         config.num_labels = 1
         super().__init__(model=model, **kwargs)
@@ -196,17 +196,17 @@ class PairwiseTrainer(RewardTrainer):
         return (loss, output) if return_outputs else loss
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        # An adapter alone does not tell what its head was: the config goes with it.
+        # An adapter does not describe its head, so the config is saved with it.
         super()._save(output_dir, state_dict)
         model: Any = self.model
         model.config.save_pretrained(output_dir or self.args.output_dir)
 
 
 def report_dropped(given: int, trainer: PairwiseTrainer, max_length: int | None) -> None:
-    """Say how many pairs were longer than `max_length`.
+    """Print how many pairs are longer than `max_length`.
 
     Raises:
-        InputError: all of them.
+        InputError: all of them are.
     """
     rows: Any = trainer.train_dataset
     kept = len(rows)
@@ -217,8 +217,11 @@ def report_dropped(given: int, trainer: PairwiseTrainer, max_length: int | None)
 
 
 def finish(trainer: PairwiseTrainer, output: Path, save_predictions: bool) -> None:
-    """Make `output` a plain folder if it holds an adapter; write into its config.json the mean and
-    the deviation of its scores, and the predictions if asked for; print how held-out pairs rank."""
+    """Complete the run folder after training.
+
+    Make it a plain model if it holds an adapter; write mean and standard deviation of its scores
+    into config.json, and the predictions if requested; print the accuracy on held-out pairs.
+    """
     if (output / "adapter_config.json").is_file():
         write_plain(put_adapter_aside(output), output)
     held_out = trainer.eval_dataset is not None
@@ -244,9 +247,9 @@ def finish(trainer: PairwiseTrainer, output: Path, save_predictions: bool) -> No
 def predictions(
     folder: Path, rows: Dataset, batch_size: int, device: torch.device
 ) -> list[dict[str, Any]]:
-    """What the reward model in `folder` gives for tokenized pairs, in their order.
+    """Score tokenized pairs with the reward model in `folder`; return one line per pair, in order.
 
-    It is the saved model that scores, in its own dtype: what a server will give, too.
+    The saved model scores in its own dtype, as a server does.
     """
     model = load_for_scores(str(folder), dtype="auto").to(device)
     pairs = list(zip(rows["chosen_ids"], rows["rejected_ids"], strict=True))

@@ -1,9 +1,8 @@
-"""Preference pairs: rows of any known shape in, checked `prompt`, `chosen`, `rejected` out.
+"""Read preference pairs of any known shape into checked `prompt`, `chosen`, `rejected`.
 
-In: rows with two sides, as texts, turns or messages, and a prompt in one of the forms of `SOURCES`,
-or none. Out: rows that TRL's reward and DPO trainers read, none of them empty or with equal sides,
-and a line that says what they were taken for. It tokenizes only to find prompts that no model of
-this length can read.
+The sides are texts, turns or messages; the prompt has one of the forms in `SOURCES`, or is missing.
+The result is read by TRL's reward and DPO trainers; no side is empty, and the two sides of a row
+differ. Tokens are counted only to find prompts that are too long for the model.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ Side = str | list[ChatTurn]
 
 
 class Source(NamedTuple):
-    """Where a prompt stands: `column` tells the shape, `may` are read besides. `read` gets the row
-    and whether the tokenizer renders chats; None: as `text_or_messages` has it."""
+    """A form of prompts. `column` identifies it, `may` are further columns that it reads. `read`
+    gets the row and whether the tokenizer has a chat template; None: `text_or_messages`."""
 
     name: str
     column: str
@@ -59,15 +58,15 @@ def preference_rows(
     has_template: bool = False,
     skip_bad_rows: bool = False,
 ) -> tuple[Dataset, str]:
-    """The rows with `id`, `prompt` (if they have one), `chosen`, `rejected` and nothing else, and
-    a line that says what was recognised and which columns with text are not used.
+    """Return the rows with `id`, `prompt` (if they have one), `chosen` and `rejected` only, and a
+    line that names the recognised form and the unused text columns.
 
-    `margin_column` becomes `margin`: by how much the chosen side should at least win.
-    `has_template`: can the tokenizer render a chat?
+    `margin_column` becomes `margin`, the smallest score difference by which chosen should win.
+    `has_template` says whether the tokenizer has a chat template.
 
     Raises:
-        InputError: a column is missing, or rows are bad (a side empty or equal to the other, no
-            prompt, prompt and sides that do not go together) and not to be left out.
+        InputError: a column is missing, or `skip_bad_rows` is false and rows are bad: a side is
+            empty, the sides are equal, the prompt is missing, or prompt and sides differ in form.
     """
     rows = _renamed(rows)
     for name in SIDES:
@@ -111,7 +110,7 @@ def read_pairs(
     margin_column: str | None = None,
     skip_bad_rows: bool = False,
 ) -> Dataset:
-    """The pairs for a model, its tokenizer and its config; what they were taken for is printed.
+    """Return the pairs for a model and its tokenizer; print the recognised form.
 
     Raises:
         InputError: see `preference_rows` and `check_prompts_fit`.
@@ -134,7 +133,7 @@ def _renamed(rows: Dataset) -> Dataset:
 
 
 def _plain_only(source: Source | None, rows: Dataset) -> bool:
-    """A prompt that is a text stays one, unless the rows have a system text to go before it."""
+    """Return whether prompts stay plain text: they are texts, and no system text precedes them."""
     return source is not None and source.read is None and "system" not in rows.column_names
 
 
@@ -152,7 +151,7 @@ def _prompt_of(row: Row, source: Source | None, chat: bool) -> Side | None:
 
 
 def _pair(row: Row, prompt: Side | None) -> dict[str, object]:
-    """Prompt and sides in one form: all of them texts, or all of them lists of messages."""
+    """Return prompt and sides in one form: all texts, or all lists of messages."""
     if empty := next((name for name in SIDES if row[name] is None or is_empty(row[name])), None):
         raise InputError(f"an empty response ({empty})")
     chosen, rejected = (text_or_messages(row[name], name) for name in SIDES)
@@ -177,10 +176,10 @@ def _as_chat(side: Side, role: str) -> list[ChatTurn]:
 def _split(
     messages: list[ChatTurn], chosen: list[ChatTurn], rejected: list[ChatTurn]
 ) -> dict[str, object]:
-    """Prompt and sides of a chat, where the sides may hold the prompt, or the prompt a side.
+    """Split chats into prompt and sides; a side may contain the prompt, or the prompt a side.
 
     Raises:
-        InputError: the sides hold different prompts.
+        InputError: the sides contain different prompts.
     """
     if chosen[0]["role"] != "assistant":
         if chosen[:-1] != rejected[:-1]:
@@ -196,12 +195,12 @@ def _margin(row: Row, column: str | None) -> dict[str, float]:
         return {}
     value = row[column]
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"no number in margin_column {column!r} ({value!r:.40})")
+        raise InputError(f"margin_column {column!r} must hold a number, not {value!r:.40}")
     return {"margin": float(value)}
 
 
 def fault_of(pair: Row) -> str | None:
-    """What is wrong with a pair, None where nothing is."""
+    """Return the fault of a pair; None if it has none."""
     for name in SIDES:
         if is_empty(pair[name]):
             return f"an empty response ({name})"
@@ -218,13 +217,14 @@ def check_prompts_fit(
     *,
     skip_bad_rows: bool = False,
 ) -> Dataset:
-    """The rows, if the tokenizer can read them and every prompt leaves room for a response.
+    """Return the rows after checking that the tokenizer can read them and prompts leave room to
+    respond.
 
-    With `skip_bad_rows` those without room are left out, and named.
+    With `skip_bad_rows`, rows whose prompt leaves no room are named and skipped.
 
     Raises:
-        InputError: a prompt has as many tokens as the model has positions, or more; or the rows are
-            chats, and there is no chat template.
+        InputError: a prompt fills all positions of the model, or the rows are chats and there is no
+            chat template.
     """
     chats = any(isinstance(value, list) for value in rows[0].values())
     if chats and not tokenizer.chat_template:
@@ -246,7 +246,7 @@ def check_prompts_fit(
 
 
 def prompt_tokens(prompt: object, tokenizer: PreTrainedTokenizerBase, at_least: int) -> int:
-    """Tokens of a prompt; 0 without looking where its bytes are too few for `at_least` tokens."""
+    """Count the tokens of a prompt; return 0 if it has too few bytes for `at_least` tokens."""
     if isinstance(prompt, list):
         text = str(tokenizer.apply_chat_template(prompt, tokenize=False))
     else:
@@ -266,7 +266,7 @@ def _alpaca(row: Row, chat: bool) -> Side:
     return alpaca_messages(row) if chat else alpaca_text(row)
 
 
-# In this order: a set that has `prompt` may have its first turn again as `messages`.
+# Order matters: a dataset with `prompt` may repeat its first turn as `messages`.
 SOURCES = (
     Source("prompt", "prompt"),
     Source(

@@ -1,8 +1,6 @@
-"""Score texts with a reward model from a folder: what `trainer rm` reports after training and what
-`trainer rm --eval` measures.
+"""Score texts with a reward model from a folder or a hub, for `trainer rm` and `trainer rm --eval`.
 
-In: a folder or a hub's name, token ids. Out: a score for each text, read as the model was trained
-to be read. It ranks nothing and writes no files.
+Each text is read as the model was trained to read it. Nothing is ranked or written here.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ OUTPUTS = {"pairwise": 1, "disco": 2}
 
 
 class TextScore(NamedTuple):
-    """What the model says of one text; `std`: how unsure a distributional model is of it."""
+    """The score of one text; `std` is the standard deviation from a distributional model."""
 
     score: float
     std: float | None = None
@@ -43,10 +41,10 @@ def load_for_scores(name: str, **kwargs: Any) -> Any:
     """Return the reward model in a folder, ready to score.
 
     A model of `trainer rm` and a value head are read at the last token, others by transformers' own
-    forward, as the reward server does.
+    forward, as in the reward server.
 
     Raises:
-        InputError: it has no head for scores.
+        InputError: the model has no classification or value head.
     """
     outputs = 1
     if not is_adapter(name):
@@ -54,8 +52,8 @@ def load_for_scores(name: str, **kwargs: Any) -> Any:
         if not (is_reward_model(config) or is_openrlhf(config) or _has_value_head(name)):
             kind = " or ".join(config.architectures or ["model"])
             raise InputError(
-                f"{name} is a {kind}, no reward model that can be measured: expected a folder of "
-                f"AutoModelForSequenceClassification, of OpenRLHF's, or with {VALUE_HEAD}"
+                f"{name} is a {kind}, not a known reward model: expected a folder of "
+                f"AutoModelForSequenceClassification, one of OpenRLHF, or one with {VALUE_HEAD}"
             )
         outputs = OUTPUTS[head_facts(config).get("loss", "pairwise")]
     model: Any = load_reward_model(name, outputs, **kwargs)
@@ -69,10 +67,10 @@ def _has_value_head(name: str) -> bool:
 
 
 def token_ids(tokenizer: Any, text: str | list[ChatTurn], *, append_eos: bool = False) -> list[int]:
-    """Return the tokens of a finished text or conversation, as TRL's reward trainer makes them.
+    """Tokenize a complete text or conversation as TRL's reward trainer does.
 
-    A text ends with the end token; a conversation as the chat template has it, or with
-    `append_eos` with the end token, and no line end behind it.
+    A text ends with the end token. A conversation ends as the chat template ends it or, with
+    `append_eos`, with the end token and no trailing line break.
     """
     end = tokenizer.eos_token or ""
     if isinstance(text, str):

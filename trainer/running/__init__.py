@@ -1,1 +1,1 @@
-"""What surrounds a run: launch, provenance, report, plots, LoRA."""
+"""Everything around training: start and resume, provenance, report, plots, LoRA."""

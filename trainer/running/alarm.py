@@ -1,4 +1,4 @@
-"""The end of a run whose reward is gamed: a checkpoint, a stop, one line that says why."""
+"""Stop a run when the reward server's watch raises an alarm, and report why."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from touchstone_rewards.trainer.errors import RunFailed
 
-MOST_CHARACTERS = 200  # of a run's name on the wire
+MOST_CHARACTERS = 200  # of a run's name in a request
 
 
 class StopOnAlarm(TrainerCallback):
-    """Saves and stops after the update in which there was an alarm. `said`: what it said, or None
-    without one; the same on all ranks."""
+    """Saves a checkpoint and stops after the update in which an alarm arrived.
+
+    `said` returns the alarm's message, or None without one; it is the same on all ranks.
+    """
 
     def __init__(self, said: Callable[[], str | None]) -> None:
         self.said = said
@@ -34,21 +36,21 @@ class StopOnAlarm(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def check(self) -> None:
-        """Raise if the run was stopped, once its files are written.
+        """Raise if the run was stopped; call this after its files are written.
 
         Raises:
-            RunFailed: why, and how to go on.
+            RunFailed: an alarm stopped the run; the message says why and how to continue.
         """
         if self.stopped_at is not None:
             raise RunFailed(
                 f"stopped after update {self.stopped_at} by an alarm: {self.said()}. Its samples "
-                f"are at /alarms of the reward server. checkpoint-{self.stopped_at} is saved: mend "
-                "the reward and start anew, or go on with --resume_from_checkpoint true "
-                "--on_alarm log"
+                f"are at /alarms of the reward server. checkpoint-{self.stopped_at} is saved: "
+                "correct the reward and start again, or continue with "
+                "--resume_from_checkpoint true --on_alarm log"
             )
 
 
 def run_name(args: TrainingArguments) -> str:
-    """Return what the run is called for the watch: its run_name, or where its folder is."""
+    """Return the run's name for the watch: its run_name, or else host and folder."""
     folder = f"{gethostname()}:{Path(args.output_dir or '.').resolve()}"
     return (args.run_name or folder)[-MOST_CHARACTERS:]

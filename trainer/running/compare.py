@@ -1,7 +1,7 @@
-"""`trainer compare RUN...`: runs or evaluations side by side, as one page and a table.
+"""`trainer compare RUN...`: compare runs or evaluations side by side, as one page and a table.
 
-In: folders of training commands or of `trainer eval`. Out: one self-contained HTML file, and a
-table on the screen. Held-out rows that two of them share are compared row by row.
+It reads folders of training commands or of `trainer eval`. Held-out rows that occur in two of them
+are compared row by row.
 """
 
 from __future__ import annotations
@@ -35,27 +35,28 @@ from touchstone_rewards.trainer.running.plots import (
 )
 from touchstone_rewards.trainer.running.report import last_step, read_history, read_run_file
 
-# Fields that differ between any two runs, and say nothing.
+# Fields that differ between any two runs without meaning.
 OWN = {"output_dir", "output", "run_name", "logging_dir", "resume_from_checkpoint"}
 HEADS = ("run", "updates", "reward", "held-out right", "minus the first")
 
 
 @dataclass
 class CompareArguments:
-    """Which runs, and where the page goes."""
+    """The runs to compare, and the path of the page."""
 
     runs: list[str] | None = field(
-        default=None, metadata={"help": "Folders of runs or evaluations; --runs may be left out."}
+        default=None,
+        metadata={"help": "Folders of runs or evaluations; --runs itself may be omitted."},
     )
-    output: str = field(default="compare.html", metadata={"help": "The page to write."})
-    overwrite: bool = field(default=False, metadata={"help": "Write over a page that is there."})
+    output: str = field(default="compare.html", metadata={"help": "Path of the page to write."})
+    overwrite: bool = field(default=False, metadata={"help": "Overwrite an existing page."})
 
 
 OPTIONS = CompareArguments
 
 
 class Compared(NamedTuple):
-    """What is known of one run: its curves, its fields, and its held-out rows, right or wrong."""
+    """The data of one run: its curves, its fields, and its held-out rows, right or wrong."""
 
     history: History
     fields: dict[str, Any]
@@ -63,10 +64,10 @@ class Compared(NamedTuple):
 
 
 def run(argv: Sequence[str]) -> None:
-    """Read the folders, write the page, print the table.
+    """Read the folders, write the page, and print the table.
 
     Raises:
-        InputError: fewer than two runs, a folder without one, or a page that is there already.
+        InputError: there are fewer than two runs, a folder holds none, or the page exists.
     """
     words = list(argv)
     if words and not words[0].startswith("-"):
@@ -77,7 +78,7 @@ def run(argv: Sequence[str]) -> None:
         raise InputError("give two or more folders of runs: trainer compare runs/a runs/b")
     output = Path(arguments.output)
     if output.exists() and not arguments.overwrite:
-        raise InputError(f"{output} is there already: --output another.html, or --overwrite true")
+        raise InputError(f"{output} exists: set --output another.html, or --overwrite true")
     runs = dict(zip(names_of(folders), map(read_one, folders), strict=True))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(as_page(runs), encoding="utf-8")
@@ -86,16 +87,16 @@ def run(argv: Sequence[str]) -> None:
 
 
 def read_one(folder: Path) -> Compared:
-    """What a folder knows of its run.
+    """Read the data of the run in a folder.
 
     Raises:
-        InputError: neither a training run nor an evaluation.
+        InputError: it is neither a training run nor an evaluation.
     """
     history, about = read_history(folder), read_run_file(folder)
     evaluated = (folder / RESULTS).is_file()
     if not history and not evaluated:
         raise InputError(
-            f"{folder} is no run: it has neither trainer_state.json (a training run) nor {RESULTS} "
+            f"{folder} is not a run: it has neither trainer_state.json (training) nor {RESULTS} "
             "(trainer eval)"
         )
     fields = {**(about.get("defaults") or {}), **(about.get("fields") or {})}
@@ -104,7 +105,7 @@ def read_one(folder: Path) -> Compared:
 
 
 def last_held_out(folder: Path) -> dict[str, float]:
-    """1 or 0 for each row of a run's last measurement; none where it was not measured."""
+    """Return 1 or 0 for each row of a run's last evaluation; empty if there was none."""
     files = step_files(folder / "samples" / HELD_OUT)
     if not files:
         return {}
@@ -112,10 +113,10 @@ def last_held_out(folder: Path) -> dict[str, float]:
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell the folders apart.
+    """Return the shortest endings of the paths that are different from each other.
 
     Raises:
-        InputError: one folder twice.
+        InputError: a folder is given twice.
     """
     parts = [folder.resolve().parts for folder in folders]
     if len(set(parts)) < len(parts):
@@ -125,7 +126,7 @@ def names_of(folders: Sequence[Path]) -> list[str]:
 
 
 def as_page(runs: Mapping[str, Compared]) -> str:
-    """The page: a table, curves with a line a run, and the settings that differ."""
+    """Return the page: a table, curves with one line per run, and the settings that differ."""
     drawings, zero = compared_drawings({name: each.history for name, each in runs.items()})
     tables = [
         Table("Side by side", HEADS, rows_of(runs), explained(runs)),
@@ -145,7 +146,7 @@ def as_page(runs: Mapping[str, Compared]) -> str:
 
 
 def as_table(runs: Mapping[str, Compared]) -> ScreenTable:
-    """The same rows for the screen, whole at 80 columns: what is too long goes on below."""
+    """Return the same rows for the screen; long names wrap, so that the table fits 80 columns."""
     table = ScreenTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=explained(runs))
     table.caption_justify, table.show_edge = "left", False
     for head in HEADS:
@@ -156,7 +157,8 @@ def as_table(runs: Mapping[str, Compared]) -> ScreenTable:
 
 
 def rows_of(runs: Mapping[str, Compared]) -> list[list[str]]:
-    """A row a run: updates, reward or loss, held-out rows, and the difference from the first."""
+    """Return one row per run: updates, reward or loss, held-out rows, difference from the first
+    run."""
     first = next(iter(runs.values()))
     rows = []
     for name, each in runs.items():
@@ -173,7 +175,7 @@ def rows_of(runs: Mapping[str, Compared]) -> list[list[str]]:
 
 
 def first_to_last(history: History) -> str:
-    """The first value of reward or loss, and the smoothed last one."""
+    """Return the first value and the smoothed last value of reward or loss, as text."""
     key = "reward" if series(history, "reward") else "loss"
     values = [value for _, value in series(history, key)]
     if not values:
@@ -183,7 +185,7 @@ def first_to_last(history: History) -> str:
 
 
 def in_percent(value: float, interval: Interval | None, sign: str = "") -> str:
-    """A share, or with `sign` "+" a difference of shares, in percent with its interval."""
+    """Format a share (with `sign` "+", a difference of shares) in percent with its interval."""
     text = f"{100 * value:{sign}.1f}"
     if interval is not None:
         text += f" [{100 * interval.low:{sign}.1f}, {100 * interval.high:{sign}.1f}]"
@@ -191,17 +193,17 @@ def in_percent(value: float, interval: Interval | None, sign: str = "") -> str:
 
 
 def explained(runs: Mapping[str, Compared]) -> str:
-    """What the columns mean, as far as there are any figures in them."""
+    """Explain the columns, if they hold any figures."""
     if not any(each.rows for each in runs.values()):
         return "No run has measured held-out rows."
     return (
-        "Percent of held-out rows right at the last measurement, with 95% intervals over rows; the "
-        "difference is paired by the rows both have. One run of each: other seeds may differ more."
+        "Percent of held-out rows right at the last evaluation, with 95% intervals over rows; the "
+        "difference is paired by common rows. One run each: other seeds may differ more."
     )
 
 
 def differing(runs: Mapping[str, Compared]) -> list[list[str]]:
-    """A row for each field that is not the same in all runs."""
+    """Return one row for each field that is not the same in all runs."""
     names = dict.fromkeys(name for each in runs.values() for name in each.fields if name not in OWN)
     rows = []
     for name in names:

@@ -1,7 +1,6 @@
-"""What an output folder holds already: an earlier run is gone on with or replaced, never mixed.
+"""Handle an earlier run in the output folder: continue it or replace it, never mix two runs.
 
-In: an output folder and what the run reads. Out: the folder free for the run, or a refusal. Only
-what a run writes is removed, and only where a run wrote it.
+Only files that a run writes are removed, and only from a folder that holds a run.
 """
 
 from __future__ import annotations
@@ -27,49 +26,49 @@ FILES = (
 def claim_output(
     output: Path, reads: Sequence[str | None], *, resuming: bool, overwrite: bool
 ) -> None:
-    """Make sure that a run may write into `output`, before anything is loaded or removed.
+    """Check that a run may write into `output`, before anything is loaded or removed.
 
-    `reads`: models, adapters and files that the run reads; what is no path of this machine counts
-    for nothing.
+    `reads` are the models, adapters and files that the run reads; names without a local path are
+    ignored.
 
     Raises:
-        InputError: it is no folder, the run reads from it, or it holds a run or a model.
+        InputError: `output` is not a folder, the run reads from it, or it holds a run or a model.
     """
     for path in (output, *output.parents):
         if path.exists() and not path.is_dir():
-            raise InputError(f"output_dir {output}: {path} is a file, a run needs a folder")
+            raise InputError(f"output_dir {output}: {path} is a file, but a run needs a folder")
     sources = [Path(name).resolve() for name in reads if name and Path(name).exists()]
     if output.resolve() in sources:
-        raise InputError(f"output_dir {output} is what the run starts from: choose another folder")
+        raise InputError(f"output_dir {output} is an input of the run: choose another folder")
     found = what_is_left(output)
     if resuming or not found:
         return
     if not overwrite:
         raise InputError(
-            f"{output} holds an earlier run ({', '.join(found[:3])}): go on with it by "
-            "--resume_from_checkpoint true, replace it by --overwrite true, or choose another "
+            f"{output} holds an earlier run ({', '.join(found[:3])}): continue it with "
+            "--resume_from_checkpoint true, replace it with --overwrite true, or choose another "
             "output_dir"
         )
     if not (output / RUN_FILE).is_file():
         raise InputError(
-            f"{output} holds {', '.join(found[:3])} and no {RUN_FILE}: no run of `trainer` wrote "
-            "it, and none overwrites it; choose another output_dir"
+            f"{output} holds {', '.join(found[:3])} but no {RUN_FILE}: no run of `trainer` wrote "
+            "it, so it is not overwritten; choose another output_dir"
         )
     for source in sources:
         if any(source.is_relative_to(path.resolve()) for path in _made(output)):
-            raise InputError(f"{source} would be overwritten, and the run starts from it")
+            raise InputError(f"{source} would be overwritten, but it is an input of the run")
 
 
 def what_is_left(output: Path) -> list[str]:
-    """The names in `output` that a run is lost with: weights, checkpoints, samples."""
+    """Return the files in `output` that must not be lost: weights, checkpoints, samples."""
     names = [path.name for pattern in (*WEIGHTS, "checkpoint-*") for path in output.glob(pattern)]
     return sorted(names) + (["samples"] if step_files(output / "samples") else [])
 
 
 def remove_run(output: Path) -> None:
-    """Remove what a run of `trainer` wrote into `output`, and nothing else.
+    """Remove the files that a run of `trainer` wrote into `output`, and nothing else.
 
-    Called when the next one is about to train: a command that is refused loses nothing.
+    Call this right before training starts, so that a command that is refused loses nothing.
     """
     for path in _made(output):
         if path.is_dir() and not path.is_symlink():
@@ -83,9 +82,9 @@ def _made(output: Path) -> set[Path]:
 
 
 def remove_weights(output: Path) -> None:
-    """Remove the weights of an earlier save; what is saved next may be of the other kind.
+    """Remove the weights of an earlier save.
 
-    An adapter that stays beside a whole model would be loaded on top of it.
+    An adapter left beside a full model would be loaded on top of it.
     """
     for pattern in WEIGHTS:
         for path in output.glob(pattern):

@@ -1,4 +1,4 @@
-"""95% intervals of a rate and of a mean, also of few values. Pure numbers in, pure numbers out."""
+"""95% intervals of rates and means, also of few values, as pure functions of numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ Z_95 = 1.959963984540054
 T_95 = (12.7062, 4.30265, 3.18245, 2.77645, 2.57058, 2.44691, 2.36462, 2.30600, 2.26216, 2.22814)
 T_95 += (2.20099, 2.17881, 2.16037, 2.14479, 2.13145, 2.11991, 2.10982, 2.10092, 2.09302, 2.08596)
 TAIL = 0.025
-# Of the incomplete beta function: far more terms than it takes for a million trials.
+# Limits for the incomplete beta function; they suffice for a million trials.
 BETA_STEPS, BETA_PRECISION, BISECTIONS = 10_000, 1e-12, 45
-# How much is held against what few rows show of their spread; 0 covers 88% at 10 rows of 16, .1.
+# Weight of the prior against the spread between few rows; without it coverage falls to 88% at 10
+# rows of 16 and a rate of .1.
 PRIOR_ROWS = 0.5
 
 
@@ -23,12 +24,14 @@ class Interval(NamedTuple):
 
 
 def rate(rows: Sequence[float], trials: int) -> Interval | None:
-    """Return the 95% interval of a rate of which each row has a share, None without rows: the exact
-    one, at as many trials as the spread between the rows leaves of `trials`.
+    """Return the exact 95% interval of a rate, given each row's share of successes; None without
+    rows.
 
-    With one trial a row these are all of them. Few rows say little about their spread, and the more
-    so the nearer the rate is to 0 or 1: then the rows count as more alike within themselves than
-    they seem, which no spread would show. Rows that are all 0 or all 1 count one trial each.
+    `trials` is the number of trials over all rows. Trials within a row may be correlated, so the
+    interval uses an effective number of trials, estimated from the spread between rows; with one
+    trial per row that is the number of rows. With few rows, or a rate near 0 or 1, the spread is
+    uncertain, and rows count as more correlated than they appear. If all rows are 0 or all are 1,
+    each row counts as one trial.
 
     Source: Korn and Graubard (1998), "Confidence intervals for proportions with small expected
     number of positive counts estimated from survey data", Survey Methodology 24(2), 193-201: the
@@ -48,8 +51,10 @@ def rate(rows: Sequence[float], trials: int) -> Interval | None:
 
 
 def _alike(rows: Sequence[float], mean: float, trials: int) -> float:
-    """How alike the trials of one row are: 0 as any others, 1 all the same (the correlation within
-    rows). What the rows show counts as so many rows as would tell, against `PRIOR_ROWS` of 1."""
+    """Estimate the correlation of trials within a row: 0 independent, 1 identical.
+
+    The observed value is weighted by its information, against `PRIOR_ROWS` rows of correlation 1.
+    """
     spread = math.fsum((row - mean) ** 2 for row in rows) / (len(rows) - 1)
     telling = 4 * len(rows) * mean * (1 - mean)
     if telling == 0:
@@ -61,10 +66,10 @@ def _alike(rows: Sequence[float], mean: float, trials: int) -> float:
 
 
 def clopper_pearson(successes: float, trials: float) -> Interval | None:
-    """Return the exact 95% interval of a rate; neither number need be whole. None without trials.
+    """Return the exact 95% interval of a rate; the numbers need not be whole. None without trials.
 
-    Source: Clopper and Pearson (1934), "The use of confidence or fiducial limits illustrated in
-    the case of the binomial".
+    Source: Clopper and Pearson (1934), "The use of confidence or fiducial limits illustrated in the
+    case of the binomial".
     """
     if trials <= 0:
         return None
@@ -93,7 +98,7 @@ def incomplete_beta(x: float, a: float, b: float) -> float:
     """
     if x <= 0 or x >= 1:
         return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):  # where the fraction converges fast
+    if x > (a + 1) / (a + b + 2):  # where the continued fraction converges fast
         return 1 - incomplete_beta(1 - x, b, a)
     log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
     front = math.exp(log_front + a * math.log(x) + b * math.log1p(-x))
@@ -113,7 +118,8 @@ def incomplete_beta(x: float, a: float, b: float) -> float:
 
 
 def normal(values: Sequence[float]) -> Interval | None:
-    """The 95% interval of a mean, by the normal approximation; None below two values."""
+    """Return the 95% interval of a mean by the normal approximation; None for fewer than two
+    values."""
     if len(values) < 2:
         return None
     mean = math.fsum(values) / len(values)
@@ -123,9 +129,10 @@ def normal(values: Sequence[float]) -> Interval | None:
 
 
 def student(values: Sequence[float]) -> Interval | None:
-    """The 95% interval of a mean of few values, by Student's t; None below two values.
+    """Return the 95% interval of a mean of few values by Student's t; None for fewer than two
+    values.
 
-    Source: Student (1908), "The probable error of a mean"; the quantiles are the usual table's.
+    Source: Student (1908), "The probable error of a mean"; quantiles from the usual table.
     """
     wide = normal(values)
     if wide is None:
@@ -136,7 +143,7 @@ def student(values: Sequence[float]) -> Interval | None:
 
 
 def student_quantile(freedom: int) -> float:
-    """The 97.5% quantile of Student's t, to three decimals.
+    """Return the 97.5% quantile of Student's t, to three decimals.
 
     Source: beyond the table, Abramowitz and Stegun, 26.7.5.
     """

@@ -1,7 +1,7 @@
-"""LoRA and quantization around TRL's ModelConfig: what is asked for, whether it can be had.
+"""LoRA and quantization with TRL's ModelConfig: check the requested settings, and build the
+configs.
 
-In: a parsed ModelConfig. Out: the config objects and models that TRL's trainers take. An adapter's
-folder may stand where a model's does: its base is then the model.
+An adapter's folder may be given instead of a model; the model is then the adapter's base.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ MERGED = "merged_model"
 
 @dataclass
 class AdapterArguments:
-    """Going on from a LoRA adapter; its folder may also be given as the model."""
+    """Continued training of a LoRA adapter; its folder may also be given as the model."""
 
     adapter_name_or_path: str | None = field(
         default=None,
-        metadata={"help": "A LoRA adapter to go on training, on top of model_name_or_path."},
+        metadata={"help": "LoRA adapter to continue training, on top of model_name_or_path."},
     )
     create_new_adapter: bool = field(
         default=False,
         metadata={
-            "help": "Merge that adapter into its base (OUTPUT_DIR/merged_model) and train a new "
-            "one on it, of the lora_* fields."
+            "help": "Merge that adapter into its base (OUTPUT_DIR/merged_model), and train a new "
+            "one with the lora_* fields on the result."
         },
     )
 
@@ -47,12 +47,14 @@ class AdapterArguments:
 def settle_adapter(
     model: ModelConfig, adapter: AdapterArguments, args: TrainingArguments, *, resuming: bool
 ) -> None:
-    """Make of a model that is an adapter's folder its base and the adapter, and merge the two where
-    a new adapter is wanted. `resuming`: one that an earlier start has merged is taken as it is.
+    """Replace a model that is an adapter's folder by base and adapter; merge them for a new
+    adapter.
+
+    With `resuming`, a merged model from an earlier start is reused.
 
     Raises:
-        InputError: there is no adapter where one should be, or not its base, or two of them, or a
-            new one is asked for as well and not said what becomes of the old.
+        InputError: the adapter or its base is missing, two adapters are given, or a new adapter is
+            requested without create_new_adapter.
     """
     name = str(model.model_name_or_path)
     if is_adapter(name):
@@ -65,11 +67,13 @@ def settle_adapter(
     path = adapter.adapter_name_or_path
     if not path:
         if adapter.create_new_adapter:
-            raise InputError("create_new_adapter merges an adapter: set adapter_name_or_path")
+            raise InputError(
+                "create_new_adapter needs an adapter to merge: set adapter_name_or_path"
+            )
         return
     if not adapter.create_new_adapter and model.use_peft:
         raise InputError(
-            f"{path} is an adapter to go on training: leave out use_peft, or set "
+            f"{path} is an adapter to continue training: leave out use_peft, or set "
             "create_new_adapter: true to merge it and train a new one"
         )
     check_adapter(path)
@@ -84,10 +88,10 @@ def settle_adapter(
 
 
 def check_adapter(path: str) -> None:
-    """Refuse a folder that holds no adapter of a language model.
+    """Refuse a folder that is not an adapter of a language model.
 
     Raises:
-        InputError: with the reason.
+        InputError: there is no adapter, or it belongs to a reward model.
     """
     if path.startswith((".", "/", "~")) and not is_adapter(path):
         raise InputError(f"no adapter at {path} (no adapter_config.json)")
@@ -95,10 +99,10 @@ def check_adapter(path: str) -> None:
 
 
 def quantization_of(model: ModelConfig, adapter: AdapterArguments | None = None) -> Any:
-    """TRL's quantization config, None where none is asked for.
+    """Return TRL's quantization config; None if quantization is off.
 
     Raises:
-        InputError: it is asked for without LoRA, or bitsandbytes is not installed.
+        InputError: quantization is on without LoRA, or bitsandbytes is not installed.
     """
     if not (model.load_in_4bit or model.load_in_8bit):
         return None
@@ -107,15 +111,15 @@ def quantization_of(model: ModelConfig, adapter: AdapterArguments | None = None)
     if find_spec("bitsandbytes") is None:
         raise InputError(
             "load_in_4bit and load_in_8bit need bitsandbytes, which is not installed here: "
-            "pip install bitsandbytes (with a GPU), or train LoRA on the whole model"
+            "pip install bitsandbytes (with a GPU), or train LoRA on the unquantized model"
         )
     return get_quantization_config(model)
 
 
 def peft_of(model: ModelConfig) -> Any:
-    """TRL's LoRA config, None where none is asked for."""
+    """Return TRL's LoRA config; None if LoRA is off."""
     modules = model.lora_target_modules
-    # TRL takes a list of one for a pattern, which must match the whole path of a module.
+    # TRL treats a list with one item as a pattern, which must match a module's full path.
     if isinstance(modules, str) and modules.isidentifier():
         model.lora_target_modules = [modules]
     return get_peft_config(model)
@@ -124,11 +128,11 @@ def peft_of(model: ModelConfig) -> Any:
 def model_for_trl(
     name: str, adapter: AdapterArguments, model: ModelConfig, args: Any
 ) -> dict[str, Any]:
-    """The arguments of TRL's trainers that say what is trained: a model's name and, with LoRA, a
-    new adapter; or a model with the adapter that is gone on from.
+    """Return TRL's arguments for the model: a name and perhaps a new adapter, or a model with its
+    existing adapter.
 
     Raises:
-        InputError: there is no adapter where one should be, or what is asked for cannot be had.
+        InputError: the adapter is missing, or the quantization cannot be used.
     """
     quantization = quantization_of(model, adapter)
     path = adapter.adapter_name_or_path
@@ -145,6 +149,6 @@ def model_for_trl(
     kwargs = {**args.model_init_kwargs, "quantization_config": quantization}
     base: Any = AutoModelForCausalLM.from_pretrained(name, **kwargs)
     fit_embeddings(base, path)
-    # TRL would only warn that a model that is there already takes none.
+    # TRL would only warn that these are ignored for a loaded model.
     args.model_init_kwargs = None
     return {"model": PeftModel.from_pretrained(base, path, is_trainable=True)}

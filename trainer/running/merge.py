@@ -1,6 +1,6 @@
-"""`trainer merge`: a LoRA adapter and its base as one plain model folder.
+"""`trainer merge`: merge a LoRA adapter into its base model.
 
-In: an adapter of `sft`, `dpo`, `grpo` or `ppo`. Out: a folder that every loader reads, with the
+The adapter comes from `sft`, `dpo`, `grpo` or `ppo`. The result is a plain model folder with the
 tokenizer and the chat template that the adapter was trained with.
 """
 
@@ -18,18 +18,18 @@ from touchstone_rewards.trainer.running.merging import base_of, is_adapter, merg
 
 @dataclass
 class MergeArguments:
-    """What to merge and where to write."""
+    """The adapter, its base, and the output folder."""
 
     model: str | None = field(
         default=None,
-        metadata={"help": "The adapter's folder; or its base, with adapter_name_or_path."},
+        metadata={"help": "Folder of the adapter; or the base model, with adapter_name_or_path."},
     )
     adapter_name_or_path: str | None = field(
-        default=None, metadata={"help": "The adapter, where model is its base."}
+        default=None, metadata={"help": "The adapter, if model is its base."}
     )
-    output: str | None = field(default=None, metadata={"help": "A new folder."})
+    output: str | None = field(default=None, metadata={"help": "New folder for the result."})
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = field(
-        default="auto", metadata={"help": "Of the merged weights; auto is the base's own."}
+        default="auto", metadata={"help": "Data type of the merged weights; auto: as the base."}
     )
 
 
@@ -40,7 +40,7 @@ def run(argv: Sequence[str]) -> None:
     """Merge one adapter.
 
     Raises:
-        InputError: there is no adapter, or not its base, or the output exists already.
+        InputError: the adapter or its base is missing, or the output exists.
     """
     arguments = parse_config(MergeArguments, argv, "trainer merge")
     model = require(arguments.model or arguments.adapter_name_or_path, "model")

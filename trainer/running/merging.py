@@ -1,7 +1,7 @@
-"""LoRA adapters of language models as folders: tell one, find its base, merge it.
+"""LoRA adapters of language models as folders: recognise an adapter, find its base, merge it.
 
-In: an adapter's folder. Out: its base's name, or a plain model folder with the tokenizer that the
-adapter was trained with. Nothing is trained here; reward models have a `convert` of their own.
+A merged folder has the tokenizer that the adapter was trained with. Reward models are merged by
+`preference/reward_folder.py`.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ TOKENIZER, WEIGHTS = "tokenizer_config.json", "adapter_model.safetensors"
 
 
 def is_adapter(name: str) -> bool:
-    """Whether this is the folder of an adapter, without a whole model in it."""
+    """Return whether `name` is the folder of an adapter without a full model in it."""
     folder = Path(name).expanduser()
     return (folder / ADAPTER).is_file() and not any((folder / each).is_file() for each in WHOLE)
 
 
 def base_of(adapter: str) -> str:
-    """The model that an adapter was trained on: where its config says, or inside its own folder.
+    """Return the base model of an adapter: as named in its config, or a folder inside its own.
 
     Raises:
-        InputError: it says nothing, or names a folder that is not there.
+        InputError: the config names no base, or a folder that does not exist.
     """
     folder = Path(adapter).expanduser()
     name = str(adapter_config(adapter).get("base_model_name_or_path") or "")
     inside = folder / Path(name).name
     if not name:
-        raise InputError(f"{folder / ADAPTER} names no base model: give it by model_name_or_path")
+        raise InputError(f"{folder / ADAPTER} names no base model: give it as model_name_or_path")
     if not Path(name).is_dir() and (inside / "config.json").is_file():
         return str(inside)
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
         raise InputError(
-            f"{adapter} is an adapter of {name}, which is not there: give the base as "
+            f"{adapter} is an adapter of {name}, which does not exist: give the base as "
             "model_name_or_path and the adapter as adapter_name_or_path"
         )
     return name
 
 
 def adapter_config(adapter: str) -> dict[str, object]:
-    """What the folder's adapter_config.json says; nothing for a hub's name.
+    """Return the folder's adapter_config.json as a dict; empty for a hub name.
 
     Raises:
-        InputError: it is not JSON.
+        InputError: the file is not JSON.
     """
     path = Path(adapter).expanduser() / ADAPTER
     if not path.is_file():
@@ -67,7 +67,7 @@ def adapter_config(adapter: str) -> dict[str, object]:
 
 
 def refuse_reward_adapter(adapter: str) -> None:
-    """Refuse the adapter of a reward model where one of a language model is meant.
+    """Refuse the adapter of a reward model where a language model is needed.
 
     Raises:
         InputError: it is one.
@@ -75,20 +75,24 @@ def refuse_reward_adapter(adapter: str) -> None:
     if adapter_config(adapter).get("task_type") == "SEQ_CLS":
         raise InputError(
             f"{adapter} is the adapter of a reward model, not of a language model: "
-            "`trainer convert` makes it plain"
+            "convert it with `trainer convert`"
         )
 
 
 def tokenizer_folder(model: str, adapter: str | None) -> str:
-    """Where the tokenizer is read: the adapter's folder if it has one, with the chat template that
-    it was trained with; else the model's."""
+    """Return the folder to read the tokenizer from: the adapter's if it has one, else the model's.
+
+    The adapter's tokenizer has the chat template that it was trained with.
+    """
     own = adapter and (Path(adapter).expanduser() / TOKENIZER).is_file()
     return str(adapter) if own else model
 
 
 def fit_embeddings(base: Any, adapter: str) -> None:
-    """Give the base as many embeddings as the adapter was trained with, where it keeps its own:
-    tokens were added before its training, then."""
+    """Resize the base's embeddings to the adapter's, if the adapter stores its own.
+
+    It does if tokens were added before its training.
+    """
     path = Path(adapter).expanduser() / WEIGHTS
     if not path.is_file():
         return
@@ -100,10 +104,10 @@ def fit_embeddings(base: Any, adapter: str) -> None:
 
 
 def merged_model(base: str, adapter: str, dtype: str = "auto") -> Any:
-    """The base, read anew and not quantized, with the adapter merged in.
+    """Load the unquantized base, and merge the adapter into it.
 
     Raises:
-        InputError: there is no such base, or the merged weights are not finite.
+        InputError: the base is missing, or the merged weights are not finite.
     """
     from peft import PeftModel
 
@@ -121,9 +125,9 @@ def merged_model(base: str, adapter: str, dtype: str = "auto") -> Any:
 def merge_adapter(
     base: str, adapter: str, output: Path, *, dtype: str = "auto", overwrite: bool = False
 ) -> None:
-    """Write the base with the adapter merged in as a plain model folder, whole or not at all.
+    """Write the base with the adapter merged in as a plain model folder, completely or not at all.
 
-    `dtype`: of the weights; auto is the base's own.
+    `dtype` is the data type of the weights; auto: as the base.
 
     Raises:
         InputError: the output exists, or the two cannot be merged.
@@ -141,8 +145,10 @@ def merge_adapter(
 
 @contextmanager
 def plain_folder(model: str) -> Iterator[str]:
-    """The model's folder, or one for the time being with its adapter merged in, for engines that
-    read plain folders only."""
+    """Yield a plain model folder: the model's own, or a temporary one with its adapter merged in.
+
+    Some engines only read plain folders.
+    """
     if not is_adapter(model):
         yield model
         return

@@ -1,7 +1,7 @@
-"""One self-contained HTML page from named parts: what every report of the trainer is made of.
+"""Render one self-contained HTML page from named parts; all reports of the trainer use it.
 
-In: the parts as plain values (tiles, tables, drawings, samples, settings). Out: HTML that needs no
-network. A part that is not given is left out. It reads no run and measures nothing.
+Parts (tiles, tables, drawings, samples, settings) are plain values; missing parts are left out. The
+page needs no network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TURNS_SHOWN = 3
 
 
 class Table(NamedTuple):
-    """A table of texts; on a narrow screen each row is a block, its cells with their heads."""
+    """A table of texts; on a narrow screen each row becomes a block of labelled cells."""
 
     title: str
     heads: Sequence[str]
@@ -31,26 +31,26 @@ class Table(NamedTuple):
 
 
 class GroupExample(NamedTuple):
-    """Responses to one prompt, and a line that says what they are."""
+    """Responses to one prompt, with a label."""
 
     label: str
     samples: Sequence[Mapping[str, Any]]
 
 
 def render_page(**parts: object) -> str:
-    """Return the page of these parts; their names are those of `templates/report.html`."""
+    """Return the page made of these parts; their names are those in `templates/report.html`."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(**parts, verdict=verdict, asked=asked, readable=readable)
 
 
 def panels_of(drawings: Sequence[Drawing], *, legend: bool = True) -> list[dict[str, str]]:
-    """Every drawing in both themes."""
+    """Draw every panel in both themes."""
     return [panel(each.title, draw_panel(each, legend=legend)) for each in drawings]
 
 
 def panel(title: str, light: bytes) -> dict[str, str]:
-    """One SVG, given in the light theme, in both, as addresses that hold the picture itself."""
+    """Return an SVG drawn in the light theme as data URLs in both themes."""
     held = {"light": light, "dark": recoloured(light, LIGHT, DARK)}
     return {"title": title} | {
         name: f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
@@ -59,7 +59,7 @@ def panel(title: str, light: bytes) -> dict[str, str]:
 
 
 def verdict(sample: Mapping[str, Any]) -> Markup:
-    """Reward and scores of a sample as small labels; in a word why, where there is no reward."""
+    """Return reward and scores of a sample as labels, or the error code if it has no reward."""
     if sample["reward"] is None:
         code = (sample.get("error") or {}).get("code", "no reward")
         return Markup('<span class="tag bad">not scored: {}</span>').format(code)
@@ -72,8 +72,8 @@ def verdict(sample: Mapping[str, Any]) -> Markup:
 
 
 def asked(sample: Mapping[str, Any]) -> str:
-    """What a sample answers, for reading: a chat's last turns, of a story without what is told of
-    the form."""
+    """Return the prompt of a sample for display: the last turns of a chat, or the user's turn of a
+    story without its format instructions."""
     prompt, metadata = sample["prompt"], sample.get("metadata") or {}
     if not isinstance(prompt, list):
         return str(prompt)
@@ -86,7 +86,8 @@ def asked(sample: Mapping[str, Any]) -> str:
 
 
 def readable(value: object) -> str:
-    """A value for reading: text as it is, messages turn by turn, other structures as JSON."""
+    """Format a value for display: text unchanged, messages turn by turn, other structures as
+    JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):

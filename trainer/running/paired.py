@@ -1,7 +1,7 @@
-"""How far two runs, or two settings of several seeds, are apart on the same held-out rows.
+"""Compare two runs, or two settings over several seeds, on the same held-out rows.
 
-In: one value a row, for each seed. Out: the mean with a 95% interval over rows and seeds together.
-Pure numbers, no files.
+From one value per row and seed, compute a mean with a 95% interval over rows and seeds. Pure
+functions of numbers.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from touchstone_rewards.trainer.running.intervals import Interval, student_quantile
 
-# Fewer say next to nothing about other seeds, whatever their interval.
+# Fewer seeds say next to nothing about other seeds, whatever the interval.
 LEAST_SEEDS = 3
 
 
 class Estimate(NamedTuple):
-    """A mean over rows and seeds; no interval below two rows."""
+    """A mean over rows and seeds; without an interval for fewer than two rows."""
 
     mean: float
     interval: Interval | None
@@ -27,19 +27,18 @@ class Estimate(NamedTuple):
 
     @property
     def is_apart(self) -> bool:
-        """Whether 0 is outside the interval."""
+        """Return whether 0 is outside the interval."""
         return self.interval is not None and not self.interval.low <= 0 <= self.interval.high
 
 
 def estimate(seeds: Sequence[Mapping[str, float]]) -> Estimate:
-    """Return the mean of a value that each held-out row has under each seed, with its interval.
+    """Return the mean of a value per held-out row and seed, with its interval.
 
-    Both other rows and other seeds could have been drawn, and a row is the same under every seed.
-    The variance of the mean is therefore that of the rows' means and that of the seeds' means
-    together: what a bootstrap that draws rows and seeds anew comes to, without its too narrow
-    intervals at a handful of seeds. Rows count as if one more of them had differed by 1: a
-    difference that is the same everywhere has no interval of width 0. Rows that not every seed has
-    are left out. One seed: the interval is over rows alone.
+    Rows and seeds are both samples, and a row is the same under every seed, so the variance of the
+    mean is the variance of the row means plus that of the seed means. A bootstrap over rows and
+    seeds gives the same variance, but its intervals are too narrow for a few seeds. One added row
+    that differs by 1 keeps the interval of a constant difference above width 0. Rows that some seed
+    lacks are left out. With one seed, the interval is over rows only.
 
     Source: Owen (2007), "The pigeonhole bootstrap", Annals of Applied Statistics 1(2), for the
     variance; Satterthwaite (1946) for the degrees of freedom.

@@ -1,7 +1,7 @@
-"""Curves over the steps of one run, or of several side by side, drawn from their log histories.
+"""Curves over the steps of one run, or of several runs, drawn from their log histories.
 
-In: the log histories of `trainer_state.json`. Out: a picture a panel (SVG), or one of all (PNG),
-light or dark. It reads no files.
+Input are the log histories of `trainer_state.json`; output is one SVG per panel, or one PNG of all
+panels, light or dark. No files are read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Theme(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One curve: what it is called in the legend, and its points."""
+    """One curve: its label in the legend, and its points."""
 
     label: str
     points: Points
@@ -90,18 +90,18 @@ DARK_LINES = ("#58a6ff", "#f0883e", "#3fb950", "#bc8cff", "#ff7b72", "#39c5cf", 
 LIGHT = Theme("#ffffff", "#24292f", "#d8dee4", LIGHT_LINES)
 DARK = Theme("#161b22", "#c9d1d9", "#30363d", DARK_LINES)
 COLUMNS = 3
-DASHES = ("-", "--", ":")  # for more lines in a panel than there are colours
-# Fewer points are shown as they are. Of more, the smoothed line follows about a tenth.
+DASHES = ("-", "--", ":")  # for lines beyond the number of colours
+# Fewer points are not smoothed. Otherwise the smoothed line averages over about a tenth.
 SMOOTHED_FROM = 10
-# As many as a panel of some hundred pixels can show.
+# More points would not be visible in a panel a few hundred pixels wide.
 MOST_POINTS = 600
 PANEL_INCHES = (4.4, 2.7)
 
 
 def series(history: History, key: str) -> Points:
-    """The (step, value) pairs of one key; steps where it is missing, null or NaN are left out.
+    """Return the (step, value) pairs of a key, without steps where it is missing, null or NaN.
 
-    A key that ends in a slash stands for all that begin with it: those of every profile.
+    A key that ends in a slash matches all keys that begin with it, such as those of every profile.
     """
     return [
         (int(row["step"]), float(value))
@@ -115,14 +115,14 @@ def series(history: History, key: str) -> Points:
 
 
 def is_meant(key: str, name: str) -> bool:
-    """Tell whether `key`, which may be the beginning of several names, means this name."""
+    """Return whether `key` matches `name`; a key that ends in a slash is a prefix."""
     return name == key or (key.endswith("/") and name.startswith(key))
 
 
 def drawings_of(history: History) -> tuple[list[Drawing], list[str]]:
-    """The panels of one run, and the titles of those that were 0 at every step.
+    """Return the panels of one run, and the titles of those that were 0 at every step.
 
-    What the history knows nothing of is in neither.
+    Panels without data are in neither.
     """
     drawings, zero = [], []
     for panel in PANELS:
@@ -134,7 +134,7 @@ def drawings_of(history: History) -> tuple[list[Drawing], list[str]]:
 
 
 def compared_drawings(histories: Mapping[str, History]) -> tuple[list[Drawing], list[str]]:
-    """The panels of several runs: one for each thing measured, with a line for each run."""
+    """Return the panels of several runs, one for each measure, with one line per run."""
     drawings, zero = [], []
     for panel in PANELS:
         keys = _keys(list(histories.values()), panel)
@@ -169,9 +169,9 @@ def _tail(key: str) -> str:
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Return the exponential mean of the values so far, over about a tenth of them.
+    """Return the exponential running mean of the values, over about a tenth of them.
 
-    The first values weigh as much as they should: the mean of one value is that value.
+    It is bias-corrected: the mean of one value is that value.
 
     >>> smoothed([1.0, 1.0, 1.0])
     [1.0, 1.0, 1.0]
@@ -186,21 +186,21 @@ def smoothed(values: Sequence[float]) -> list[float]:
 
 
 def draw_panel(drawing: Drawing, theme: Theme = LIGHT, *, legend: bool = True) -> bytes:
-    """An SVG of one panel."""
+    """Draw one panel as SVG."""
     figure = panel_figure(theme)
     _draw(figure.add_subplot(), drawing, theme, legend)
     return as_svg(figure)
 
 
 def panel_figure(theme: Theme) -> Figure:
-    """An empty panel, of a size whose text can be read on a narrow screen."""
+    """Return an empty figure, sized so that its text is readable on a narrow screen."""
     figure = Figure(figsize=PANEL_INCHES, facecolor=theme.background)
     figure.subplots_adjust(left=0.14, right=0.97, bottom=0.17, top=0.85)
     return figure
 
 
 def as_svg(figure: Figure) -> bytes:
-    """The figure as SVG; its text is text, and the same figure gives the same bytes."""
+    """Return the figure as SVG with real text; equal figures give equal bytes."""
     buffer = io.BytesIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "panel"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -208,7 +208,7 @@ def as_svg(figure: Figure) -> bytes:
 
 
 def recoloured(svg: bytes, old: Theme, new: Theme) -> bytes:
-    """The picture in the colours of another theme: no need to draw it again."""
+    """Replace the colours of one theme by those of another, without drawing again."""
     colours = dict(zip(_colours(old), _colours(new), strict=True))
     return re.sub(b"|".join(colours), lambda found: colours[found[0]], svg)
 
@@ -218,7 +218,7 @@ def _colours(theme: Theme) -> list[bytes]:
 
 
 def draw_curves(history: History, theme: Theme = LIGHT) -> bytes:
-    """A PNG with one panel for everything that the history knows of."""
+    """Draw a PNG with one panel for everything in the history."""
     drawings, _ = drawings_of(history)
     rows = max(1, -(-len(drawings) // COLUMNS))
     height = 2.9 * rows
@@ -235,7 +235,7 @@ def draw_curves(history: History, theme: Theme = LIGHT) -> bytes:
 
 
 def style_of(number: int, theme: Theme) -> tuple[str, str]:
-    """The colour and the dashes of the n-th line of a panel."""
+    """Return colour and dash style of a panel's n-th line."""
     colours = theme.lines
     return colours[number % len(colours)], DASHES[number // len(colours) % len(DASHES)]
 
@@ -254,7 +254,7 @@ def _draw(axes: Axes, drawing: Drawing, theme: Theme, legend: bool) -> None:
 
 
 def dress(axes: Axes, theme: Theme) -> None:
-    """Give axes the colours and the grid of the theme."""
+    """Apply the theme's colours and grid to axes."""
     axes.set_facecolor(theme.background)
     axes.tick_params(colors=theme.ink, labelsize=8)
     axes.yaxis.get_offset_text().set(color=theme.ink, fontsize=8)
@@ -265,7 +265,7 @@ def dress(axes: Axes, theme: Theme) -> None:
 
 
 def _draw_line(axes: Axes, line: Line, colour: str, dashes: str) -> None:
-    """The smoothed curve, and behind it the values as they were."""
+    """Draw the smoothed curve, and the raw values behind it."""
     steps, values = [step for step, _ in line.points], [value for _, value in line.points]
     smooth = len(values) >= SMOOTHED_FROM
     bold = smoothed(values) if smooth else values

@@ -1,7 +1,7 @@
-"""What a run was made with: command, fields, versions, commit, digest of the data.
+"""`run.json`, the provenance of a run: command, fields, versions, commit, data digest.
 
-In: the parsed configs. Out: `run.json` in the run's folder, which the report shows. No secret goes
-in: TRL's token fields are left out, and the reward server's key is no field at all.
+It is written into the run's folder and shown in the report. It contains no secrets: TRL's token
+fields are left out, and the reward server's key is not a field.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "vllm")
 RUN_FILE = "run.json"
-# What decides how a run goes, in the order of the report: listed there though left at its default.
+# Fields that matter most, in the order of the report; listed there even at their defaults.
 DECISIVE = (
     *("model_name_or_path", "dataset_name", "reward_profile", "learning_rate"),
     *("lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "adam_beta2", "max_grad_norm"),
@@ -36,8 +36,8 @@ SECRETS = {"hub_token", "push_to_hub_token"}
 
 
 def write_provenance(folder: Path, command: str, configs: Sequence[object], **more: object) -> None:
-    """Write `run.json`: the fields that differ from their defaults, those at their default that
-    decide most, and what they ran on."""
+    """Write `run.json`: changed fields, important fields left at their defaults, versions and
+    machine."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "command": command,
@@ -54,7 +54,8 @@ def write_provenance(folder: Path, command: str, configs: Sequence[object], **mo
 
 
 def changed(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass instance that are not at their default, without secrets."""
+    """Return the fields of a dataclass instance that differ from their defaults, without
+    secrets."""
     fields = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -66,14 +67,14 @@ def changed(config: Any) -> dict[str, Any]:
 
 
 def left(config: Any) -> dict[str, object]:
-    """The fields of a dataclass instance that decide most and are at their default."""
+    """Return the important fields of a dataclass instance that are at their defaults."""
     fields, given = {each.name for each in dataclasses.fields(config)}, changed(config)
     values = {name: getattr(config, name) for name in DECISIVE if name in fields - given.keys()}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that decide how a run goes; what is not installed is left out."""
+    """Return the versions of Python and of the relevant packages that are installed."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -84,7 +85,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that this code runs from, with + where files were changed."""
+    """Return the commit of this checkout, with + if files were changed; None without a checkout."""
     here = Path(__file__).parent
     try:
         head = _git(here, "rev-parse", "--short=12", "HEAD")
@@ -99,5 +100,5 @@ def _git(folder: Path, *words: str) -> str:
 
 
 def command_line() -> str:
-    """The command as it was typed."""
+    """Return the command as it was typed."""
     return " ".join(["trainer", *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""All ranks fail together: one that ends by itself leaves the others waiting in a collective."""
+"""Let all ranks fail together: if one stops alone, the others wait for it in a collective."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from touchstone_rewards.trainer.errors import RunFailed
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Run what one rank alone may fail in, and fail on all of them if one does.
+    """Run code that may fail on one rank only, and fail on all ranks if it does.
 
-    A rank that ends by itself leaves the others waiting for it in the next collective.
+    Without this, the other ranks would wait for the failed one in the next collective.
 
     Raises:
-        RunFailed: what one of them said.
+        RunFailed: the code failed on some rank; the message is that rank's.
     """
     own: Exception | None = None
     try:
         yield
-    except Exception as error:  # noqa: BLE001  the rank's boundary: the others must hear of it
+    except Exception as error:  # noqa: BLE001  the rank's boundary: the others must be told
         own = error
     share(own)
 
 
 def share(error: Exception | None) -> None:
-    """Tell the other ranks how this one fared; each rank calls it equally often.
+    """Exchange errors between ranks; collective, so each rank must call it equally often.
 
     Raises:
-        RunFailed: what one of them said.
+        RunFailed: some rank reported an error; the message is that rank's.
     """
     said = [each for each in gather_object([error and f"{_kind(error)}{error}"]) if each]
     if said:

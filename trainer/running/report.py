@@ -1,7 +1,7 @@
-"""One self-contained HTML page a run: curves, measures, samples, what was run.
+"""The report of a run: one self-contained HTML page with curves, measures, samples and settings.
 
-In: a run folder (`trainer_state.json`, `run.json`, `samples/`) and, if there are any, evaluation
-folders. Out: `curves.png` and `report.html` in the run folder. What is missing is left out.
+It reads a run folder (`trainer_state.json`, `run.json`, `samples/`) and, if given, evaluation
+folders, and writes `curves.png` and `report.html` into the run folder. Missing parts are left out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from touchstone_rewards.trainer.running.provenance import DECISIVE, RUN_FILE
 
 PAIRS_SHOWN = 8
 GROUPS_SHOWN = 3
-OBJECTS = ("accelerator_config",)  # not a value that one sets as it stands
+OBJECTS = ("accelerator_config",)  # cannot be set as shown
 HELD_OUT = {
     "eval_accuracy": "held-out pairs ranked right",
     "eval_logps/accuracies": "held-out pairs, chosen preferred",
@@ -36,11 +36,11 @@ def write_report(
     output: Path | None = None,
     **parts: object,
 ) -> Path:
-    """Draw the curves and write the page; returns the page's path.
+    """Draw the curves and write the page; return the page's path.
 
-    `evaluations`: name to folder of `trainer eval`; the first two are shown side by side. `output`:
-    where the two files go, the run folder if not given. `parts`: of the page, in place of the run's
-    own.
+    `evaluations` maps names to folders of `trainer eval`; the first two are compared row by row.
+    `output` is the folder for the two files, by default the run folder. `parts` replace the page's
+    own parts.
     """
     output = output or folder
     run, history = read_run_file(folder), read_history(folder)
@@ -68,19 +68,19 @@ def write_report(
 
 
 def read_run_file(folder: Path) -> dict[str, Any]:
-    """`run.json` of a run; empty where there is none."""
+    """Return the `run.json` of a run; empty if there is none."""
     return _read_json(folder / RUN_FILE) or {}
 
 
 def read_history(folder: Path) -> History:
-    """The log history of a run; empty where there is none."""
+    """Return the log history of a run; empty if there is none."""
     return (_read_json(folder / "trainer_state.json") or {}).get("log_history", [])
 
 
 def tiles(history: History) -> list[tuple[str, str]]:
-    """The few numbers that say how a run went."""
+    """Return the main figures of a run."""
     found = []
-    # The loss of a policy gradient says nothing by its size: where there is a reward, it is shown.
+    # The size of a policy-gradient loss means little, so the reward is shown if there is one.
     key = "reward" if series(history, "reward") else "loss"
     values = [value for _, value in series(history, key)]
     if values:
@@ -103,13 +103,16 @@ def tiles(history: History) -> list[tuple[str, str]]:
 
 
 def last_step(history: History) -> int:
-    """The number of updates that a run has made."""
+    """Return the number of updates that a run has made."""
     return max((int(row.get("step", 0)) for row in history), default=0)
 
 
 def _waiting(history: History) -> list[tuple[str, str]]:
-    """How long training waited for rewards. TRL's `step_time` holds rollout and wait as well; an
-    update over the samples of an earlier one waits for none."""
+    """Return how long training waited for rewards.
+
+    TRL's `step_time` includes rollout and wait. An update that reuses earlier samples does not
+    wait.
+    """
     waits = [value for _, value in series(history, "rewards_wait_s/")]
     steps = [value for _, value in series(history, "step_time")]
     if not waits or not sum(steps):
@@ -122,13 +125,13 @@ def _waiting(history: History) -> list[tuple[str, str]]:
 
 
 def mean_of(history: History, key: str) -> float | None:
-    """The mean of one key over a run, None where it was never logged."""
+    """Return the mean of one key over a run; None if it was never logged."""
     values = [value for _, value in series(history, key)]
     return sum(values) / len(values) if values else None
 
 
 def measures(evaluations: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """One row for each thing measured and each model, with its interval."""
+    """Return one row per measure and model, with its interval."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for model, folder in evaluations.items():
         summary = _read_json(folder / "summary.json") or {}
@@ -146,7 +149,8 @@ def measures(evaluations: Mapping[str, Path]) -> list[dict[str, Any]]:
 
 
 def pairs(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Rows of the first two evaluations side by side: every kind of change that there is."""
+    """Return rows of the first two evaluations side by side, with every kind of change that
+    occurs."""
     if len(folders) < 2:
         return []
     before, after = (_read_lines(folder / "results.jsonl") for folder in folders[:2])
@@ -162,8 +166,8 @@ def pairs(folders: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def first_and_last(folder: Path) -> list[GroupExample]:
-    """Groups of the first and of the last step that were kept: the ones that did worst, middling
-    and best."""
+    """Return example groups of the first and last stored steps: worst, median and best mean
+    reward."""
     files = step_files(folder)
     ends = [files[0], files[-1]] if len(files) > 1 else files
     found = []
@@ -177,7 +181,7 @@ def first_and_last(folder: Path) -> list[GroupExample]:
 
 
 def by_group(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """The samples of each row of the dataset together."""
+    """Group samples by dataset row."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["group"] or row["id"], []).append(row)
@@ -185,13 +189,13 @@ def by_group(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]
 
 
 def mean_reward(group: Sequence[Mapping[str, Any]]) -> float:
-    """The mean of the rewards that there are; below every other where there is none."""
+    """Return the mean of a group's rewards; minus infinity if it has none."""
     rewards = [row["reward"] for row in group if row["reward"] is not None]
     return fmean(rewards) if rewards else float("-inf")
 
 
 def shown(label: str, group: Sequence[Mapping[str, Any]]) -> GroupExample:
-    """The worst and the best response of a group."""
+    """Return the best and the worst response of a group, with a label."""
     scored = [row for row in group if row["reward"] is not None]
     ranked = sorted(scored, key=lambda row: row["reward"]) or list(group)
     ends = ranked[:1] if ranked[0]["reward"] == ranked[-1]["reward"] else [ranked[-1], ranked[0]]
@@ -199,13 +203,13 @@ def shown(label: str, group: Sequence[Mapping[str, Any]]) -> GroupExample:
     label = f"{label} · row {name}"
     if len(group) > 1:
         label += f" · {len(group)} responses"
-        label += f", mean reward {mean_reward(group):.2f}" if scored else ", not one scored"
-        label += ": the best and the worst" if len(ends) > 1 else ", all alike: one of them"
+        label += f", mean reward {mean_reward(group):.2f}" if scored else ", none scored"
+        label += ": the best and the worst" if len(ends) > 1 else ", all equal: one of them"
     return GroupExample(label, ends)
 
 
 def settings_of(run: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """Every field that was set, and those left at their default that decide how a run goes."""
+    """Return every changed field, and important fields left at their defaults."""
     given, defaults = run.get("fields") or {}, dict(run.get("defaults") or {})
     if not given.get("use_peft"):
         defaults = {name: value for name, value in defaults.items() if name[:5] != "lora_"}
@@ -218,7 +222,8 @@ def settings_of(run: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
 
 
 def facts(run: Mapping[str, object]) -> list[tuple[str, str]]:
-    """`run.json` less its fields as rows of text: nested mappings one line an entry."""
+    """Return `run.json` without its fields as rows of text; nested mappings have one line per
+    entry."""
     return [
         (
             name,

@@ -1,7 +1,7 @@
-"""Run TRL's trainer for every training command: check the input, train or resume, finish.
+"""Steps shared by all training commands: check the input, train or resume, save and report.
 
-In: parsed arguments. Out: arguments for TRL's constructors, and at the end a run folder with the
-model, `trainer_state.json`, curves and a report. How the model is trained is the trainer's.
+The commands build TRL's trainers; a finished run folder has the model, `trainer_state.json`, curves
+and a report.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from touchstone_rewards.trainer.running.report import write_report
 
 T = TypeVar("T", bound=Trainer)
 MODEL_FILES = ("config.json", "adapter_config.json")
-# Of `report_to`, and the module that each wants.
+# Trackers of `report_to`, with the module that each needs.
 TRACKERS = {
     **{name: name for name in ("wandb", "trackio", "mlflow", "comet_ml", "swanlab", "clearml")},
     **{"tensorboard": "tensorboard", "neptune": "neptune", "dvclive": "dvclive"},
@@ -58,7 +58,7 @@ SHOWN = (
 
 
 class ShortProgress(ProgressCallback):
-    """The progress bar, with the few metrics that one watches; the rest is in the state file."""
+    """A progress bar with a few important metrics; the state file has all of them."""
 
     def on_log(
         self,
@@ -79,10 +79,10 @@ class ShortProgress(ProgressCallback):
 
 
 def check_model_path(model: ModelConfig) -> str:
-    """The model's name, if it can be one.
+    """Return the model's name after checking that it exists.
 
     Raises:
-        InputError: none was given, or it looks like a folder that is not there.
+        InputError: no model is given, or the folder does not exist or holds no model.
     """
     name = require(model.model_name_or_path, "model_name_or_path")
     if Path(name).is_dir():
@@ -96,23 +96,23 @@ def check_model_path(model: ModelConfig) -> str:
 
 
 def check_hub_name(name: str, revision: str | None) -> None:
-    """Nothing, if the model's config can be read from the hub or its cache.
+    """Check that the model's config can be read from the hub or its cache.
 
     Raises:
-        InputError: it cannot.
+        InputError: it cannot be read.
     """
     try:
         AutoConfig.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"no model {name!r}: no folder of that name here, and {reason}") from error
+        raise InputError(f"no model {name!r}: there is no such folder, and {reason}") from error
 
 
 def check_packages(args: Any) -> None:
-    """Nothing, if what the run would use is installed.
+    """Check that the packages which the run would use are installed.
 
     Raises:
-        InputError: a package is not; it is named.
+        InputError: a package is missing; the message names it.
     """
     trackers = args.report_to if isinstance(args.report_to, list) else [args.report_to]
     wanted = {f"report_to: {each}": TRACKERS[each] for each in trackers if each in TRACKERS}
@@ -123,7 +123,7 @@ def check_packages(args: Any) -> None:
     for field, module in wanted.items():
         if find_spec(module) is None:
             raise InputError(
-                f"{field} needs {module.replace('_', '-')}, which is not installed here: install "
+                f"{field} needs {module.replace('_', '-')}, which is not installed: install "
                 "it, or leave the field out"
             )
 
@@ -131,11 +131,10 @@ def check_packages(args: Any) -> None:
 def tokenizer_of(
     model: ModelConfig, chat_template_path: str | None = None, adapter: str | None = None
 ) -> Any:
-    """The model's tokenizer, or that of the adapter on top of it, with the chat template of a
-    .jinja file or of another model.
+    """Return the tokenizer of the model or its adapter, with the chat template of a file or model.
 
     Raises:
-        InputError: there is no tokenizer, or no such template.
+        InputError: the tokenizer or the template cannot be read.
     """
     try:
         name = str(model.model_name_or_path)
@@ -156,7 +155,7 @@ def tokenizer_of(
 
 
 def model_init_kwargs(args: Any, model: ModelConfig) -> dict[str, Any]:
-    """What TRL passes to `from_pretrained`: the model fields, overridden by the config's own."""
+    """Return TRL's arguments for `from_pretrained`; the config's own ones take precedence."""
     kwargs = {
         "revision": model.model_revision,
         "attn_implementation": model.attn_implementation,
@@ -166,13 +165,13 @@ def model_init_kwargs(args: Any, model: ModelConfig) -> dict[str, Any]:
 
 
 def rows_of(data: DataArguments, args: TrainingArguments) -> tuple[Dataset, Dataset | None]:
-    """The rows to train on, and those for `eval_strategy`, None where it is off.
+    """Return the training rows, and the rows for `eval_strategy`; None if that is off.
 
-    A single file without `eval_dataset_name` is parted: the same rows are held out whatever the
-    seed of the run, and their number is printed.
+    A single file without `eval_dataset_name` is split: the held-out rows do not depend on the run's
+    seed, and their number is printed.
 
     Raises:
-        InputError: no dataset was named, or it cannot be read.
+        InputError: no dataset is given, or it cannot be read.
     """
     names = require(data.dataset_name, "dataset_name")
     rows = named_rows(data, names, data.dataset_train_split)
@@ -195,7 +194,7 @@ def _has_one_split(name: str) -> bool:
 
 
 def named_rows(data: DataArguments, names: Sequence[str], split: str) -> Dataset:
-    """The rows of a file, a folder or a hub name; with `dataset_dir`, of the names in its registry.
+    """Return the rows of files, folders or hub names; with `dataset_dir`, of names in its registry.
 
     Raises:
         InputError: there are none, or they cannot be read.
@@ -209,27 +208,31 @@ def named_rows(data: DataArguments, names: Sequence[str], split: str) -> Dataset
 
 
 def held_out(rows: Dataset, share: float, *, told: bool) -> tuple[Dataset, Dataset]:
-    """The rows in two parts, with the ids that they have in the whole; the second is `share`.
+    """Split the rows into training and evaluation rows; `share` of them are for evaluation.
+
+    Ids are assigned before the split.
 
     Raises:
-        InputError: there is one row only.
+        InputError: there is only one row.
     """
     if len(rows) < 2:
-        raise InputError("eval_strategy needs rows to measure on: set eval_dataset_name")
+        raise InputError("eval_strategy needs evaluation rows: set eval_dataset_name")
     rows = ensure_sample_ids(rows)
     count = min(max(1, round(share * len(rows))), len(rows) - 1)
     places = sorted(Random(0).sample(range(len(rows)), count))
     if told:
         print(
             f"data: {count} of {len(rows)} rows are held out for eval_strategy (eval_share "
-            f"{share:g}; eval_dataset_name names others)"
+            f"{share:g}; set eval_dataset_name for other rows)"
         )
     kept = sorted(set(range(len(rows))) - set(places))
     return rows.select(kept), rows.select(places)
 
 
 def free_output(data: DataArguments, args: TrainingArguments, *reads: str | None) -> Path:
-    """The output folder, which this run may have; `reads`: what it starts from, the model first.
+    """Return the output folder after checking that this run may use it.
+
+    `reads` are the inputs of the run, the model first.
 
     Raises:
         InputError: see `claim_output` and `check_packages`.
@@ -243,24 +246,24 @@ def free_output(data: DataArguments, args: TrainingArguments, *reads: str | None
 
 
 def start_over(data: DataArguments, args: TrainingArguments) -> None:
-    """Remove the run that this one replaces; called when it is about to train."""
+    """Remove the run that this one replaces; call this right before training."""
     if data.overwrite and not is_resumed(args) and args.process_index == 0:
         remove_run(Path(args.output_dir or "."))
 
 
 def is_resumed(args: TrainingArguments) -> bool:
-    """Does `resume_from_checkpoint` ask to go on, whether or not there is a checkpoint?"""
+    """Return whether `resume_from_checkpoint` is set, even if there is no checkpoint yet."""
     return str(args.resume_from_checkpoint or "false").lower() != "false"
 
 
 def checkpoint_to_resume(args: TrainingArguments) -> str | None:
-    """The checkpoint that `--resume_from_checkpoint PATH|true` means; None for a run from scratch.
+    """Return the checkpoint for `--resume_from_checkpoint PATH|true`; None for a run from scratch.
 
-    `true` takes the last whole one of `output_dir`, or starts from scratch where there is none yet,
-    so that a job that may have been killed at any time is always started by the same command.
+    `true` takes the last complete checkpoint in `output_dir`, or starts from scratch if there is
+    none. A job that may be killed at any time can thus always be started with the same command.
 
     Raises:
-        InputError: no such checkpoint.
+        InputError: there is no such checkpoint.
     """
     wanted = str(args.resume_from_checkpoint or "false")
     if wanted.lower() == "false":
@@ -276,7 +279,8 @@ def checkpoint_to_resume(args: TrainingArguments) -> str | None:
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    """The state is written last: a run killed while it saved has left none, or half of one."""
+    """Return whether a checkpoint is complete: its state file, which is written last, can be
+    read."""
     try:
         return "global_step" in json.loads((checkpoint / TRAINER_STATE_NAME).read_text("utf-8"))
     except (OSError, ValueError):
@@ -284,7 +288,7 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 def step_of(checkpoint: str | None) -> int:
-    """Updates done when a checkpoint was saved; 0 without one."""
+    """Return the number of updates at which a checkpoint was saved; 0 for None."""
     return int(checkpoint.rstrip("/").rpartition("-")[2]) if checkpoint else 0
 
 
@@ -296,12 +300,13 @@ def train_on_rows(
     build: Callable[[Dataset, Dataset | None], T],
     reads: Sequence[str | None] = (),
 ) -> T:
-    """What a command without rewards does: check, `build` on the rows, record, train, finish.
+    """Run a command that needs no rewards: check, `build` a trainer on the rows, record, train,
+    finish.
 
-    `reads`: what the run starts from beside the model.
+    `reads` are inputs of the run besides the model.
 
     Raises:
-        InputError: what was typed cannot work.
+        InputError: the options or the data cannot be used.
     """
     require(args.output_dir, "output_dir")
     output = free_output(data, args, check_model_path(model), *reads)
@@ -316,7 +321,7 @@ def train_on_rows(
 
 
 def train_and_finish(trainer: Trainer, checkpoint: str | None) -> None:
-    """Train, then save the model, the state, the curves and the report into `output_dir`.
+    """Train, then save model, state, curves and report into `output_dir`.
 
     Raises:
         RunFailed: an alarm stopped the run.
@@ -326,7 +331,7 @@ def train_and_finish(trainer: Trainer, checkpoint: str | None) -> None:
     if not trainer.args.disable_tqdm:
         trainer.add_callback(ShortProgress())
     if checkpoint is not None and 0 < trainer.args.max_steps <= step_of(checkpoint):
-        # Killed after its last update: transformers would make one more of it inside an epoch.
+        # The run ended after its last update: inside an epoch, transformers would make one more.
         trainer._load_from_checkpoint(checkpoint)
         trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
     else:

@@ -1,1 +1,1 @@
-"""What each part of an algorithm does: the same run under several settings and seeds, compared."""
+"""Ablation studies: the same run under several settings and seeds, compared."""

@@ -1,9 +1,9 @@
-"""`trainer study grpo`: the same GRPO run under several settings and seeds, and what differs.
+"""`trainer study grpo`: run GRPO under several settings and seeds, and compare the results.
 
-In: one YAML file. Out: a folder with one run a setting and seed, `study.json`, `study.md` and
-`study.png`. Each run is `trainer grpo`; a complete one is skipped, a killed one resumed. All runs
-start from one model and are measured greedily on the same held-out rows. The numbers are made in
-`figures.py`.
+One YAML file describes the study. The output folder gets one run per setting and seed,
+`study.json`, `study.md` and `study.png`. Each run is `trainer grpo`; a complete one is skipped, an
+interrupted one resumed. All runs start from one model and are evaluated greedily on the same
+held-out rows. `figures.py` computes the figures.
 """
 
 from __future__ import annotations
@@ -32,47 +32,55 @@ from touchstone_rewards.trainer.workflow.stages import (
     run_stage,
 )
 
-CLIP_RANGE = ("epsilon", "epsilon_high", "delta")  # refused beside `clip: false`
+CLIP_RANGE = ("epsilon", "epsilon_high", "delta")  # must not be set with `clip: false`
 
 
 @dataclass
 class StudyArguments:
-    """The study's own choices. `grpo` holds the fields of `trainer grpo` that all runs share;
-    `settings` (name: fields) and `comparisons` (question: [this, other]) replace the built-in ones;
-    {output} stands for the folder. Steps are counted in rollouts, whatever is made of each."""
+    """Options of the study itself.
 
-    output: str | None = field(default=None, metadata={"help": "The folder for everything."})
+    `grpo` holds the fields of `trainer grpo` that all runs share; `settings` (name: fields) and
+    `comparisons` (question: [this, other]) replace the built-in ones; {output} is replaced by the
+    folder. Steps are counted in rollouts, however many updates each gives.
+    """
+
+    output: str | None = field(default=None, metadata={"help": "Output folder."})
     seeds: list[int] = field(
-        default_factory=lambda: [0, 1, 2], metadata={"help": "One run a setting and seed."}
+        default_factory=lambda: [0, 1, 2],
+        metadata={"help": "Seeds; there is one run per setting and seed."},
     )
-    rollouts: int = field(default=60, metadata={"help": "Batches of responses a run generates."})
-    measure_every: int = field(default=10, metadata={"help": "Rollouts between two measurements."})
+    rollouts: int = field(default=60, metadata={"help": "Number of rollouts of each run."})
+    measure_every: int = field(default=10, metadata={"help": "Rollouts between two evaluations."})
     save_every: int | None = field(
         default=None,
-        metadata={"help": "Rollouts between two checkpoints. Default: a killed run starts again."},
+        metadata={
+            "help": "Rollouts between two checkpoints. Default: none, an interrupted run restarts."
+        },
     )
     reward_url: list[str] | None = field(
-        default=None, metadata={"help": "Reward servers. Default: one of its own."}
+        default=None, metadata={"help": "URLs of reward servers. Default: start one."}
     )
-    num_devices: int = field(default=1, metadata={"help": "Processes of each run."})
+    num_devices: int = field(default=1, metadata={"help": "Number of processes of each run."})
     word_problems: bool = field(
-        default=False, metadata={"help": "First make word problems and a small model."}
+        default=False, metadata={"help": "First create word problems and a small model."}
     )
     restart_changed: bool = field(
-        default=False, metadata={"help": "Begin a run anew whose settings or data have changed."}
+        default=False, metadata={"help": "Restart a run if its settings or data have changed."}
     )
-    start_seed: int = field(default=0, metadata={"help": "Of those problems and that model."})
+    start_seed: int = field(default=0, metadata={"help": "Seed of those problems and that model."})
 
     def __post_init__(self) -> None:
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
-            raise ValueError(f"seeds must differ, and there must be one: {self.seeds}")
+            raise ValueError(
+                f"seeds must be a list of one or more different numbers, not {self.seeds}"
+            )
         if min(self.rollouts, self.measure_every, self.save_every or 1) < 1:
             raise ValueError("rollouts, measure_every and save_every must be positive")
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What is run, and what is compared."""
+    """The runs and comparisons of a study."""
 
     arguments: StudyArguments
     output: Path
@@ -94,15 +102,15 @@ OPTIONS = StudyConfigs
 
 
 def run(argv: Sequence[str]) -> None:
-    """Parse, run every setting with every seed, write and print what was found.
+    """Parse the options, run every setting with every seed, and print the results.
 
     Raises:
-        InputError: what was typed cannot work.
+        InputError: the options or the data cannot be used.
         RunFailed: a run failed.
     """
     plan = make_plan(*parse_config(StudyConfigs, argv, "trainer study grpo"))
     arguments = plan.arguments
-    # Now, and not when its turn comes after hours: what is wrong with the last of the settings.
+    # Check every setting now, not after hours when its turn comes.
     first = [run_of(plan, name, arguments.seeds[0], []) for name in plan.settings]
     check_stages(plan.output, first)
     with only_one(plan.output):
@@ -122,16 +130,16 @@ def make_plan(
     settings: dict[str, Any],
     comparisons: dict[str, Any],
 ) -> StudyPlan:
-    """The sections, or the built-in ones; checked.
+    """Return the plan with the given or built-in settings and comparisons.
 
     Raises:
-        InputError: nothing to run, or a comparison of settings that are not there.
+        InputError: a section or field is missing, or a comparison names an unknown setting.
     """
     output = Path(require(arguments.output, "output"))
     if not grpo:
-        raise InputError("the config has no section grpo: the fields that all runs share")
+        raise InputError("the config needs a section grpo with the fields that all runs share")
     if not grpo.get("eval_dataset_name"):
-        raise InputError("section grpo: eval_dataset_name is missing, there is nothing to measure")
+        raise InputError("section grpo needs eval_dataset_name, the rows to evaluate on")
     chosen = settings or SETTINGS
     wanted = COMPARISONS
     if comparisons:
@@ -146,7 +154,7 @@ def make_plan(
 
 
 def run_all(plan: StudyPlan, url: Sequence[str]) -> None:
-    """Seed by seed, so that what is there when a study is stopped can be compared already."""
+    """Run all settings seed by seed, so that a stopped study can still be compared."""
     runs: dict[str, dict[int, Run]] = {name: {} for name in plan.settings}
     for seed in plan.arguments.seeds:
         for name in plan.settings:
@@ -158,7 +166,7 @@ def run_all(plan: StudyPlan, url: Sequence[str]) -> None:
 
 
 def run_of(plan: StudyPlan, name: str, seed: int, url: Sequence[str]) -> Stage:
-    """One run: the shared fields, those of the setting, and steps counted in rollouts."""
+    """Return one run: the shared fields, those of the setting, and steps counted in rollouts."""
     fields = {**plan.grpo, **REFERENCE, **plan.settings[name]}
     if fields.get("clip") is False:
         fields = {key: value for key, value in fields.items() if key not in CLIP_RANGE}
@@ -187,17 +195,17 @@ def run_of(plan: StudyPlan, name: str, seed: int, url: Sequence[str]) -> Stage:
 
 
 def updates_a_rollout(fields: Mapping[str, Any]) -> int:
-    """Optimizer updates made of one batch of responses: TRL's generation cycle.
+    """Return the number of optimizer updates per rollout, TRL's generation cycle.
 
     Raises:
-        InputError: a cycle that is not a whole number of updates.
+        InputError: the cycle is not a whole number of updates.
     """
     accumulated = int(fields.get("gradient_accumulation_steps") or 1)
     slices = int(fields.get("steps_per_generation") or accumulated)
     passes = slices * int(fields.get("epochs_per_rollout") or 1)
     if passes % accumulated:
         raise InputError(
-            f"steps_per_generation x epochs_per_rollout is {passes}, no multiple of "
+            f"steps_per_generation x epochs_per_rollout is {passes}, not a multiple of "
             f"gradient_accumulation_steps ({accumulated})"
         )
     return passes // accumulated

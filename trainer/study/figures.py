@@ -1,8 +1,8 @@
-"""Runs of several settings and seeds in, figures with intervals and plain verdicts out.
+"""The figures of a study: means with intervals per setting, comparisons, and verdicts in words.
 
-In: run folders of `trainer grpo` with a curve of held-out accuracy and the held-out rows behind it.
-Out: a mapping that is written as `study.json` as it stands. Intervals are over held-out rows and
-seeds together; comparisons are paired by both.
+Runs are folders of `trainer grpo` with held-out evaluations and their rows. The result is written
+unchanged as `study.json`. Intervals are over held-out rows and seeds together; comparisons are
+paired by both.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ ACCURACY, FORMAT = "eval_held_out/accuracy", "eval_held_out/format_rate"
 
 
 class Curve(NamedTuple):
-    """Held-out accuracy and format rate of one run, after so many rollouts; None: no such score."""
+    """Held-out accuracy and format rate of one run by number of rollouts; None: no such score."""
 
     rollouts: list[float]
     accuracy: list[float]
     format_rate: list[float | None]
 
 
-# What is compared: of each held-out row of a run, one number.
+# The measures that are compared: one number for each held-out row of a run.
 MEASURES: dict[str, str] = {
     "final": "accuracy at the end",
-    "whole_run": "mean accuracy over the run: how fast it rose, and whether it fell again",
+    "whole_run": "mean accuracy over the run: reflects how fast it rose and whether it fell again",
 }
 
 
 class Run(NamedTuple):
-    """One run: its curve, and for each of MEASURES the value of every held-out row."""
+    """One run: its curve and, for each of MEASURES, the value of every held-out row."""
 
     curve: Curve
     rows: dict[str, dict[str, float]]
 
 
 def read_run(folder: Path, updates_a_rollout: int) -> Run:
-    """Read a run's curve from its `trainer_state.json`, its rows from `samples/held_out`.
+    """Read a run's curve from its `trainer_state.json` and its rows from `samples/held_out`.
 
     Raises:
-        RunFailed: the run was never measured, or has kept no held-out rows.
+        RunFailed: the run has no evaluation, or lacks held-out rows.
     """
     state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
     points = series(state["log_history"], ACCURACY)
     if not points:
-        raise RunFailed(f"{folder} has no measurement: not one held-out response could be scored")
+        raise RunFailed(f"{folder} has no evaluation: no held-out response could be scored")
     formats = dict(series(state["log_history"], FORMAT))
     curve = Curve(
         [step / updates_a_rollout for step, _ in points],
@@ -64,23 +64,23 @@ def read_run(folder: Path, updates_a_rollout: int) -> Run:
     right = [right_rows(kept[step]) for step, _ in points if step in kept]
     if len(right) < len(points):
         raise RunFailed(
-            f"{folder} has kept the held-out rows of {len(right)} of {len(points)} measurements: "
+            f"{folder} has kept the held-out rows of {len(right)} of {len(points)} evaluations: "
             "remove it and run the study again"
         )
     return Run(curve, rows_by_measure(right))
 
 
 def right_rows(path: Path) -> dict[str, float]:
-    """1 or 0 for each held-out row of one measurement: whether it got the full reward of 1.
+    """Return 1 for each held-out row with the full reward of 1 in one evaluation, else 0.
 
-    Rows without a reward are left out; of a row that was measured twice the last one counts.
+    Rows without a reward are left out; if a row was evaluated twice, the last result counts.
     """
     rewards = {sample.group: sample.reward for sample in read_samples(path)}
     return {name: float(reward == 1) for name, reward in rewards.items() if reward is not None}
 
 
 def rows_by_measure(right: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """The numbers of MEASURES for each row, from its measurements; the first is before training."""
+    """Return the numbers of MEASURES for each row; the first evaluation is before training."""
     after = right[1:] or right
     everywhere = [name for name in after[0] if all(name in each for each in after)]
     return {
@@ -92,7 +92,7 @@ def rows_by_measure(right: Sequence[Mapping[str, float]]) -> dict[str, dict[str,
 def summarize(
     runs: Mapping[str, Mapping[int, Run]], comparisons: Sequence[Comparison]
 ) -> dict[str, object]:
-    """Every setting and every comparison with means and 95% intervals, and what they support."""
+    """Return all settings and comparisons with means, 95% intervals and verdicts."""
     seeds = sorted(next(iter(runs.values())))
     compared = [compare(each, runs, measure) for each in comparisons for measure in MEASURES]
     return {
@@ -104,7 +104,8 @@ def summarize(
 
 
 def of_setting(runs: Mapping[int, Run]) -> dict[str, object]:
-    """One setting: each measure by seed, its mean and interval, the best point, and the curves."""
+    """Return one setting's measures by seed with mean and interval, its best points, and its
+    curves."""
     found: dict[str, object] = {}
     for measure in MEASURES:
         mean, interval, by_seed, rows = estimate([run.rows[measure] for run in runs.values()])
@@ -121,9 +122,9 @@ def of_setting(runs: Mapping[int, Run]) -> dict[str, object]:
 def compare(
     comparison: Comparison, runs: Mapping[str, Mapping[int, Run]], measure: str
 ) -> dict[str, object]:
-    """Two settings by one measure: the difference of the two runs of each seed, row by row.
+    """Compare two settings by one measure, from the row-by-row differences of each seed's two runs.
 
-    They are called apart where 0 is outside the interval and there are three seeds or more.
+    They are told apart if 0 is outside the interval and there are at least three seeds.
     """
     this, other = (
         [run.rows[measure] for run in runs[name].values()]
@@ -142,23 +143,24 @@ def compare(
 
 
 def evidence(compared: Sequence[Mapping[str, object]], seeds: int) -> list[str]:
-    """What the intervals support, one line a comparison and measure, and what they cannot say."""
+    """Return one line per comparison and measure, and a line about multiple comparisons."""
     lines = [verdict(each, seeds) for each in compared]
     if seeds >= LEAST_SEEDS:
         chance = 1 - 0.95 ** len(compared)
         lines.append(
-            f"These are {len(compared)} comparisons at 95%: were there no difference anywhere, and "
-            f"were they independent, one or more would show one in {chance:.0%} of such studies."
+            f"These are {len(compared)} comparisons at 95%. If there were no differences and the "
+            f"comparisons were independent, {chance:.0%} of such studies would still show at least "
+            "one."
         )
     return lines
 
 
 def verdict(compared: Mapping[str, Any], seeds: int) -> str:
-    """One comparison in words."""
+    """Return one comparison in words."""
     this, other, difference = compared["this"], compared["other"], compared["difference"]
     what = f"{compared['question']}, {MEASURES[compared['measure']].partition(':')[0]}"
     if compared["interval"] is None:
-        return f"{what}: one held-out row supports nothing; the difference was {difference:+.3f}."
+        return f"{what}: one held-out row supports no claim; the difference was {difference:+.3f}."
     low, high = compared["interval"]
     shown = f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"
     if seeds < LEAST_SEEDS:

@@ -1,7 +1,8 @@
-"""All curves of a study in one picture: a panel a comparison, and where every setting ended.
+"""All curves of a study in one picture: a panel per comparison, and the final result of each
+setting.
 
-In: what `figures.summarize` made. Out: PNG bytes. A line is the mean over seeds, its band reaches
-from the lowest seed to the highest.
+A line is the mean over seeds; its band reaches from the lowest seed to the highest. The result is
+PNG bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from touchstone_rewards.trainer.running.plots import COLUMNS, LIGHT, Theme, dres
 
 
 def draw_study(found: Mapping[str, Any], theme: Theme = LIGHT) -> bytes:
-    """The picture."""
+    """Draw the picture."""
     pairs = {each["question"]: (each["this"], each["other"]) for each in found["comparisons"]}
     rows = -(-(len(pairs) + 1) // COLUMNS)
     figure = Figure(figsize=(13, 3.5 * rows), facecolor=theme.background, layout="constrained")
@@ -51,7 +52,8 @@ def _draw_curve(axes: Axes, name: str, curves: Mapping[str, Any], colour: str) -
 
 
 def _draw_ends(axes: Axes, settings: Mapping[str, Any], theme: Theme) -> None:
-    """Every setting at the end: its seeds as dots, the mean as a bar, the interval as a line."""
+    """Draw every setting's final result: seeds as dots, the mean as a bar, the interval as a
+    line."""
     for place, setting in enumerate(settings.values()):
         final = setting["final"]
         if final["interval"]:

@@ -1,8 +1,8 @@
-"""The settings that a study of GRPO runs, and which of them it compares. Data, no code.
+"""The settings that a study of GRPO runs, and their comparisons. Data only.
 
-The defaults are the five comparisons that GRPO is usually taken apart by: the baseline, the length
-normalization, the division by the standard deviation, several epochs over one rollout, and the
-clipping that is to make those safe.
+The defaults are the five comparisons commonly made for GRPO: the baseline, the length
+normalization, the division by the standard deviation, several epochs per rollout, and the clipping
+that makes those safe.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ REFERENCE: dict[str, Any] = {
     "clip": True,
     "epochs_per_rollout": 1,
 }
-# What differs from the reference.
+# Differences from the reference setting.
 SETTINGS: dict[str, dict[str, Any]] = {
     "reference": {},
     "no_baseline": {"advantage": "none"},

@@ -1,7 +1,4 @@
-"""What a study found, as `study.json`, as a Markdown page and as one picture.
-
-In: what `figures.summarize` made. Out: three files in the folder of the study.
-"""
+"""Write a study's results as `study.json`, as a Markdown page and as a picture."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ TITLE = "What each part of GRPO does"
 
 
 def write_study(folder: Path, found: dict[str, Any], settings: Mapping[str, Any]) -> None:
-    """Write all three; a study that is still at work writes them again."""
+    """Write all three files; a running study overwrites them after each seed."""
     for name, fields in settings.items():
         found["settings"][name]["fields"] = {**REFERENCE, **fields}
     text = json.dumps(found, indent=2, allow_nan=False) + "\n"
@@ -27,7 +24,7 @@ def write_study(folder: Path, found: dict[str, Any], settings: Mapping[str, Any]
 
 
 def as_markdown(found: Mapping[str, Any]) -> str:
-    """The two tables and the lines of evidence."""
+    """Return the two tables and the verdicts as Markdown."""
     seeds = ", ".join(map(str, found["seeds"]))
     lines = [f"# {TITLE}", "", f"Held-out accuracy, greedy; means over the seeds {seeds}.", ""]
     lines += ["| setting | at the end, 95% | whole run, 95% | best, by seed | formatted |"]
@@ -49,7 +46,7 @@ def as_markdown(found: Mapping[str, Any]) -> str:
     lines += [f"- {line}" for line in found["evidence"]]
     lines += [
         "- Intervals are over held-out rows and seeds together, and differences are paired by "
-        "both: they speak of other rows of this kind and other seeds, not of other models or data.",
+        "both: they apply to other rows of this kind and other seeds, not to other models or data.",
         "",
     ]
     return "\n".join(lines)

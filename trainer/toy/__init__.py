@@ -1,1 +1,1 @@
-"""The demo: arithmetic for a model that is small enough for a processor."""
+"""The quick demo: arithmetic for a model small enough to train on a CPU."""

@@ -1,7 +1,7 @@
-"""One-step arithmetic word problems: what the demo and the tests train and measure on.
+"""One-step arithmetic word problems, on which the quick demo and the tests train and measure.
 
-In: a seed. Out: problems, each with its operands, its text and its ground truth, split so that no
-sum of the test half is ever seen in training. No file is read, no model is touched.
+Problems are drawn from a seed. They are split so that no sum of the test half occurs in training.
+No file is read and no model is used.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ HELD_OUT_FRACTION = 0.15
 
 @dataclass(frozen=True)
 class Problem:
-    """One word problem. `style` is the number of its template: 0 to 3."""
+    """One word problem. `style` is the number of its template, 0 to 3."""
 
     sum: Sum
     style: int
@@ -61,14 +61,14 @@ class Problem:
 
 
 class Split(NamedTuple):
-    """Sums to train on and sums to test on: disjoint, also under swapped operands."""
+    """Training and test sums: disjoint, even when operands are swapped."""
 
     train: list[Sum]
     test: list[Sum]
 
 
 def split_sums(seed: int) -> Split:
-    """All sums of operands 1 to 19 (differences not below zero), split by unordered pair."""
+    """Split all sums of operands 1 to 19, and all differences not below zero, by unordered pair."""
     pairs = [(a, b) for a, b in product(range(1, LARGEST_OPERAND + 1), repeat=2) if a >= b]
     random.Random(seed).shuffle(pairs)
     cut = round(len(pairs) * HELD_OUT_FRACTION)
@@ -76,17 +76,17 @@ def split_sums(seed: int) -> Split:
 
 
 def _sums(pairs: list[tuple[int, int]]) -> list[Sum]:
-    # 7+12 tells what 12+7 is, so both orders stay on the same side of the split.
+    # 7+12 gives away 12+7, so both orders stay on the same side of the split.
     orders = {(x, y) for a, b in pairs for x, y in ((a, b), (b, a))}
     sums: list[Sum] = [(a, b, "+") for a, b in sorted(orders)]
     return sums + [(a, b, "-") for a, b in sorted(pairs)]
 
 
 def draw_problems(sums: list[Sum], count: int, seed: int) -> list[Problem]:
-    """`count` different problems over `sums`, every sum about equally often.
+    """Draw `count` different problems over `sums`, using each sum about equally often.
 
     Raises:
-        ValueError: fewer than `count` different problems can be made of these sums.
+        ValueError: these sums give fewer than `count` different problems.
     """
     rng = random.Random(seed)
     most = len(sums) * 4 * len(NAMES) * len(THINGS)
@@ -101,10 +101,10 @@ def draw_problems(sums: list[Sum], count: int, seed: int) -> list[Problem]:
 
 
 def tagged_response(problem: Problem) -> str:
-    """The form that the `r1_zero` profile asks for."""
+    """Return the response in the format that the `r1_zero` profile requires."""
     return f" {problem.working} </think> <answer> {problem.ground_truth} </answer>"
 
 
 def plain_response(problem: Problem) -> str:
-    """The same working and answer in words, without tags."""
+    """Return the same working and answer in words, without tags."""
     return f" {problem.working} so the answer is {problem.ground_truth}."

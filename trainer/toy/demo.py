@@ -1,8 +1,8 @@
-"""`trainer quick_demo`: from nothing to a model that a reward made better, in minutes on a CPU.
+"""`trainer quick_demo`: train a small model from scratch and improve it by GRPO, in minutes on a
+CPU.
 
-In: a folder and a seed. Out: two trained models, two evaluations, `curves.png`, `report.html`. It
-starts a reward server of its own, or uses the one it is told of, and uses the very commands `sft`,
-`eval` and `grpo`: nothing is trained here, and nothing is downloaded.
+Output: two trained models, two evaluations, `curves.png`, `report.html`. It starts a reward server
+or uses a given one, runs the commands `sft`, `eval` and `grpo`, and downloads nothing.
 """
 
 from __future__ import annotations
@@ -44,47 +44,52 @@ from touchstone_rewards.trainer.workflow.local_server import reward_server
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 MARKER = "demo.json"
-# In how many of the SFT answers of each problem style the tags are seen: a model that knows the
-# sums, and the form for one style only.
+# Share of tagged SFT answers per problem style: the model learns the sums, but the format for one
+# style only.
 TAGGED_SHARES = (0.6, 0.2, 0.1, 0.1)
 SFT_PROBLEMS, GRPO_PROBLEMS = 12_000, 3_000
 
 
 @dataclass
 class DemoArguments:
-    """The small demo's few choices; what trains how stands in trainer/configs/demo_*.yaml."""
+    """The options of the small demo; the training settings are in trainer/configs/demo_*.yaml."""
 
-    output: str = field(default="runs/demo_quick", metadata={"help": "The folder for everything."})
-    seed: int = field(default=0, metadata={"help": "Of data, weights, order and sampling."})
+    output: str = field(default="runs/demo_quick", metadata={"help": "Output folder."})
+    seed: int = field(default=0, metadata={"help": "Seed of data, weights, order and sampling."})
     reward_url: str | None = field(
-        default=None, metadata={"help": "A reward server that runs. Default: one of its own."}
+        default=None, metadata={"help": "URL of a running reward server. Default: start one."}
     )
-    test_problems: int = field(default=500, metadata={"help": "Held-out problems to measure on."})
-    sft_steps: int | None = field(default=None, metadata={"help": "Instead of the YAML's."})
-    grpo_steps: int | None = field(default=None, metadata={"help": "Instead of the YAML's."})
+    test_problems: int = field(default=500, metadata={"help": "Number of held-out test problems."})
+    sft_steps: int | None = field(
+        default=None, metadata={"help": "Number of SFT updates. Default: as in the YAML file."}
+    )
+    grpo_steps: int | None = field(
+        default=None, metadata={"help": "Number of GRPO updates. Default: as in the YAML file."}
+    )
 
 
 OPTIONS = DemoArguments
 
 
 def run(argv: Sequence[str]) -> None:
-    """Train, measure before and after, write the report, print both.
+    """Train, measure before and after, write the report, and print the results.
 
     Raises:
-        InputError: the folder holds something else.
-        RunFailed: the reward made nothing better, or a part failed.
+        InputError: the folder holds something other than a demo.
+        RunFailed: accuracy did not improve enough, or a part failed.
     """
     arguments = parse_config(DemoArguments, argv, "trainer quick_demo")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped too
     quiet()
     started_s = time.monotonic()
     console = Console()
-    torch.set_num_threads(1)  # two threads gain little at this size, and lose on a busy machine
+    # a second thread gains little at this size, and costs time on a busy machine
+    torch.set_num_threads(1)
     folder = empty_folder(Path(arguments.output))
     (folder / MARKER).write_text(json.dumps(vars(arguments)) + "\n", encoding="utf-8")
     base = make_data_and_model(folder, arguments)
     with _server(arguments, folder) as url:
-        console.rule("1/4  SFT: learn the sums, hardly the form")
+        console.rule("1/4  SFT: learn the sums, hardly the format")
         train_sft(folder, base, arguments)
         console.rule("2/4  measure on held-out problems, through the reward server")
         before = measure(folder, "sft", "before", url)
@@ -106,18 +111,18 @@ def run(argv: Sequence[str]) -> None:
 
 
 STORY = (
-    "A Qwen2 of about half a million weights, made on the spot, learns one-step word problems by "
-    "SFT. It sees the sums worked out, but the tags that the reward asks for in only a quarter of "
+    "A new Qwen2 with about half a million weights learns one-step word problems by "
+    "SFT. It sees worked-out sums, but the tags that the reward requires in only a quarter of "
     "the answers, mostly of one problem style.",
-    "GRPO then gets its rewards from a reward server over HTTP: 1 where the answer is right and in "
-    "its tags (profile r1_zero), else 0. Both models are measured greedily on word problems whose "
-    "sums were never seen in training, in either order of their operands. The profile math reads "
-    "an answer in any form: it tells how much of the gain is form, and how much is arithmetic.",
+    "GRPO then gets its rewards from a reward server over HTTP: 1 if the answer is right and in "
+    "tags (profile r1_zero), else 0. Both models are evaluated greedily on word problems whose "
+    "sums do not occur in training, in either order of their operands. The profile math reads "
+    "an answer in any format: it shows how much of the gain is format and how much arithmetic.",
 )
 
 
 def make_data_and_model(folder: Path, arguments: DemoArguments) -> Path:
-    """Write the three data files and the untrained model; returns the model's folder."""
+    """Write the three data files and the untrained model; return the model's folder."""
     seed, sums = arguments.seed, split_sums(arguments.seed)
     rng = random.Random(seed)
     lessons = [
@@ -138,20 +143,20 @@ def make_data_and_model(folder: Path, arguments: DemoArguments) -> Path:
 
 
 def train_sft(folder: Path, base: Path, arguments: DemoArguments) -> None:
-    """`trainer sft` on the lessons."""
+    """Run `trainer sft` on the SFT problems."""
     flags = _flags(base, folder / "data" / "sft.jsonl", folder / "sft", arguments.seed)
     sft.run(["--config", str(CONFIGS / "demo_sft.yaml"), *flags, *_steps(arguments.sft_steps)])
 
 
 def train_grpo(folder: Path, arguments: DemoArguments, url: str) -> None:
-    """`trainer grpo` from the SFT model, with the rewards of the server at `url`."""
+    """Run `trainer grpo` from the SFT model, with rewards from the server at `url`."""
     flags = _flags(folder / "sft", folder / "data" / "grpo.jsonl", folder / "grpo", arguments.seed)
     flags += ["--reward_url", url, *_steps(arguments.grpo_steps)]
     grpo.run(["--config", str(CONFIGS / "demo_grpo.yaml"), *flags])
 
 
 def measure(folder: Path, model: str, name: str, url: str) -> dict[str, object]:
-    """`trainer eval` of one model on the held-out problems; returns its summary."""
+    """Run `trainer eval` for one model on the held-out problems; return its summary."""
     flags = [f"--model={folder / model}", f"--dataset={folder / 'data' / 'test.jsonl'}"]
     flags += [f"--output={folder / name}", "--reward_url", url, "--profile=r1_zero"]
     flags += ["--also_profile", "math", "--max_new_tokens=28", "--batch_size=125"]
@@ -160,28 +165,28 @@ def measure(folder: Path, model: str, name: str, url: str) -> dict[str, object]:
 
 
 def conclusion(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """What was learnt and what was not, with the numbers."""
+    """State with the numbers how much of the gain is format and how much is arithmetic."""
     rows = {
         "Right and in tags": [summary["accuracy"] for summary in (before, after)],
         "in tags": [summary["format_rate"] for summary in (before, after)],
-        "right in any form": [summary["also"]["math"]["accuracy"] for summary in (before, after)],
+        "right in any format": [summary["also"]["math"]["accuracy"] for summary in (before, after)],
     }
     numbers = "; ".join(f"{name} {old:.1%} → {new:.1%}" for name, (old, new) in rows.items())
     old, new = (summary["also"]["math"]["accuracy_interval"] for summary in (before, after))
     if new[0] > old[1]:
-        verdict = "The form was learnt, and the arithmetic got better with it."
+        verdict = "The format was learnt, and the arithmetic improved too."
     elif new[1] < old[0]:
-        verdict = "All of the gain is form; the arithmetic itself got somewhat worse."
+        verdict = "All of the gain is format; the arithmetic itself got somewhat worse."
     else:
-        verdict = "All of the gain is form: the arithmetic did not get better."
+        verdict = "All of the gain is format: the arithmetic did not improve."
     return f"{numbers}. {verdict}"
 
 
 def check_gain(before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Hold the demo to what it promises.
+    """Check that accuracy at least doubled, with intervals apart.
 
     Raises:
-        RunFailed: accuracy is not twice as high, or the intervals overlap.
+        RunFailed: it did not.
     """
     apart = after["accuracy_interval"][0] > before["accuracy_interval"][1]
     if not apart or after["accuracy"] < 2 * before["accuracy"]:
@@ -196,18 +201,18 @@ def _server(arguments: DemoArguments, folder: Path) -> AbstractContextManager[st
 
 
 def quiet() -> None:
-    """Have the libraries say less."""
-    # Bars of a tenth of a second and warnings to TRL's authors would bury what there is to see.
+    """Silence progress bars and warnings of the libraries."""
+    # They would hide the demo's own output.
     warnings.filterwarnings("ignore", category=FutureWarning)
     datasets.disable_progress_bars()
     transformers.logging.disable_progress_bar()
 
 
 def empty_folder(folder: Path) -> Path:
-    """Return the folder, made or emptied.
+    """Create the folder, or empty it if it holds an earlier demo; return it.
 
     Raises:
-        InputError: it holds something that is not a demo's.
+        InputError: it holds something other than a demo.
     """
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER).is_file():

@@ -1,7 +1,4 @@
-"""A tokenizer and a small Qwen2 made on the spot, from texts and a seed alone.
-
-In: texts, sizes. Out: a folder that `from_pretrained` reads. Nothing is downloaded; no training.
-"""
+"""Make a tokenizer and a small Qwen2 from texts and a seed; nothing is downloaded or trained."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ PAD, END = "<|pad|>", "<|end|>"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 600) -> PreTrainedTokenizerFast:
-    """Byte-level BPE in which every digit is a token of its own."""
+    """Train a byte-level BPE tokenizer in which every digit is a separate token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
@@ -46,7 +43,7 @@ def make_model(
     initializer_range: float = 0.02,
     seed: int = 0,
 ) -> Path:
-    """An untrained Qwen2 and its tokenizer, saved in `folder`; 0.55 M parameters by default."""
+    """Save an untrained Qwen2 and its tokenizer in `folder`; 0.55 M parameters by default."""
     tokenizer = train_tokenizer(texts)
     torch.manual_seed(seed)
     pad, end = (tokenizer.vocab[token] for token in (PAD, END))

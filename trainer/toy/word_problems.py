@@ -1,7 +1,7 @@
-"""What the workflow runs on where nothing is given: word problems, and a small model made for them.
+"""Default data of the LIMR workflow: word problems, and a small model that has seen some of them.
 
-In: a folder and a seed. Out: `data/rl.jsonl` (prompts to train on), `data/test.jsonl` (held out),
-`sft/`: a model that knows the sums but hardly the form, as in the demo.
+Files: `data/rl.jsonl` (training prompts), `data/test.jsonl` (held out) and `sft/`, a model that
+knows the sums but hardly the format, as in the quick demo.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from rich.console import Console
 from touchstone_rewards.trainer.toy import demo
 from touchstone_rewards.trainer.workflow.stages import DONE, mark_done, refuse_other
 
-# So few that each is seen in several epochs of a short run: LIM compares epochs.
+# Few, so that a short run sees each in several epochs: LIM compares epochs.
 RL_PROMPTS = 48
 
 
 def make_word_problems(folder: Path, seed: int) -> None:
-    """Make data and model unless they are there; what a killed run left is made anew.
+    """Make data and model unless they exist; remake them after an interrupted run.
 
     Raises:
-        InputError: those that are there are of another seed.
+        InputError: the existing ones were made with another seed.
     """
     console = Console()
     refuse_other(folder, str(seed))

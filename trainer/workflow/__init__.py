@@ -1,1 +1,1 @@
-"""Several commands in a row: stages that resume, and the servers they need."""
+"""Workflows of several commands: resumable stages, and the servers they need."""

@@ -1,7 +1,7 @@
-"""Whether the commands of a workflow understand their fields: asked before the first of them runs.
+"""Check the fields of all commands in a workflow before the first of them runs.
 
-In: stages. Out: nothing, or the first complaint. The fields are parsed by the commands' own parsers
-in a process of its own, which takes no device and leaves none of their libraries here.
+The commands' own parsers run in a separate process, which uses no device and keeps their libraries
+out of this one.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ PROG = "touchstone_rewards.trainer.workflow.check"
 
 
 def check_stages(output: Path, stages: Sequence[Stage]) -> None:
-    """Have the fields of every stage that is not complete parsed as its command will parse them.
+    """Parse the fields of every incomplete stage as its command will parse them.
 
     Raises:
-        InputError: a key or a value that a command refuses; the stage is named.
+        InputError: a command refuses a key or a value; the message names the stage.
     """
     left = [each for each in stages if not (output / each.name / DONE).is_file()]
     if not left:
@@ -50,7 +50,8 @@ def check_stages(output: Path, stages: Sequence[Stage]) -> None:
 
 
 def _for_one_process(stage: Stage) -> dict[str, object]:
-    """The fields, with the batch of all processes in one: what must divide it is checked alike."""
+    """Return the fields with the batch of all processes in one, so that divisibility is checked
+    alike."""
     fields = {**stage.fields, **stage.hidden}
     key = "per_device_train_batch_size"
     if stage.devices > 1 and isinstance(fields.get(key), int):
@@ -59,7 +60,7 @@ def _for_one_process(stage: Stage) -> dict[str, object]:
 
 
 def complaint(name: str, command: str, fields: dict[str, Any]) -> str | None:
-    """Return what the command will say against the fields, or None."""
+    """Return the command's complaint about the fields; None if it has none."""
     from touchstone_rewards.trainer.config import parse_config
 
     module = import_module(f"touchstone_rewards.trainer.{MODULES[command]}")
@@ -77,7 +78,7 @@ def complaint(name: str, command: str, fields: dict[str, Any]) -> str | None:
 
 
 def _check_grpo(configs: GrpoConfigs, argv: Sequence[str]) -> None:
-    """What the command holds against each other once it has read them."""
+    """Run the cross-checks that the command makes after parsing."""
     from touchstone_rewards.trainer.config import given_fields
 
     configs.settings.apply(configs.args, given_fields(argv, type(configs)))

@@ -1,8 +1,7 @@
-"""What a stage depends on beside its fields: the contents of the files and models that they name.
+"""Hash the inputs of a stage besides its fields: contents of the files and models that they name.
 
-In: the fields of a command, under our names or other projects'. Out: a hash for each value that
-names a file, a folder of data or of a model, or a pattern of files. A hub's name has no content
-here: it counts as the text it is.
+Field names may be ours or those of other projects. A hub name has no local content and counts as
+text.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ DATA_FIELDS |= {"learning_samples", "prompt_template", "chat_template", "chat_te
 DATA_FIELDS |= {"samples", "serve_profiles", "serve_config"}
 MODEL_FIELDS = {"model_name_or_path", "model", "base_model", "chat_template_path"}
 MODEL_FIELDS |= {"adapter_name_or_path", "critic_model_name_or_path"}
-# What a stage writes, or goes on from: never its input.
+# Fields for outputs, or for a state to resume: never inputs.
 WRITTEN = {"output", "output_dir", "output_file", "save_samples_path", "logging_dir"}
 WRITTEN |= {"resume_from_checkpoint", "hub_model_id", "run_name"}
-# Of a model's folder. A run's report, its state and older checkpoints change nothing.
+# Relevant files of a model's folder. A run's report, state and older checkpoints do not matter.
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json")
 MODEL_FILES += ("generation_config.json", "tokenizer*", "special_tokens_map.json", "vocab*")
 MODEL_FILES += ("added_tokens.json", "merges.txt", "*.model", "*.jinja")
 
 
 def inputs_of(fields: Mapping[str, object]) -> dict[str, str]:
-    """Hash what each path among the fields holds, sections and lists included.
+    """Return a hash of each path's content among the fields, including sections and lists.
 
-    A field that is not known to name data or a model counts where its value is a file, or a folder
+    A field that is not known to name data or a model counts if its value is a file, or a folder
     with a model in it.
 
-    >>> inputs_of({"dataset_name": "rows.jsonl"})  # where there is such a file
+    >>> inputs_of({"dataset_name": "rows.jsonl"})  # if that file exists
     {"content of dataset_name": "9f2c…"}
     """
     found: dict[str, list[str]] = {}
@@ -52,14 +51,14 @@ def inputs_of(fields: Mapping[str, object]) -> dict[str, str]:
 
 
 def file_digest(path: Path) -> str:
-    """Hash a file's content; one that has not changed is read once."""
+    """Return the hash of a file's content; an unchanged file is read only once."""
     about = path.stat()
     return _file_digest(path, about.st_size, about.st_mtime_ns)
 
 
 def _registered(fields: Mapping[str, object], section: str = "") -> Iterator[tuple[str, list[str]]]:
-    """What a registry of data sets (`dataset_info.json` in `dataset_dir`) says, and the files of
-    the data sets that are named."""
+    """Hash a dataset registry (`dataset_info.json` in `dataset_dir`) and the files of the named
+    datasets."""
     for key, value in fields.items():
         if isinstance(value, Mapping):
             yield from _registered(value, f"{section}{key}.")
@@ -76,7 +75,7 @@ def _registered(fields: Mapping[str, object], section: str = "") -> Iterator[tup
 
 
 def _texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in a field, with the names of the sections that it stands in."""
+    """Yield every text in a field, with the names of its sections."""
     if isinstance(value, Mapping):
         for name, each in value.items():
             yield from _texts(each, f"{key}.{name}" if key else str(name))
@@ -88,7 +87,7 @@ def _texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _digest_of(value: str, meant: set[str]) -> str | None:
-    """The hash of what a value names on this disk; None where it names nothing there."""
+    """Return the hash of the file or folder that a value names; None if it names none."""
     path = Path(value).expanduser()
     is_data, is_model = bool(meant & DATA_FIELDS), bool(meant & MODEL_FIELDS)
     try:
@@ -98,7 +97,7 @@ def _digest_of(value: str, meant: set[str]) -> str | None:
             return _folder_digest(path, ("**/*",) if is_data and not is_model else MODEL_FILES)
         if is_data and glob.has_magic(value):
             return _hash([file_digest(Path(each)) for each in sorted(glob.glob(str(path)))])
-    except OSError:  # a long text is no name of a file
+    except OSError:  # a long text is not a file name
         return None
     return None
 

@@ -1,4 +1,4 @@
-"""A reward server of this run's own, for as long as a block runs."""
+"""Start a reward server for the duration of a block."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LOG = "server.log"
 
 @contextmanager
 def own_server(log: Path, *options: str) -> Iterator[LiveServer]:
-    """Start a server on a free port with these flags of `serve`, yield it, stop it.
+    """Start a server on a free port with these flags of `serve`, yield it, and stop it.
 
     Raises:
-        RunFailed: it ended or was not ready within a minute; the message has the end of its log.
+        RunFailed: it exited or was not ready within a minute; the message has the end of its log.
     """
     live = LiveServer(log, *options, dies_with_parent=True)
     try:
@@ -34,10 +34,10 @@ def own_server(log: Path, *options: str) -> Iterator[LiveServer]:
 
 @contextmanager
 def reward_server(log: Path, *options: str) -> Iterator[str]:
-    """Do as `own_server`, and yield the URL.
+    """Start a server as `own_server` does, and yield its URL.
 
     Raises:
-        RunFailed: as there.
+        RunFailed: see `own_server`.
     """
     with own_server(log, *options) as live:
         yield live.url
@@ -47,11 +47,13 @@ def reward_server(log: Path, *options: str) -> Iterator[str]:
 def served(
     arguments: ServeArguments, urls: Sequence[str] | None, folder: Path, processes: int = 1
 ) -> Iterator[list[str] | None]:
-    """The servers to ask: those of the config, or one of this command's own, which logs into
-    `folder`. Of several `processes` the first starts it, and tells the others.
+    """Yield the URLs of the servers to use: those of the config, or of a new one that logs into
+    `folder`.
+
+    With several `processes`, the first one starts the server and tells the others.
 
     Raises:
-        InputError: both were asked for.
+        InputError: both `serve` and URLs are given.
         RunFailed: the server does not start.
     """
     if not arguments.serve:

@@ -1,8 +1,8 @@
-"""`trainer run FILE.yaml`: a LLaMA-Factory file, by the command that its `stage` names.
+"""`trainer run FILE.yaml`: run a LLaMA-Factory file with the command for its `stage`.
 
-In: the file, and on the command line keys of either project that win over it, as `--key value` or
-`key=value`. Out: that command's run. What the file leaves out means what LLaMA-Factory means by it.
-Each key that needs nothing here is said; those that have no meaning here are refused together.
+Keys of either project on the command line, as `--key value` or `key=value`, take precedence over
+the file. Missing keys have LLaMA-Factory's defaults. Keys that need no action are reported;
+unsupported keys are refused together.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from touchstone_rewards.trainer.names.llamafactory import (
 from touchstone_rewards.trainer.workflow.local_server import reward_server
 
 USAGE = "FILE.yaml [--key value ...] [key=value ...]"
-# Of an adapter that is gone on with, these stand in its own config.
+# If an existing adapter is trained, its own config has these.
 OF_A_NEW_ADAPTER = ("use_peft", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
 PROFILE = "reward_model"
 
 
 class Translated(NamedTuple):
-    """Our command, its arguments, and what is to be said about keys that need nothing."""
+    """Our command, its arguments, and lines about keys that need no action."""
 
     command: str
     words: list[str]
@@ -47,14 +47,14 @@ class Translated(NamedTuple):
 
 
 def run(argv: Sequence[str]) -> None:
-    """Translate the file, say what was made of it, run the command.
+    """Translate the file, print the command, and run it.
 
     Raises:
-        InputError: no such file, a stage that is not here, or keys that have no meaning here.
-        RunFailed: the command's own.
+        InputError: the file is missing, or its stage or a key is not supported.
+        RunFailed: the command failed.
     """
     if not argv or argv[0].startswith("--"):
-        raise InputError(f"usage: trainer run {USAGE}, FILE being one of LLaMA-Factory's")
+        raise InputError(f"usage: trainer run {USAGE}, where FILE is a LLaMA-Factory file")
     path, given = argv[0], {**read_yaml(argv[0]), **pairs_of(argv[1:])}
     model, given = without_local_model(given)
     done = translated(given, path)
@@ -68,12 +68,12 @@ def run(argv: Sequence[str]) -> None:
 
 
 def pairs_of(words: Sequence[str]) -> dict[str, object]:
-    """Return `--key value`, `--key=value` and `key=value` as a mapping, values as YAML reads them.
+    """Parse `--key value`, `--key=value` and `key=value` into a mapping; values are read as YAML.
 
     Example: `["learning_rate=1e-4", "--stage", "sft"]` sets both.
 
     Raises:
-        InputError: a word that is neither.
+        InputError: a word has neither form.
     """
     flags = [f"--{word}" if "=" in word and not word.startswith("--") else word for word in words]
     pairs: dict[str, object] = {}
@@ -85,12 +85,12 @@ def pairs_of(words: Sequence[str]) -> dict[str, object]:
 
 
 def translated(given: Mapping[str, object], path: str) -> Translated:
-    """Return the command and the arguments that the content of a file stands for.
+    """Return the command and the arguments for the content of a file.
 
     Example: `{"stage": "rm", "dataset": "pairs", ...}` is `trainer rm --dataset_name=pairs ...`.
 
     Raises:
-        InputError: a stage that is not here, or keys that have no meaning here.
+        InputError: the stage or a key is not supported.
     """
     command = command_of(given, path)
     names, sections = names_of(command)
@@ -98,7 +98,7 @@ def translated(given: Mapping[str, object], path: str) -> Translated:
     found = brought(
         {name: each for name, each in content.items() if name not in unused}, (), names, command
     )
-    # Translated apart: what the file says in either project's words takes their place.
+    # Translate the defaults separately: the file's keys, in either project's words, replace them.
     ours = {**brought(defaults_of(given, command), (), names, command).content, **found.content}
     if ours.get("adapter_name_or_path") and not ours.get("create_new_adapter"):
         ours = {name: value for name, value in ours.items() if name not in OF_A_NEW_ADAPTER}
@@ -106,20 +106,20 @@ def translated(given: Mapping[str, object], path: str) -> Translated:
     for section in sections:
         own = ours.pop(section, None) or {}
         words += words_of({f"{section}.{name}": value for name, value in own.items()})
-    said = [f"{name}: nothing to do (only `trainer {unused[name]}` reads it)" for name in unused]
+    said = [f"{name}: no action needed (only `trainer {unused[name]}` reads it)" for name in unused]
     return Translated(command, [*words_of(ours), *words], [*found.said, *said])
 
 
 def names_of(command: str) -> tuple[set[str], set[str]]:
-    """Return the names of a command's fields and sections, and those of its sections alone."""
+    """Return the names of a command's fields and sections, and those of its sections only."""
     kinds, sections = read_options(f"touchstone_rewards.trainer.{MODULES[command]}")
     return {field.name for kind in kinds for field in kind.fields} | {*sections}, {*sections}
 
 
 def other_stages_names(given: Mapping[str, object], command: str) -> dict[str, str]:
-    """Return the keys that are fields of other stages' commands only, with the first such command.
+    """Return the keys that only other stages' commands have, with the first such command.
 
-    A file may hold what its stages share and what they do not, as the stage is often overridden.
+    A file may hold keys of several stages, since the stage is often overridden.
     """
     here, _ = names_of(command)
     found: dict[str, str] = {}
@@ -134,36 +134,34 @@ def command_of(given: Mapping[str, object], path: str) -> str:
     """Return the command of the file's stage.
 
     Raises:
-        InputError: it has none, or one that is not here; the message says what there is instead.
+        InputError: the stage is missing or not supported; the message names a replacement.
     """
     stage = str(given.get("stage", "")).lower()
     if stage in STAGES:
         return STAGES[stage]
     if stage in STAGES_NOT_HERE:
-        raise InputError(
-            f"{path}: stage: {stage} has no meaning here; use {STAGES_NOT_HERE[stage]}"
-        )
+        raise InputError(f"{path}: stage: {stage} is not supported; use {STAGES_NOT_HERE[stage]}")
     known = f"one of {', '.join(STAGES)}"
     if stage:
-        raise InputError(f"{path}: stage is {stage!r}, not {known}")
+        raise InputError(f"{path}: stage must be {known}, not {stage!r}")
     if "export_dir" in given:
-        raise InputError(f"{path} exports a model: `trainer merge` does that")
+        raise InputError(f"{path} exports a model: use `trainer merge`")
     if "infer_backend" in given:
-        raise InputError(f"{path} serves a model: `trainer eval` generates, vLLM serves")
+        raise InputError(f"{path} serves a model: generate with `trainer eval`, or serve with vLLM")
     raise InputError(
-        f"{path} has no stage, which is {known}; a file of this project's own is run by `trainer "
-        f"COMMAND --config {path}`"
+        f"{path} has no stage, which must be {known}; run a file with this project's keys with "
+        f"`trainer COMMAND --config {path}`"
     )
 
 
 def defaults_of(given: Mapping[str, Any], command: str) -> dict[str, object]:
-    """Return what LLaMA-Factory does where the file says nothing."""
+    """Return LLaMA-Factory's values for keys that the file does not set."""
     defaults = {**DEFAULTS, **STAGE_DEFAULTS.get(command, {})}
     if {**defaults, **given}["finetuning_type"] == "lora":
         rank = given.get("lora_rank", LORA_DEFAULTS["lora_rank"])
         defaults |= {**LORA_DEFAULTS, "lora_alpha": 2 * rank}
     if command == "ppo":
-        # Its value head is one more part of the model, under the same optimizer.
+        # There, the value head is part of the model and shares its optimizer.
         defaults["critic_learning_rate"] = {**defaults, **given}["learning_rate"]
     if not has_accelerator():
         defaults["use_cpu"] = True
@@ -171,14 +169,14 @@ def defaults_of(given: Mapping[str, Any], command: str) -> dict[str, object]:
 
 
 def has_accelerator() -> bool:
-    """Whether there is a GPU, or what else PyTorch calls an accelerator."""
+    """Return whether PyTorch finds an accelerator, such as a GPU."""
     import torch
 
     return torch.accelerator.is_available()
 
 
 def nested(content: Mapping[str, object]) -> dict[str, Any]:
-    """Return the content with `a.b: c` as `a: {b: c}`; a section keeps what it has beside it."""
+    """Return the content with `a.b: c` as `a: {b: c}`, merged with the rest of section `a`."""
     made: dict[str, Any] = {}
     for name, value in content.items():
         section, dot, key = name.partition(".")
@@ -192,7 +190,7 @@ def nested(content: Mapping[str, object]) -> dict[str, Any]:
 
 
 def without_local_model(given: Mapping[str, object]) -> tuple[Path | None, dict[str, object]]:
-    """Return the folder of the reward model of a PPO file, if it has one, and the other keys.
+    """Return the local reward model of a PPO file, if it names one, and the other keys.
 
     Raises:
         InputError: there is no such folder, or several processes would each serve it.
@@ -209,7 +207,7 @@ def without_local_model(given: Mapping[str, object]) -> tuple[Path | None, dict[
         )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
-            f"reward_model: with several processes, serve {model} by reward-server serve, and give "
+            f"reward_model: for several processes, serve {model} with reward-server serve and give "
             "its reward_url and reward_profile instead"
         )
     others = ("reward_model", "reward_model_type")
@@ -218,9 +216,9 @@ def without_local_model(given: Mapping[str, object]) -> tuple[Path | None, dict[
 
 @contextmanager
 def serving(model: Path | None, output: Path) -> Iterator[list[str]]:
-    """Serve a reward model while the block runs; yields the flags that ask it for rewards.
+    """Serve a reward model while the block runs; yield the flags that use it.
 
-    LLaMA-Factory loads the reward model beside the policy. Here a server holds it, as any other.
+    LLaMA-Factory loads the reward model in the training process; here a reward server holds it.
 
     Raises:
         RunFailed: the server does not start.

@@ -1,9 +1,9 @@
-"""One stage of a workflow: a `trainer` command, skipped when done, resumed when killed.
+"""Stages of a workflow: `trainer` commands that are skipped if complete, and resumed if
+interrupted.
 
-In: a command and its fields. Out: its folder, with `begun.json` from the start and
-`done.json` once complete. Both hold the digest of what the stage was begun with, so that it never
-goes on with anything else. The fields are written to a YAML file beside the folder, so that a stage
-can be run by hand as well. Nothing is trained here.
+A stage's folder has `begun.json` from the start and `done.json` once complete. Both hold a digest
+of the stage's settings and data, so that it never continues with others. The fields are written to
+a YAML file beside the folder, so that a stage can also be run by hand.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from touchstone_rewards.reward_server.live_server import die_with_parent, free_port
+from touchstone_rewards.reward_server.live_server import die_with_parent
 from touchstone_rewards.trainer.__main__ import MODULES
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 from touchstone_rewards.trainer.workflow.inputs import inputs_of
 
 BEGUN, DONE = "begun.json", "done.json"
 LOCK = "lock"
-# What a stage that trains makes: one of these.
+# Possible outputs of a training stage; one of them must exist.
 MODEL_FILES = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`trainer COMMAND` with `fields`, into the folder `name`.
+    """A stage: `trainer COMMAND` with `fields`, writing into the folder `name`.
 
-    `makes`: what has to be there when it is complete; one of them is enough.
-    `trains`: it runs in processes of its own, as many as `devices`.
+    `makes` are possible outputs of a complete stage; one of them is enough. `trains` runs it in
+    separate processes, as many as `devices`.
     """
 
     name: str
@@ -53,21 +53,24 @@ class Stage:
     hidden: Mapping[str, Any] = field(default_factory=dict)
 
     def parts(self) -> dict[str, str]:
-        """Hash all that the result depends on, by name: command, fields, and the content of the
-        data, samples, ground truths and models that they name. `hidden` fields change no result."""
+        """Hash everything that affects the result, by name.
+
+        That is the command, its fields, and the contents of the data, samples, ground truths and
+        models that they name. `hidden` fields do not affect the result.
+        """
         said = {"command": self.command, **self.fields}
         values = {name: _hash(json.dumps(each, default=str)) for name, each in said.items()}
         return values | inputs_of(self.fields)
 
 
 def run_stage(output: Path, stage: Stage, *, restart_changed: bool = False) -> Path:
-    """Run a stage unless it is complete; returns its folder.
+    """Run a stage unless it is complete; return its folder.
 
-    `restart_changed`: remove what was made with other settings or data, and begin anew.
+    `restart_changed` removes a folder made with other settings or data, and restarts the stage.
 
     Raises:
-        InputError: the folder is of other settings.
-        RunFailed: the command failed; run the workflow again to go on.
+        InputError: the folder was made with other settings.
+        RunFailed: the command failed; run the workflow again to continue.
     """
     folder = output / stage.name
     console = Console()
@@ -77,9 +80,9 @@ def run_stage(output: Path, stage: Stage, *, restart_changed: bool = False) -> P
         if not restart_changed:
             raise InputError(
                 f"{folder} was made with other settings or data ({said}): remove it, choose "
-                "another output, or set restart_changed to begin it anew"
+                "another output, or set restart_changed to restart it"
             )
-        console.print(f"{stage.name}: begun anew, because of {said}")
+        console.print(f"{stage.name}: restarted because of changed {said}")
         shutil.rmtree(folder)
     made = any((folder / name).exists() for name in stage.makes)
     if _digest_in(folder / DONE) is not None and made:
@@ -93,7 +96,9 @@ def run_stage(output: Path, stage: Stage, *, restart_changed: bool = False) -> P
     config.write_text(content, encoding="utf-8")
     code = (run_apart if stage.trains else run_here)(stage, ["--config", str(config)])
     if code != 0:
-        raise RunFailed(f"{stage.name} ended with exit code {code}; run again to go on from there")
+        raise RunFailed(
+            f"{stage.name} ended with exit code {code}; run again to continue from there"
+        )
     if not any((folder / name).exists() for name in stage.makes):
         raise RunFailed(f"{stage.name} left none of {', '.join(stage.makes)} in {folder}")
     mark_done(folder, digest)
@@ -101,7 +106,7 @@ def run_stage(output: Path, stage: Stage, *, restart_changed: bool = False) -> P
 
 
 def _begun_otherwise(folder: Path, parts: Mapping[str, str], digest: str) -> str | None:
-    """In what the stage in the folder differs from this one; None where it does not."""
+    """Return how the stage in the folder differs from this one; None if it does not."""
     known = [_digest_in(folder / name) for name in (BEGUN, DONE)]
     if all(each in (None, digest) for each in known):
         return None
@@ -115,34 +120,34 @@ def _hash(text: str) -> str:
 
 
 def run_here(stage: Stage, words: list[str]) -> int:
-    """Run a stage that is no training in this process; its error is this command's own."""
+    """Run a stage without training in this process; its errors are raised here."""
     import_module(f"touchstone_rewards.trainer.{MODULES[stage.command]}").run(words)
     return 0
 
 
 def run_apart(stage: Stage, words: list[str]) -> int:
-    """Train in a process of its own, or several: what it holds of a device ends with it."""
+    """Train in one or more separate processes, so that device memory is freed when they end."""
     return run_command([*launcher(stage.devices), stage.command, *words])
 
 
 def launcher(devices: int) -> list[str]:
-    """The words before a trainer command: python, or accelerate where there are several devices."""
+    """Return the words before a trainer command: python, or accelerate for several devices."""
     if devices == 1:
         return [sys.executable, "-m", "touchstone_rewards.trainer"]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launch += [f"--num_processes={devices}", "--num_machines=1", "--mixed_precision=no"]
-    # A port of its own: two workflows may run on one machine.
-    launch += ["--dynamo_backend=no", f"--main_process_port={free_port()}"]
+    # Port 0 lets accelerate take a free one: two workflows may run on one machine.
+    launch += ["--dynamo_backend=no", "--main_process_port=0"]
     return [*launch, "-m", "touchstone_rewards.trainer"]
 
 
 def run_command(words: list[str]) -> int:
-    """Run a command to its end; it does not outlive this process, even if that is killed."""
+    """Run a command to its end; it is killed if this process is killed."""
     return subprocess.run(words, preexec_fn=die_with_parent(), check=False).returncode
 
 
 def filled(content: object, names: dict[str, str]) -> Any:
-    """A section of a config with names like {output} replaced, however deep they stand."""
+    """Replace names like {output} everywhere in a section of a config."""
     if isinstance(content, dict):
         return {key: filled(value, names) for key, value in content.items()}
     if isinstance(content, list):
@@ -155,15 +160,15 @@ def filled(content: object, names: dict[str, str]) -> Any:
 
 
 def mark_done(folder: Path, digest: str) -> None:
-    """Say that a stage is complete: the mark is there whole or not at all."""
+    """Mark a stage as complete; the marker file is written atomically."""
     _write_whole(folder / DONE, {"digest": digest})
 
 
 def refuse_other(folder: Path, digest: str) -> None:
-    """Hold what is complete in a folder against what is wanted.
+    """Check that a complete folder was made with this digest.
 
     Raises:
-        InputError: it was made with something else.
+        InputError: it was made with another one.
     """
     if _digest_in(folder / DONE) not in (None, digest):
         raise InputError(
@@ -187,15 +192,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def only_one(output: Path) -> Iterator[None]:
-    """Hold the folder against a second run of the same workflow.
+    """Lock the folder against a second run of the same workflow.
 
     Raises:
-        InputError: another one is at work in it.
+        InputError: another run holds the lock.
     """
     output.mkdir(parents=True, exist_ok=True)
     with (output / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise InputError(f"another run is at work in {output}") from error
+            raise InputError(f"another run is using {output}") from error
         yield

@@ -1,4 +1,4 @@
-"""Reward two last lines that end in the same two letters, in different words."""
+"""Reward a poem whose last two lines end in different words with the same last two letters."""
 
 
 def reward(response):

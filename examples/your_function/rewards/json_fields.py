@@ -1,4 +1,4 @@
-"""Reward an answer in JSON by the share of the wanted fields that are right."""
+"""Reward an answer in JSON by the share of the expected fields that are right."""
 
 import json
 
@@ -6,7 +6,7 @@ import json
 def reward(response, metadata):
     wanted = metadata.get("fields")
     if not isinstance(wanted, dict) or not wanted:
-        return None, {"reason": "metadata.fields is no mapping of fields"}
+        return None, {"reason": "metadata.fields is not a mapping of fields"}
     try:
         said = json.loads(response)
     except ValueError:

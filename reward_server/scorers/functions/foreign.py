@@ -1,7 +1,7 @@
-"""Functions written for other trainers, called as those call them.
+"""Call functions written for other trainers as those trainers call them.
 
-One entry of `FOREIGN` for each prefix. A function gets what it asks for by name and no more; what
-it returns is brought into our form. Each form's docstring names where the trainer calls it.
+`FOREIGN` has one entry per prefix. A function receives only the parameters it names, and its result
+is converted to our form. Each form's docstring cites the trainer's code.
 """
 
 from __future__ import annotations
@@ -36,28 +36,29 @@ from touchstone_rewards.reward_server.scorers.functions.rollouts import (
 )
 from touchstone_rewards.reward_server.turn_texts import response_text
 
-# A column of this name that the metadata lacks is the ground truth.
+# A column with one of these names that the metadata lacks is filled with the ground truth.
 TRUTH_COLUMNS = ("solution", "ground_truth", "answer", "label", "target", "reference", "gold")
 METADATA = "metadata."
-# What TRL's trainer passes beside columns; there is no trainer here.
+# Objects that TRL's trainer passes besides columns; here there is no trainer.
 OF_THE_TRAINER = ("trainer_state", "log_extra", "log_metric", "environments")
 
 
 def trl_form(name: str, function: Callable[..., Any], config: Config) -> Form:
-    """Return how a reward function of TRL is called: `f(completions, prompts, **columns) -> list`.
+    """Return the calling form of a TRL reward function:
+    `f(completions, prompts, **columns) -> list`.
 
-    Completions are chats (`[{"role": "assistant", "content": …}]`) where the prompt is one, or
-    where the function's annotation or `completions: chat` in the config says so; else texts. Other
-    parameters are columns: from the metadata, and the ground truth for one of `TRUTH_COLUMNS` that
-    the metadata lacks. `columns: {gold: ground_truth}` in the config says where another one is. A
-    function that takes no completions is one that returns the reward function; then the config is
-    its arguments.
+    Completions are chats (`[{"role": "assistant", "content": …}]`) if the prompt is a chat, or if
+    the function's annotation or `completions: chat` in the config asks for it; otherwise texts.
+    Other parameters are columns, filled from the metadata; a column in `TRUTH_COLUMNS` that the
+    metadata lacks is filled with the ground truth. `columns: {gold: ground_truth}` in the config
+    maps other names. A function without a `completions` parameter is a factory: it is called with
+    the config and returns the reward function.
 
     Source: `GRPOTrainer._calculate_rewards` of TRL (trl/trainer/grpo_trainer.py).
     """
     form = str(config.get("completions", "")) or _form_by_annotation(function)
     if form not in ("", "chat", "text"):
-        raise ConfigError(f"scorer {name!r}: completions is {form!r}; say chat or text")
+        raise ConfigError(f"scorer {name!r}: completions is {form!r}; set chat or text")
     config = {key: value for key, value in config.items() if key != "completions"}
     parameters = parameters_of(name, function)
     if not parameters.any_other and not {"completions", "completion_ids"} & {*parameters.names}:
@@ -78,11 +79,11 @@ def trl_form(name: str, function: Callable[..., Any], config: Config) -> Form:
 
 
 def ms_swift_form(name: str, function: Callable[..., Any], config: Config) -> Form:
-    """Return how a reward of ms-swift is called: `orm(completions, **columns) -> list`, of texts.
+    """Return the calling form of an ms-swift reward: `orm(completions, **columns) -> list`, with
+    texts.
 
-    A class is made first: the config has its parameters by name, and is `args` where it takes that.
-
-    `columns` in the config is as for TRL.
+    A class is instantiated first; the config supplies its parameters by name, or its `args`.
+    `columns` in the config works as for TRL.
 
     Source: `compute_rewards_per_func` of ms-swift (swift/rl_core/grpo_algorithm.py).
     """
@@ -112,14 +113,16 @@ def _column_form(
     parameters: Parameters,
     known: Mapping[str, Getter],
 ) -> Form:
-    """A form whose parameters are `known` ones and columns, a list each."""
+    """Return a form whose parameters are the `known` ones and columns, each a list."""
     fields = {each: get for each, get in known.items() if takes(parameters, each)}
     config = dict(config)
     fields |= _told_columns(name, config.pop("columns", {}), parameters)
     constants = checked_config(name, config, parameters, list(fields))
     absent = [each for each in OF_THE_TRAINER if each in parameters.needed]
     if absent:
-        raise ConfigError(f"scorer {name!r} needs {absent[0]!r}, which only a trainer has")
+        raise ConfigError(
+            f"scorer {name!r} needs {absent[0]!r}, which exists only inside a trainer"
+        )
     columns = [each for each in parameters.needed if each not in fields and each not in constants]
     for each in columns:
         fields[each] = _column(each, truth=each in TRUTH_COLUMNS)
@@ -138,11 +141,12 @@ def _column_form(
 
 
 def verl_form(name: str, function: Callable[..., Any], config: Config) -> Form:
-    """Return how a `compute_score` of verl is called: (data_source, solution_str, ground_truth,
-    extra_info), as far as it takes them; a batched one has their plurals. It returns a number or a
-    dict with `score`, whose other keys explain.
+    """Return the calling form of a verl `compute_score`.
 
-    `data_source` and `extra_info` are of the metadata, which is `extra_info` where it has none.
+    The function receives those of data_source, solution_str, ground_truth and extra_info that it
+    names; a batched one uses their plurals. It returns a number, or a dict with `score` whose other
+    keys form the explanation. `data_source` and `extra_info` come from the metadata; without an
+    `extra_info` key, the whole metadata is passed.
 
     Source: `NaiveRewardManager` of verl (verl/experimental/reward_loop/reward_manager/naive.py).
     """
@@ -159,8 +163,10 @@ def verl_form(name: str, function: Callable[..., Any], config: Config) -> Form:
 
 
 def openrlhf_form(name: str, function: Callable[..., Any], config: Config) -> Form:
-    """Return how a `reward_func` of OpenRLHF is called: (queries, prompts, labels), a list each. It
-    returns rewards, or a dict of them with `extra_logs`, which explain.
+    """Return the calling form of an OpenRLHF `reward_func`: (queries, prompts, labels), each a
+    list.
+
+    It returns rewards, or a dict with `rewards` and with `extra_logs`, which form the explanation.
 
     Source: `SingleTurnAgentExecutor` of OpenRLHF (openrlhf/utils/agent.py).
     """
@@ -184,7 +190,7 @@ FOREIGN: dict[str, Callable[[str, Callable[..., Any], Config], Form]] = {
 
 
 def _form_by_annotation(function: Callable[..., Any]) -> str:
-    """Whether the function says itself that it takes chats."""
+    """Return "chat" if the function's annotation asks for chats, else ""."""
     said = str(getattr(function, "__annotations__", {}).get("completions", ""))
     return "chat" if said.lower().replace("typing.", "").startswith("list[list[") else ""
 
@@ -192,41 +198,45 @@ def _form_by_annotation(function: Callable[..., Any]) -> str:
 def _made_by(
     name: str, maker: Callable[..., Any], config: Config, parameters: Parameters
 ) -> Callable[..., Any]:
-    """The reward function that `maker` returns for this config."""
+    """Return the reward function that `maker` returns for this config."""
     constants = checked_config(name, config, parameters, ())
     if missing := [each for each in parameters.needed if each not in constants]:
         raise ConfigError(
-            f"scorer {name!r} takes no completions, so it is called for a reward function, and "
-            f"config lacks its {missing[0]!r}"
+            f"scorer {name!r} takes no completions, so it must return a reward function; "
+            f"set its parameter {missing[0]!r} in config"
         )
     made = maker(**constants)
     if not callable(made):
-        raise ConfigError(f"scorer {name!r} takes no completions and returns no function either")
+        raise ConfigError(
+            f"scorer {name!r} takes no completions, and does not return a function either"
+        )
     return made
 
 
 def _told_columns(name: str, told: Any, parameters: Parameters) -> dict[str, Getter]:
-    """The getters of the columns that the config says the place of."""
+    """Return the getters of the columns that the config maps."""
     if not is_object(told):
-        raise ConfigError(f"scorer {name!r}: columns is {told!r}; say {{column: ground_truth}}")
+        raise ConfigError(f"scorer {name!r}: columns is {told!r}; set {{column: ground_truth}}")
     getters: dict[str, Getter] = {}
     for column, place in told.items():
         if not takes(parameters, column):
-            raise ConfigError(f"scorer {name!r}: columns names {column!r}, which it does not take")
+            raise ConfigError(
+                f"scorer {name!r}: columns names {column!r}, which is not one of its parameters"
+            )
         if place == "ground_truth":
             getters[column] = _needed_truth(True)
         elif str(place).startswith(METADATA):
             getters[column] = _column(str(place).removeprefix(METADATA), truth=False)
         else:
             raise ConfigError(
-                f"scorer {name!r}: column {column!r} is {place!r}; say ground_truth or "
+                f"scorer {name!r}: column {column!r} is {place!r}; set ground_truth or "
                 "metadata.NAME"
             )
     return getters
 
 
 def _column(name: str, *, truth: bool) -> Getter:
-    """The column of this name; the ground truth may stand for one that the metadata lacks."""
+    """Return the getter of a column; with `truth`, the ground truth replaces a missing one."""
 
     def get(sample: Sample) -> Any:
         if name in sample.metadata:
@@ -235,7 +245,7 @@ def _column(name: str, *, truth: bool) -> Getter:
             return sample.ground_truth
         where = "neither in metadata nor in ground_truth" if truth else "not in metadata"
         raise MissingField(
-            f"column {name!r} is {where}; send it, or say where it is by `columns` in config"
+            f"column {name!r} is {where}; send it, or map it with `columns` in config"
         )
 
     return get
@@ -244,7 +254,7 @@ def _column(name: str, *, truth: bool) -> Getter:
 def _needed_truth(needed: bool) -> Getter:
     def get(sample: Sample) -> Any:
         if needed and sample.ground_truth is None:
-            raise MissingField("ground_truth is not there")
+            raise MissingField("ground_truth is missing")
         return sample.ground_truth
 
     return get
@@ -253,7 +263,7 @@ def _needed_truth(needed: bool) -> Getter:
 def _needed_prompt(needed: bool) -> Getter:
     def get(sample: Sample) -> Any:
         if needed and sample.prompt is None:
-            raise MissingField("prompt is not there")
+            raise MissingField("prompt is missing")
         return plain_prompt(sample)
 
     return get
@@ -262,4 +272,4 @@ def _needed_prompt(needed: bool) -> Getter:
 def _text_prompt(sample: Sample) -> str:
     if sample.prompt is None or isinstance(sample.prompt, str):
         return sample.prompt or ""
-    raise MissingField("prompt came as a chat; send it as the text that the model read")
+    raise MissingField("prompt is a chat; send the rendered text that the model received")

@@ -1,6 +1,6 @@
-"""How a function is called: which of its parameters are filled from what, once or for a batch.
+"""Describe how to call a function: the source of each parameter, and single or batched calls.
 
-Everything that differs between a function of ours and those of other trainers is in a `Form`.
+`Form` holds every difference between our functions and those of other trainers.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Getter = Callable[[Sample], Any]
 
 
 class MissingField(Exception):
-    """A sample has nothing for a parameter that the function needs."""
+    """A sample lacks a value for a required parameter of the function."""
 
 
 def as_chat(response: str | list[Message]) -> list[dict[str, Any]]:
-    """The response as a chat: its messages, or one of the assistant."""
+    """Return the response as a chat: its messages, or a single assistant message."""
     if isinstance(response, str):
         return [{"role": "assistant", "content": response}]
     return msgspec.to_builtins(response)
@@ -34,13 +34,13 @@ def as_chat(response: str | list[Message]) -> list[dict[str, Any]]:
 class Form:
     """A function and how to call it.
 
-    `fields`: the getter of each parameter that a sample fills. With `batch` a call is for several
-    samples, and each parameter gets a list. `columns`: keys of the metadata are parameters too, as
-    far as the function takes them (`takes`; None: any), and those of `truths` that the metadata
-    lacks are the ground truth, where there is one. `read` brings what was returned into the
-    form of ours: for each sample a number, None, or a pair of those and a dict that explains.
-    `whole_group`: it must see all samples of a group; `group_parameter` takes their responses.
-    `sees_turns`: a response that is a list of messages comes as it is.
+    `fields`: a getter for each parameter filled from the sample. `batch`: a call covers several
+    samples, and each parameter is a list. `columns`: metadata keys are parameters too, limited to
+    `takes` (None: any); those in `truths` that the metadata lacks are filled with the ground truth.
+    `read`: converts the result to our form: per sample a number, None, or a pair of these and a
+    dict with the explanation. `whole_group`: the function must see all samples of a group;
+    `group_parameter` receives their responses. `sees_turns`: a response that is a list of messages
+    is passed unchanged.
     """
 
     name: str
@@ -58,10 +58,10 @@ class Form:
     sees_turns: bool = False
 
     def row(self, sample: Sample) -> dict[str, Any]:
-        """The arguments that one sample fills.
+        """Return the arguments filled from one sample.
 
         Raises:
-            MissingField: the sample lacks one.
+            MissingField: the sample lacks a required value.
         """
         row = {name: get(sample) for name, get in self.fields.items()}
         if not self.columns:
@@ -75,11 +75,11 @@ class Form:
         return row
 
     def batches(self, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:
-        """The arguments of each call, a list for each name, and for how many samples it is.
+        """Yield the arguments of each call, a list per name, and the number of samples it covers.
 
-        One call for all, unless some have columns that others lack: then one for each.
+        One call covers all samples, unless their columns differ; then each sample has its own call.
         """
-        if len(rows) == 1:  # as in a worker
+        if len(rows) == 1:  # the usual case in a worker
             yield {name: [value] for name, value in rows[0].items()}, 1
             return
         alike = all(row.keys() == rows[0].keys() for row in rows[1:])
@@ -88,7 +88,7 @@ class Form:
 
 
 class Parameters(NamedTuple):
-    """The parameters of a function: those without and with a default, and whether it takes any."""
+    """Parameters of a function: without default, with default, and whether it accepts any other."""
 
     needed: tuple[str, ...]
     optional: tuple[str, ...]
@@ -100,22 +100,22 @@ class Parameters(NamedTuple):
 
 
 def parameters_of(name: str, function: Callable[..., Any]) -> Parameters:
-    """Return what a function can be called with, by name.
+    """Return the parameters by which a function can be called.
 
     Raises:
-        ConfigError: Python does not say, or a parameter has no name to be called by.
+        ConfigError: the signature is unknown, or a parameter is positional only.
     """
     try:
         found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"scorer {name!r}: Python does not know its parameters ({error}); write a function "
-            "around it"
+            f"scorer {name!r}: Python does not know its parameters ({error}); wrap it in a "
+            "function of your own"
         ) from error
     if nameless := [each.name for each in found if each.kind is each.POSITIONAL_ONLY]:
         raise ConfigError(
-            f"scorer {name!r}: parameter {nameless[0]!r} is positional only; parameters are filled "
-            "by their names, so take the / out"
+            f"scorer {name!r}: parameter {nameless[0]!r} is positional only; parameters are passed "
+            "by name, so remove the /"
         )
     named = [each for each in found if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     return Parameters(
@@ -128,10 +128,10 @@ def parameters_of(name: str, function: Callable[..., Any]) -> Parameters:
 def checked_config(
     name: str, config: Mapping[str, Any], parameters: Parameters, filled: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the config as keyword arguments; `filled` are parameters that samples fill.
+    """Return the config as keyword arguments; `filled` are the parameters that samples fill.
 
     Raises:
-        ConfigError: a key that is no parameter, or one that samples fill.
+        ConfigError: a key is not a parameter, or is filled by samples.
     """
     free = [each for each in parameters.names if each not in filled]
     for key in config:
@@ -146,17 +146,17 @@ def checked_config(
 
 
 def with_constants(function: Callable[..., Any], constants: Mapping[str, Any]) -> Any:
-    """Return the function with these arguments given."""
+    """Return the function with these keyword arguments bound."""
     return partial(function, **constants) if constants else function
 
 
 def plain_prompt(sample: Sample) -> str | list[dict[str, Any]] | None:
-    """Return a sample's prompt as functions know it: a text, or a list of dicts."""
+    """Return a sample's prompt in the form that functions receive: a text, or a list of dicts."""
     prompt = sample.prompt
     return [as_dict(turn) for turn in prompt] if isinstance(prompt, list) else prompt
 
 
 def as_dict(turn: Message) -> dict[str, Any]:
-    """A turn of a chat as functions know it; with its `tool_calls`, if it has some."""
+    """Return a message in the form that functions receive, with its `tool_calls` if any."""
     calls = {} if turn.tool_calls is None else {"tool_calls": turn.tool_calls}
     return {"role": turn.role, "content": turn.content, **calls}

@@ -1,4 +1,5 @@
-"""Functions of ours: each parameter is named for the field that it reads, or is config."""
+"""Call functions of our own form: each parameter is named after a
+sample field, or set by config."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from touchstone_rewards.reward_server.scorers.functions.form import (
     with_constants,
 )
 
-# Of one sample, by the parameter's name. `signals` is its own plural.
+# Getters for a single sample, by parameter name. `signals` is its own plural.
 SINGULAR: dict[str, Getter] = {
     name: plain_prompt if name == "prompt" else attrgetter(name)
     for name in Sample.__struct_fields__
@@ -35,18 +36,18 @@ GROUP = "group"
 
 
 def native_form(name: str, function: Callable[..., Any], config: Mapping[str, Any]) -> Form:
-    """Return how a function of ours is called.
+    """Return the calling form of a function of ours.
 
     Raises:
-        ConfigError: a parameter that nothing fills, singular and plural names together, or a key of
-            `config` that is no parameter.
+        ConfigError: a parameter that nothing fills, a mix of singular and plural names, or a key of
+            `config` that is not a parameter.
     """
     parameters = parameters_of(name, function)
     plural = [each for each in parameters.names if each in PLURAL and each not in SINGULAR]
     singular = [each for each in parameters.names if each in SINGULAR and each not in PLURAL]
     if plural and singular:
         raise ConfigError(
-            f"scorer {name!r} takes {plural[0]!r}, of all samples, and {singular[0]!r}, of one; "
+            f"scorer {name!r} takes {plural[0]!r} for all samples and {singular[0]!r} for one; "
             f"name them all in the plural ({', '.join(PLURAL)}) or all in the singular"
         )
     fields = {
@@ -61,13 +62,13 @@ def native_form(name: str, function: Callable[..., Any], config: Mapping[str, An
     known = ", ".join((*SINGULAR, GROUP))
     if empty:
         raise ConfigError(
-            f"scorer {name!r}: nothing fills its parameter {empty[0]!r}; the names are {known}; "
-            "another one needs a default or a value in config. A function for another trainer "
+            f"scorer {name!r}: nothing fills its parameter {empty[0]!r}; known names are {known}; "
+            "any other needs a default or a value in config. A function for another trainer "
             "takes a prefix, as in trl:module:function"
         )
     if not filled:
         raise ConfigError(
-            f"scorer {name!r} reads nothing of a sample; its parameters may be {known}"
+            f"scorer {name!r} uses no field of a sample; its parameters may be {known}"
         )
     reads = [PLURAL.get(each, each) for each in fields] + (["response"] if whole_group else [])
     return Form(

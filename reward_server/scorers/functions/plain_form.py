@@ -1,4 +1,4 @@
-"""Functions that get some known arguments and config, and return a number or a dict with one."""
+"""Call functions with fixed arguments and config; they return a number or a dict with one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def plain_form(
     batch: bool,
     whole_group: bool = False,
 ) -> Form:
-    """A form whose parameters are `known` ones and config, and no others."""
+    """Return a form whose parameters are the `known` ones and those in
+    config, without any others."""
     fields = {each: get for each, get in known.items() if takes(parameters, each)}
     constants = checked_config(name, config, parameters, list(fields))
     empty = [each for each in parameters.needed if each not in fields and each not in constants]
@@ -36,7 +37,7 @@ def plain_form(
         which = f"needs {empty[0]!r}, which is not" if empty else "takes nothing that is"
         raise ConfigError(
             f"scorer {name!r} {which} passed to such functions; they get "
-            f"{', '.join(known)}, and what config says"
+            f"{', '.join(known)}, and the keys of config"
         )
     return Form(
         name,
@@ -62,7 +63,8 @@ def score_of_a_dict(returned: Any, score: str = "score") -> Any:
 
 
 def rewards_of_a_dict(returned: Any) -> Any:
-    """A number or a pair for each sample, of a list or of a dict of lists."""
+    """Return a number or a (number, explanation) pair per sample, from
+    a list or a dict of lists."""
     if not is_object(returned) or "rewards" not in returned:
         listed = _listed(returned)
         return [score_of_a_dict(one) for one in listed] if is_list(listed) else listed

@@ -1,4 +1,4 @@
-"""Functions that get a sample as one dict: those of EasyR1 and of verifiers."""
+"""Call functions that receive a sample as one dict: those of EasyR1 and verifiers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from touchstone_rewards.reward_server.scorers.functions.plain_form import (
 
 
 def easyr1_form(name: str, function: Callable[..., Any], config: Config) -> Form:
-    """Return how a `compute_score` of EasyR1 is called: with `reward_inputs`, a list of dicts, or
-    with one `reward_input`. It returns a dict for each, whose `overall` is the score.
+    """Return the calling form of an EasyR1 `compute_score`.
 
-    A dict has `response`, `ground_truth`, and `response_length` where the metadata has that.
+    It receives `reward_inputs`, a list of dicts, or a single `reward_input`, and returns a dict for
+    each, whose `overall` is the score. An input has `response`, `ground_truth`, and
+    `response_length` if the metadata has one.
 
     Source: `BatchFunctionRewardManager` of EasyR1 (verl/workers/reward/function.py).
     """
@@ -51,12 +52,12 @@ def easyr1_form(name: str, function: Callable[..., Any], config: Config) -> Form
 
 
 def verifiers_form(name: str, function: Callable[..., Any], config: Config) -> Form:
-    """Return how a reward function of verifiers' rubrics is called: with those of prompt,
-    completion, answer, state, task and info that it takes. One with plural names sees a group.
+    """Return the calling form of a reward function in a verifiers rubric.
 
-    Prompt and completion are chats, as there; the answer is the ground truth, a number as text. One
-    that takes `parser` gets what has the name in the config's `parser` in its module, else
-    verifiers' plain one.
+    It receives those of prompt, completion, answer, state, task and info that it names; with plural
+    names it sees a group. Prompt and completion are chats, as in verifiers; the answer is the
+    ground truth, with numbers as text. A `parser` parameter receives the object that the config's
+    `parser` names in the function's module, or by default verifiers' `Parser`.
 
     Source: `Rubric._call_individual_reward_func` of verifiers 0.1 (verifiers/rubrics/rubric.py).
     """
@@ -81,10 +82,10 @@ def verifiers_form(name: str, function: Callable[..., Any], config: Config) -> F
 
 
 def _parser(name: str, function: Callable[..., Any], wanted: object) -> Any:
-    """The parser that a rubric would pass.
+    """Return the parser that a rubric would pass.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: it is not available.
     """
     source = "verifiers" if wanted is None else function.__module__
     try:
@@ -92,13 +93,13 @@ def _parser(name: str, function: Callable[..., Any], wanted: object) -> Any:
         return module.Parser() if wanted is None else getattr(module, str(wanted))
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"scorer {name!r} takes a parser ({error}); install verifiers, or say by `parser` in "
-            "config which one of its module"
+            f"scorer {name!r} takes a parser ({error}); install verifiers, or name one of its "
+            "module with `parser` in config"
         ) from error
 
 
 def _rollout(sample: Sample) -> dict[str, Any]:
-    """What verifiers calls the state of a rollout."""
+    """Return a sample as the state of a verifiers rollout."""
     prompt = plain_prompt(sample)
     if not isinstance(prompt, list):
         prompt = [{"role": "user", "content": prompt or ""}]

@@ -1,7 +1,7 @@
-"""The scorers that call a function: in a worker, on the event loop, or for a whole group.
+"""Scorers that call a function: in a worker, on the event loop, or for a whole group.
 
-In: samples. Out: the function's numbers as scores. What it returned beside a number explains it;
-None means that it could not score. Its version is a hash of its source unless it has one.
+The function's numbers become scores; values returned beside a number become the explanation; None
+means that it could not score. The version is a hash of the source unless the function has its own.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from touchstone_rewards.reward_server.scorers.check import MAX_MEMBERS
 from touchstone_rewards.reward_server.scorers.functions.form import Form, MissingField
 from touchstone_rewards.reward_server.scorers.returned import WrongAnswer, failed, shown
 
-# Samples that an async function has in hand at a time, where neither it nor the profile says.
+# Default limit on concurrent samples of an async function.
 MAX_IN_FLIGHT = 64
 VERSION_DIGITS = 12
 
 
 class _Function:
-    """What the three have in common. A function's own attributes `version`, `range`,
-    `deterministic` and `max_in_flight` are the scorer's. It gets whatever the data has for a ground
-    truth."""
+    """Base of the three function scorers.
+
+    The function's attributes `version`, `range`, `deterministic` and `max_in_flight` become the
+    scorer's. Ground truths are passed unchanged, whatever their type.
+    """
 
     any_truth = True
 
@@ -42,7 +44,7 @@ class _Function:
         self.range: tuple[Bound, Bound] = getattr(own, "range", (None, None))
 
     def _rows(self, samples: Sequence[Sample]) -> tuple[list[Score | None], list[dict[str, Any]]]:
-        """The arguments of each sample that has all of them, and the errors of the others."""
+        """Return the errors of samples that lack an argument, and the arguments of the others."""
         scores: list[Score | None] = [None] * len(samples)
         rows: list[dict[str, Any]] = []
         for place, sample in enumerate(samples):
@@ -56,17 +58,17 @@ class _Function:
     def _merged(
         self, scores: Sequence[Score | None], outputs: Iterable[Any], explain: bool
     ) -> list[Score]:
-        """The outputs as scores in the places that have none."""
+        """Fill the places without an error with the scores of the outputs."""
         if not any(scores):
             return [self._score(output, explain) for output in outputs]
         each = iter(outputs)
         return [self._score(next(each), explain) if one is None else one for one in scores]
 
     def _outputs(self, returned: Any, count: int) -> Sequence[Any]:
-        """One output a sample, of what a call for `count` samples returned.
+        """Return one output per sample from the result of a call for `count` samples.
 
         Raises:
-            WrongAnswer: these are not so many.
+            WrongAnswer: the number of outputs is wrong.
         """
         outputs = self.form.read(returned)
         if not is_list(outputs):
@@ -101,7 +103,7 @@ class _Function:
 
 
 class FunctionScorer(_Function):
-    """A sync function, called in a killable worker. `batch`: once for all samples of a task."""
+    """Calls a sync function in a killable worker. `batch`: one call for all samples of a task."""
 
     runs_in: Literal["worker"] = "worker"
 
@@ -124,7 +126,7 @@ class FunctionScorer(_Function):
 
 
 class AsyncFunctionScorer(_Function):
-    """An async function, awaited on the event loop, which it must never hold up."""
+    """Awaits an async function on the event loop, which the function must not block."""
 
     runs_in: Literal["remote"] = "remote"
 
@@ -149,10 +151,10 @@ class AsyncFunctionScorer(_Function):
 
 
 class GroupFunctionScorer(_Function):
-    """A sync function that reads `group`: the responses of all samples of the group.
+    """Calls a sync function that reads `group`, the responses of all samples of a group.
 
-    With plural names, or with `group` alone, it is called once and returns a list; otherwise once a
-    sample.
+    With plural names, or with `group` alone, the function is called once and returns a list;
+    otherwise it is called once per sample.
     """
 
     runs_in: Literal["group"] = "group"
@@ -183,7 +185,7 @@ class GroupFunctionScorer(_Function):
 
 
 def _with_details(output: Any) -> tuple[Any, dict[str, Any] | None]:
-    """What was returned, and the dict beside it, if it is a pair of such."""
+    """Return the value and the dict beside it, if the output is such a pair."""
     if _is_tuple(output) and len(output) == 2 and is_object(output[1]):
         return output[0], output[1]
     return output, None
@@ -194,20 +196,20 @@ def _is_tuple(value: object) -> TypeGuard[tuple[Any, ...]]:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Tell whether calling it gives something to be awaited."""
+    """Tell whether a call of the function returns an awaitable."""
     own = original(function)
     return inspect.iscoroutinefunction(own) or inspect.iscoroutinefunction(
-        getattr(own, "__call__", None)  # noqa: B004 (of an object, not whether there is one)
+        getattr(own, "__call__", None)  # noqa: B004 (inspects the method itself)
     )
 
 
 def source_version(name: str, function: object) -> str:
-    """Return a version for a function: a hash of the files that it and its wrapper stand in.
+    """Return a version for a function: a hash of the files that define it and its wrapper.
 
-    What these files import is not part of it.
+    Files that these import are not included.
 
     Raises:
-        ConfigError: it has no source that can be read.
+        ConfigError: the source cannot be read.
     """
     files: dict[str, bytes] = {}
     for each in (function, inspect.unwrap(function) if callable(function) else function):
@@ -217,8 +219,8 @@ def source_version(name: str, function: object) -> str:
             files[str(path)] = Path(str(path)).read_bytes()
         except OSError as error:
             raise ConfigError(
-                f"scorer {name!r}: its source cannot be read ({error}), so no version follows from "
-                'it; give the function one, as in my_function.version = "1"'
+                f"scorer {name!r}: its source cannot be read ({error}), which its version needs; "
+                'give the function one, as in my_function.version = "1"'
             ) from error
     digest = sha256()
     for content in files.values():
@@ -227,7 +229,7 @@ def source_version(name: str, function: object) -> str:
 
 
 def original(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function behind the arguments that are given already."""
+    """Return the function under bound arguments."""
     while isinstance(function, partial):
         function = function.func
     return function

@@ -1,1 +1,1 @@
-"""Scorers that see all responses to one prompt together: a file each."""
+"""Scorers that see all responses to one prompt together, one per file."""

@@ -1,8 +1,7 @@
-"""Which responses of a group give the same answer, by the math scorer's engine, without a truth.
+"""Group the responses that give the same answer, using the math scorer without a ground truth.
 
-In: members of a group. Out: classes of members whose answers are the same. The answers are found
-and compared in workers, each with a deadline of its own. An answer that cannot be compared in time
-is left out with the error why; the others are held against each other as if it were not there.
+Answers are extracted and compared in workers, each with its own deadline. An answer whose
+comparison times out is left out with its error; the others are grouped without it.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from touchstone_rewards.reward_server.scorers.math.equal import UnreadableGround
 from touchstone_rewards.reward_server.scorers.math.extract import find_answer
 from touchstone_rewards.reward_server.scorers.math.policy import make_policy
 
-# At most 8,128 pairs are compared, each at most in both directions.
+# At most 8,128 pairs are compared, each in at most two directions.
 MAX_MEMBERS = 128
 ANSWER_CHARACTERS = 2_000
 
 
 class AnswerFinder:
-    """Explains which answer a response gives; the score says whether it gives one."""
+    """Score 1 if a response gives an answer, which the explanation contains, else 0."""
 
     version = "1"
     range = (0.0, 1.0)
@@ -46,8 +45,10 @@ class AnswerFinder:
 
 
 class SameAnswer:
-    """Is the answer in `response` the same as the one in `ground_truth`? Both are a model's: one
-    that cannot be read is the same as no other, and no error."""
+    """Score 1 if the answers in `response` and `ground_truth` are the same, else 0.
+
+    Both come from a model, so an unreadable one is not an error but equal to no other.
+    """
 
     version = "1"
     range = (0.0, 1.0)
@@ -69,7 +70,7 @@ class SameAnswer:
 
 
 class Specs(NamedTuple):
-    """The scorers that find and compare answers."""
+    """The scorers that extract and compare answers."""
 
     found: ScorerSpec
     same: ScorerSpec
@@ -79,7 +80,7 @@ def specs_of(config: Mapping[str, Any]) -> Specs:
     """Return the scorers for a config of the math scorer.
 
     Raises:
-        TypeError, ValueError: the config is none of the math scorer's.
+        TypeError, ValueError: the config is not valid for the math scorer.
     """
     make_policy(dict(config))
     return Specs(
@@ -88,8 +89,11 @@ def specs_of(config: Mapping[str, Any]) -> Specs:
 
 
 class Classes(NamedTuple):
-    """For each member its answer, None without one, and the members of its class; `errors`: of
-    those that could not be judged, by their places."""
+    """The answers of a group and its classes of equal answers.
+
+    `answers`: per member, None without an answer. `of`: per member, the number of its class.
+    `errors`: by position, for the members that could not be judged.
+    """
 
     answers: Sequence[str | None]
     of: Sequence[int]
@@ -98,10 +102,11 @@ class Classes(NamedTuple):
 
 
 def answer_classes(members: Sequence[Member], specs: Specs) -> Generator[Ask, list[Score], Classes]:
-    """Return the classes of members that give the same answer; -1 is that of no answer.
+    """Return the classes of members with the same answer; class -1 holds those without an answer.
 
-    The order of the members is of no consequence: answers are compared in the order of their text,
-    in both directions, and are the same if one direction says so, or a third answer joins them.
+    The result does not depend on the order of the members: answers are compared in sorted order and
+    in both directions. Two answers are the same if either direction says so, or through a third
+    answer.
     """
     samples = [Sample(member.sample.id, member.sample.response) for member in members]
     found = yield Ask(specs.found, samples, explain=True)
@@ -124,7 +129,8 @@ AnswerPair = tuple[str, str]
 def _compared(
     pairs: Sequence[AnswerPair], specs: Specs
 ) -> Generator[Ask, list[Score], tuple[list[AnswerPair], dict[AnswerPair, Score]]]:
-    """The pairs that are the same, and those of which nothing is known, with the error why."""
+    """Return the pairs that are the same, and the errors of the pairs
+    that could not be compared."""
     same: list[AnswerPair] = []
     unknown: dict[AnswerPair, Score] = {}
     differ: list[AnswerPair] = list(pairs)
@@ -150,7 +156,7 @@ def _held(pair: AnswerPair, turned: bool) -> Sample:
 
 
 def _left_out(unknown: Mapping[AnswerPair, Score]) -> dict[str, Score]:
-    """The fewest answers, about, without which every pair is known: those in most unknown pairs."""
+    """Return a small set of answers that covers all unknown pairs, chosen greedily."""
     open_pairs: dict[AnswerPair, Score] = dict(unknown)
     left_out: dict[str, Score] = {}
     while open_pairs:
@@ -162,7 +168,7 @@ def _left_out(unknown: Mapping[AnswerPair, Score]) -> dict[str, Score]:
 
 
 def _joined(texts: Sequence[str], same: Sequence[AnswerPair]) -> dict[str, int]:
-    """The number of each text's class: a text that is the same as two others joins them."""
+    """Return the number of each text's class, joining texts transitively."""
     parent = {text: text for text in texts}
 
     def root(text: str) -> str:

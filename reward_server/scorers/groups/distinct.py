@@ -1,9 +1,9 @@
-"""How much of its own does a response bring to its group? By answers, by words or by meaning.
+"""Score how distinct a response is within its group, by answers, words or meaning.
 
-In: a group. Out: with `by: answers`, 1 by the number of members that give the same answer, so that
-the group's mean is its share of distinct answers. With `by: words`, the share of a response's runs
-of words that no other member has. With `by: embeddings`, 1 minus the cosine with the member that is
-nearest in meaning, 0 where that is negative.
+`by: answers`: 1 / number of members with the same answer, so the group's mean is its share of
+distinct answers. `by: words`: the share of a response's word runs that no other member has.
+`by: embeddings`: 1 minus the cosine with the closest other member, where a negative cosine counts
+as 0.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from touchstone_rewards.reward_server.scorers.groups.texts import checked_size, 
 
 
 class Distinct:
-    """Measure what a response has of its own in its group: answer, words or meaning.
+    """Score how distinct a response is within its group: by answer, words or meaning.
 
-    `by`: `answers`, `words` or `embeddings`. `math`: as in `majority`. `words`: the length of a
-    run. `embedding`: the config of the embedding model.
+    `by`: `answers`, `words` or `embeddings`. `math`: as in `majority`. `words`: length of a run.
+    `embedding`: config of the embedding model.
     """
 
     version = "1"
@@ -48,7 +48,7 @@ class Distinct:
         if by not in ("answers", "words", "embeddings"):
             raise ValueError(f"by is {by!r}; expected answers, words or embeddings")
         if embedding is not None and by != "embeddings":
-            raise ValueError(f"embedding came with by: {by}; it goes with by: embeddings")
+            raise ValueError(f"embedding came with by: {by}; set by: embeddings")
         self.by = by
         self.model: ModelConfig | None = None
         if by == "embeddings":
@@ -92,7 +92,7 @@ class Distinct:
             if at not in known:
                 found.append(Score(error=one))
             elif not others:
-                why = "no other member has a vector to hold it against"
+                why = "no other member has a vector to compare with"
                 found.append(Score(error=sample_error("unsupported_input", why)))
             else:
                 cosine, other = others[known.index(at)]

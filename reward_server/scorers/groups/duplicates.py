@@ -1,8 +1,8 @@
-"""Near copies inside a group cost: a policy with one text for every try explores nothing.
+"""Penalize near copies within a group: a policy that always writes one text does not explore.
 
-In: a group. Out: for each member, minus the share of the others that are near copies of it: two
-texts of which the runs of words are the same to `from_share` (Jaccard). All members of a set of
-copies pay alike, because none of them came first.
+Each member scores minus the share of the others that are near copies of it: texts whose word runs
+have a Jaccard similarity of at least `from_share`. All members of a set of copies pay alike,
+because none of them came first.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from collections.abc import Sequence
 from touchstone_rewards.reward_server.scorers.base import Member, RunsIn, Score
 from touchstone_rewards.reward_server.scorers.groups.texts import checked_size, runs
 
-# A text is held against at most so many others.
+# Largest number of texts to compare a text with.
 MAX_MEMBERS = 128
 
 
 class Duplicates:
-    """Take away the share of the other members that are near copies of the response.
+    """Score minus the share of the other members that are near copies of the response.
 
-    `from_share`: the part of their runs that makes two texts near copies. `words`: the length of a
-    run.
+    `from_share`: smallest Jaccard similarity of near copies. `words`: length of a run.
     """
 
     version = "1"
@@ -31,7 +30,9 @@ class Duplicates:
 
     def __init__(self, from_share: float = 0.8, words: int = 5) -> None:
         if isinstance(from_share, bool) or not 0 < from_share <= 1:
-            raise ValueError(f"from_share is {from_share!r}; expected a number above 0, up to 1")
+            raise ValueError(
+                f"from_share is {from_share!r}; expected a number above 0 and at most 1"
+            )
         self.from_share = from_share
         self.words = checked_size(words)
 

@@ -1,7 +1,7 @@
-"""Self-consistency: does a response give the answer that most of its group give? No ground truth.
+"""Score self-consistency: whether a response gives its group's majority answer. No ground truth.
 
-In: a group. Out: 1.0 for the members of the largest class of equal answers, 0.0 for the others. Two
-classes that are equally large are no majority. A response without an answer has 0.0 and counts.
+Members of the largest class of equal answers score 1.0, the others 0.0. Two equally large classes
+are not a majority. A response without an answer scores 0.0 and counts as a member.
 
 Source: Zuo et al., "TTRL: Test-Time Reinforcement Learning" (2025), equation 2; Wang et al.,
 "Self-Consistency Improves Chain of Thought Reasoning in Language Models" (2022).
@@ -21,10 +21,10 @@ from touchstone_rewards.reward_server.scorers.groups.answers import (
 
 
 class Majority:
-    """Give 1 to the members of the largest class of equal answers, 0 to the others.
+    """Score 1 for members of the largest class of equal answers, 0 for the others.
 
-    `min_share`: the part of the group that a majority must have. `math`: the config of the math
-    scorer, by whose rules two answers are the same.
+    `min_share`: smallest share of the group for a majority. `math`: config of the math scorer that
+    compares the answers.
     """
 
     version = "1"

@@ -1,7 +1,4 @@
-"""A whole group as one sample, for scorers that compare texts in a worker.
-
-In: members of a group. Out: one sample that holds them, and back from the one score to theirs.
-"""
+"""Pack a whole group into one sample, for scorers that compare texts in a worker."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ MEMBERS, SCORES = "members", "scores"
 
 
 class PackedGroup:
-    """A group scorer as a worker calls it: each of its samples holds a group."""
+    """Adapter for a group scorer in a worker: each of its samples holds a whole group."""
 
     deterministic = False
     range = (None, None)
@@ -39,13 +36,15 @@ class PackedGroup:
         members = msgspec.convert(sample.metadata[MEMBERS], list[Member])
         given = self.scorer.score(members, explain=explain)
         if isinstance(given, Generator):
-            raise TypeError(f"{name_of(self.scorer)} asks other scorers: no worker can answer it")
+            raise TypeError(
+                f"{name_of(self.scorer)} asks other scorers, which is not possible in a worker"
+            )
         scores = checked_scores(self.scorer, given, len(members))
         return Score(0.0, None, {SCORES: msgspec.to_builtins(scores)})
 
 
 def pack(name: str, members: Sequence[Member], reads: Sequence[str]) -> Sample:
-    """Return one sample that holds the members, with no fields but those that are read."""
+    """Return one sample that holds the members, with only the fields that are read."""
     held = [
         (
             {"id": sample.id, "response": "", **{key: _plain(sample, key) for key in reads}},
@@ -57,7 +56,7 @@ def pack(name: str, members: Sequence[Member], reads: Sequence[str]) -> Sample:
 
 
 def unpack(score: Score, count: int) -> list[Score]:
-    """Return the scores of the `count` members, or the group's error for each of them."""
+    """Return the scores of the `count` members; if the group failed, its error for each."""
     if score.error is not None or score.explanation is None:
         return [score] * count
     return msgspec.convert(score.explanation[SCORES], list[Score])

@@ -1,10 +1,8 @@
-"""Win rates within the group: by another scorer's scores, or by a judge of two at a time.
+"""Score win rates within a group, by another scorer's scores or by a pairwise judge.
 
-In: a group, and what the scorer `of` says of its members, or a judge. Out: the share of the other
-members that a response beats, a tie as half.
-
-A judge is asked once for each pair, which it sees in both orders. A pair without a verdict is left
-out; a response of which fewer than half of its pairs have one has no score.
+A response scores the share of the other members that it beats; a tie counts half. A judge sees each
+pair in both orders. Pairs without a verdict are ignored; a response with verdicts on fewer than
+half of its pairs has no score.
 """
 
 from __future__ import annotations
@@ -31,10 +29,10 @@ MAX_JUDGED = 32
 
 
 class Rank:
-    """Give the share of the other members that a response beats, a tie as half.
+    """Score the share of the other members that a response beats; a tie counts half.
 
-    `of`: the key of a scorer in the same profile, a reward model for one. `judge`: in its place,
-    the config of a scorer `judge`, whose prompt compares two responses.
+    `of`: key of a scorer in the same profile, such as a reward model. `judge`: instead of `of`,
+    config of a `judge` scorer whose prompt compares two responses.
     """
 
     version = "1"
@@ -43,9 +41,9 @@ class Rank:
 
     def __init__(self, of: Any = None, judge: Any = None) -> None:
         if (of is None) == (judge is None):
-            raise ValueError("say of or judge, one of them")
+            raise ValueError("set either of or judge")
         if judge is not None and not is_object(judge):
-            raise ValueError(f"judge is {judge!r}; expected the config of a scorer judge")
+            raise ValueError(f"judge is {judge!r}; expected the config of a judge scorer")
         if of is not None and not isinstance(of, str):
             raise ValueError(f"of is {of!r}; expected the key of a scorer of the profile")
         self.key: str = of or ""
@@ -75,7 +73,7 @@ class Rank:
     def _judged(self, members: Sequence[Member], explain: bool) -> Judging:
         texts = [member.sample.response for member in members]
         empty = {text for text in texts if not (part_of(text, self.part) or "").strip()}
-        # What is the same, or says nothing, costs no call; nor does a pair that comes twice.
+        # Identical, empty and repeated pairs cost no call.
         pairs = list(combinations(sorted(set(texts) - empty), 2))
         prompt = members[0].sample.prompt
         asked = [Sample("", one, prompt=prompt, ground_truth=other) for one, other in pairs]
@@ -90,7 +88,7 @@ def _win_rate(
     verdicts: Mapping[tuple[str, str], Score],
     explain: bool,
 ) -> Score:
-    """The share of the other members that one beats, by the verdicts on its pairs."""
+    """Return the share of the other members that one beats, from the verdicts on its pairs."""
     mine, wins, unknown = texts[at], list[float](), list[Score]()
     for other in [*texts[:at], *texts[at + 1 :]]:
         if mine in empty or other in empty or mine == other:

@@ -1,7 +1,7 @@
-"""Short among its own: a response's length beside those of its group.
+"""Score the length of a response relative to its group.
 
-In: a group. Out: 0.5 for the shortest member down to -0.5 for the longest; with `of`, a response
-that this scorer does not call right gets no more than 0, so that brevity alone earns nothing.
+The shortest member scores 0.5, the longest -0.5. With `of`, a response that this scorer does not
+accept scores at most 0, so that brevity alone earns nothing.
 
 Source: Kimi Team, "Kimi k1.5: Scaling Reinforcement Learning with LLMs" (2025), section 2.3.3.
 """
@@ -16,10 +16,10 @@ from touchstone_rewards.reward_server.scorers.groups.texts import words
 
 
 class RelativeLength:
-    """Give 0.5 to the shortest member of a group, down to -0.5 for the longest.
+    """Score 0.5 for the shortest member of a group, down to -0.5 for the longest.
 
-    `of`: the key of the scorer that says what is right, from a score of `right_from` on.
-    `unit`: `characters` or `words`.
+    `of`: key of the scorer that decides whether a response is right, with a score of at least
+    `right_from`. `unit`: `characters` or `words`.
     """
 
     version = "1"

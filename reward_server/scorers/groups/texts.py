@@ -1,10 +1,10 @@
-"""Texts as runs of words: what two responses have in common. Linear in their length."""
+"""Split texts into runs of words to measure how much two responses share, in linear time."""
 
 from __future__ import annotations
 
 import re
 
-# A character of Chinese, Japanese or Korean is a word of its own: there are no spaces.
+# Each Chinese, Japanese or Korean character is a word, because there are no spaces.
 _CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
 
@@ -20,7 +20,7 @@ def words(text: str) -> list[str]:
 
 
 def runs(text: str, size: int) -> set[tuple[str, ...]]:
-    """Return all different runs of `size` words; of a shorter text, the text itself.
+    """Return all distinct runs of `size` words; for a shorter text, the text itself.
 
     Example:
         >>> sorted(runs("a b c", 2))
@@ -36,7 +36,7 @@ def checked_size(size: object) -> int:
     """Return the number of words in a run.
 
     Raises:
-        ValueError: it is no whole number from 1 to 20.
+        ValueError: it is not a whole number from 1 to 20.
     """
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 20:
         raise ValueError(f"words is {size!r}; expected a whole number from 1 to 20")

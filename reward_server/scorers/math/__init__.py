@@ -1,7 +1,7 @@
-"""Math equivalence: a response in, the verdict on its final answer out.
+"""Math equivalence: decide whether the final answer of a response equals the ground truth.
 
-`extract` finds the answer, `normalize` and `parse` read it, `equal` decides; `scorer` is what the
-server hosts. No text is ever evaluated as code.
+`extract` finds the answer, `normalize` and `parse` read it, `equal` decides; `scorer` is the scorer
+of the server. Text is never evaluated as code.
 """
 
 from __future__ import annotations

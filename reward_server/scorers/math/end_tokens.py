@@ -1,11 +1,11 @@
-"""The special tokens at the end of a text that was decoded with them. Pure, linear in time."""
+"""Strip special tokens at the end of a decoded text, in linear time."""
 
 from __future__ import annotations
 
 import re
 
-# What ends a text decoded with its special tokens: <|im_end|>, <|eot_id|>, </s>, [PAD], [/INST], …
-# `<|end_of_box|>` closes an answer and is none of them.
+# Special tokens that can end a text: <|im_end|>, <|eot_id|>, </s>, [PAD], [/INST], …
+# `<|end_of_box|>` closes an answer and is not one of them.
 _END_TOKEN = re.compile(
     r"(?:<\|(?!end_of_box)[^<>|\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>"
     r"|</?(?:s|eos|bos|pad|unk|eot|eod|eom|end|stop|end_of_turn|start_of_turn|end_of_text"
@@ -14,7 +14,7 @@ _END_TOKEN = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_END_TOKEN = 64
-_MOST_KINDS = 4_096  # of runs of tokens at the end of a text; one with more is hostile
+_MOST_KINDS = 4_096  # runs of tokens at the end of a text; one with more is hostile
 
 
 def without_end_tokens(text: str) -> str:
@@ -30,7 +30,7 @@ def without_end_tokens(text: str) -> str:
 
 
 def _before_run(text: str, token: str, end: int) -> int:
-    """Return where the run of `token` that ends at `end` begins: padding repeats one token."""
+    """Return the start of the run of `token` that ends at `end`; padding repeats one token."""
     for times in (4_096, 64, 1):
         run = token * times
         while text.endswith(run, 0, end):

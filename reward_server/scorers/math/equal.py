@@ -1,7 +1,8 @@
-"""A response or an answer and a ground truth in, the verdict out: the public side of the engine.
+"""Compare the answer of a response with a ground truth: the public entry points of the engine.
 
-`math_check` finds the answer of a response first; `math_equal` is given an answer. What is and is
-not the same is decided in `compare`; a ground truth that cannot be read is an error, never a no.
+`math_check` and `verify` extract the answer of a response first; `math_equal` takes an answer. The
+rules of equality are in `rules/compare`. A ground truth that cannot be read is an error, never a
+negative verdict.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ from touchstone_rewards.reward_server.scorers.math.rules.derivative_names import
 from touchstone_rewards.reward_server.scorers.math.tree import Node, TooLarge, Unreadable, contains
 
 MAX_BOXES = 64
-REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory
+REMEMBERED_CHARS = 2_000  # of a ground truth to cache; longer ones would fill the memory
 
-_UNDECIDED = frozenset(["other"])  # limits and integrals: the same as themselves, or who knows
+_UNDECIDED = frozenset(["other"])  # limits and integrals: equal to themselves, otherwise unknown
 _OPERATORS = _UNDECIDED | BINDING
-_OF_CONSTANTS = frozenset(["integral", "infinite sum"])  # none is known with a variable in it
-# 0,125 and 1,22 are decimals; 1,234 may be a thousand or more.
+_OF_CONSTANTS = frozenset(["integral", "infinite sum"])  # unknown if they contain a variable
+# 0,125 and 1,22 are decimals; 1,234 may be a number with a thousands separator.
 _COMMA = re.compile(r"-?(?:0,[0-9]+|[0-9]+,(?![0-9]{3}$)[0-9]+)")
 _SURROUNDED = re.compile(r"\\boxed|\\fbox|####|^A:", re.MULTILINE)
 
@@ -54,14 +55,15 @@ GroundTruth = str | int | float | Sequence[str | int | float]
 
 
 class UnreadableGroundTruth(ValueError):
-    """The ground truth cannot be read: no verdict is possible, which is not a verdict of no."""
+    """The ground truth cannot be read, so there is no verdict, not even a negative one."""
 
 
 class Verdict(Struct, frozen=True):
-    """Is the answer right, and which method decided: true in a condition if it is right.
+    """The result of a comparison and the method that decided; true in a condition if the answer is
+    right.
 
-    `answer` is what was found in the response, `place` and `span` where; `given` and `expected` are
-    what the two were read as.
+    `answer`: the answer found in the response. `place`, `span`: where it was found. `given`,
+    `expected`: how answer and ground truth were read.
     """
 
     equal: bool
@@ -83,7 +85,7 @@ class Verdict(Struct, frozen=True):
 
     @property
     def reason(self) -> str:
-        """Say in one line what was compared and what decided.
+        """Return one line that says what was compared and which method decided.
 
         `'1/2' is the ground truth 1/2: exact rationals`
         """
@@ -95,11 +97,11 @@ class Verdict(Struct, frozen=True):
 
     @property
     def undecided(self) -> bool:
-        """Say whether the scorer gave up at a limit: the answer may be right all the same."""
+        """True if the scorer reached a limit, so the answer may be right all the same."""
         return self.method.startswith("undecided")
 
     def explain(self) -> dict[str, str | bool | list[int] | None]:
-        """The verdict in plain words, for people."""
+        """Return the verdict as a dict of plain values for people."""
         return {
             "equal": self.equal,
             "method": self.method,
@@ -112,7 +114,7 @@ class Verdict(Struct, frozen=True):
 
 
 def ground_truth_texts(ground_truth: GroundTruth | None) -> list[str]:
-    """The acceptable answers that a ground truth names, each as text.
+    """Return the acceptable answers of a ground truth as texts.
 
     Raises:
         UnreadableGroundTruth: there is none, or one of them is empty.
@@ -129,12 +131,13 @@ def ground_truth_texts(ground_truth: GroundTruth | None) -> list[str]:
 
 
 def _answer_in(truth: str) -> str:
-    """The answer in a ground truth that is a box, a GSM8K solution, or the answer itself."""
+    """Return the answer in a ground truth: a box, the end of a GSM8K
+    solution, or the text itself."""
     text = truth
     if _SURROUNDED.search(truth) and (found := find_answer(truth, ("boxed", "hashes", "phrase"))):
         text = found.text
     if not normalize_math_expression(text):
-        raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r} has nothing to read")
+        raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r} is empty")
     return text
 
 
@@ -146,7 +149,7 @@ _remembered = lru_cache(maxsize=4096)(_answer_in)
 
 
 def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
-    """The verdict on one answer against one acceptable answer, both without surroundings.
+    """Compare one answer with one acceptable answer, both without surrounding text.
 
     Raises:
         UnreadableGroundTruth: the acceptable answer cannot be read, and the answer is not the same
@@ -178,12 +181,15 @@ def compare(answer: str, truth: str, policy: Policy = DEFAULT) -> Verdict:
     if not equal and policy.decimal_comma and _decimal_comma(answer, truth):
         return Verdict(True, "decimal comma", answer, None, None, given, expected)
     if not equal and has_unknown_part(expected.node):
-        raise UnreadableGroundTruth(f"the ground truth {truth[:80]!r} has a part kept unread")
+        raise UnreadableGroundTruth(
+            f"the ground truth {truth[:80]!r} has a part that cannot be evaluated"
+        )
     return Verdict(equal, case.method, answer, None, None, given, expected)
 
 
 def has_unknown_part(node: Node) -> bool:
-    """Has the ground truth a part kept unread, or a limit, sum or integral that nobody knows?"""
+    """Tell whether the ground truth has an unevaluated operator, or a limit, sum or
+    integral of unknown value."""
     if not contains(node, _OPERATORS):
         return False
     if contains(node, _UNDECIDED):
@@ -198,7 +204,7 @@ def has_unknown_part(node: Node) -> bool:
 
 
 def _check_alone(truth: str, node: Node, case: Case) -> None:
-    """See that the ground truth does not empty the budget alone.
+    """Check that the ground truth alone does not exhaust the work budget.
 
     Raises:
         UnreadableGroundTruth: it does.
@@ -210,9 +216,9 @@ def _check_alone(truth: str, node: Node, case: Case) -> None:
 
 
 def _decimal_comma(answer: str, truth: str) -> bool:
-    """Is the ground truth a decimal, and the answer its digits with a comma: 1,22 for 1.22?
+    """Tell whether the answer is the ground truth's decimal written with a comma: 1,22 for 1.22.
 
-    In a ground truth a comma parts two numbers, and one before three digits groups them.
+    In a ground truth itself, a comma separates two numbers, or groups digits before three digits.
     """
     written = answer.strip(" $")
     return bool(_COMMA.fullmatch(written)) and written.replace(",", ".") == truth.strip(" $")
@@ -226,10 +232,10 @@ def _as_text(answer: str, truth: str, given: Reading, expected: Reading) -> Verd
 
 
 def _best(answer: str, truths: list[str], policy: Policy) -> Verdict:
-    """The verdict against any of the acceptable answers.
+    """Return the verdict against any of the acceptable answers.
 
     Raises:
-        UnreadableGroundTruth: it is none of those that can be read, and one cannot.
+        UnreadableGroundTruth: no readable one matches, and at least one cannot be read.
     """
     unreadable: UnreadableGroundTruth | None = None
     verdict: Verdict | None = None
@@ -249,12 +255,16 @@ def _best(answer: str, truths: list[str], policy: Policy) -> Verdict:
 def math_check(
     response: str, ground_truth: GroundTruth | None, policy: Policy = DEFAULT
 ) -> Verdict:
-    """Find the answer of `response` and hold it against `ground_truth`.
+    """Extract the answer of `response` and compare it with `ground_truth`.
 
-    Special tokens at the response's end are no part of it: `#### 46</s>` says 46.
+    Special tokens at the end of the response are ignored: `#### 46</s>` says 46.
 
     Raises:
         UnreadableGroundTruth: the ground truth is missing or cannot be read.
+
+    Example:
+        >>> math_check("#### 0.5", "1/2").method
+        'exact rationals'
     """
     truths = ground_truth_texts(ground_truth)
     response = without_end_tokens(response)
@@ -274,14 +284,14 @@ def math_check(
 
 
 def verify(ground_truth: GroundTruth | None, response: str, **config: Any) -> Verdict:
-    r"""Find the answer of `response` and hold it against `ground_truth`; the verdict says why.
+    r"""Extract the answer of `response` and compare it with `ground_truth`; the verdict says why.
 
-    `config` has the keys of the scorer's configuration.
+    `config`: keys of the scorer's configuration, see docs/math.md.
 
     Raises:
         UnreadableGroundTruth: the ground truth is missing or cannot be read: there is no verdict.
-        TypeError: a key that does not exist.
-        ValueError: a value that its key does not take.
+        TypeError: a config key does not exist.
+        ValueError: the value of a config key is invalid.
 
     Example:
         >>> verdict = verify("0.5", "so it is \\boxed{2/4}")
@@ -292,7 +302,8 @@ def verify(ground_truth: GroundTruth | None, response: str, **config: Any) -> Ve
 
 
 def _all_agree(response: str, verdict: Verdict, judge: Callable[[str], Verdict]) -> Verdict:
-    """`verdict`, if every box of the response is judged the same."""
+    """Return `verdict` if every box of the response is right, otherwise
+    the verdict on a wrong box."""
     for box in find_boxes(response, MAX_BOXES):
         other = judge(box)
         if not other.equal:
@@ -301,9 +312,13 @@ def _all_agree(response: str, verdict: Verdict, judge: Callable[[str], Verdict])
 
 
 def math_equal(prediction: str, ground_truth: GroundTruth | None, policy: Policy = DEFAULT) -> bool:
-    """Is `prediction`, an answer without surroundings, the same as `ground_truth`?
+    """Tell whether `prediction`, an answer without surrounding text, equals `ground_truth`.
 
     Raises:
         UnreadableGroundTruth: the ground truth is missing or cannot be read.
+
+    Example:
+        >>> math_equal("50%", "1/2")
+        True
     """
     return _best(prediction, ground_truth_texts(ground_truth), policy).equal

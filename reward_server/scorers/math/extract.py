@@ -1,8 +1,7 @@
-"""A response in, the part of it that is its answer out: which text, found where.
+"""Find the final answer in a response: its text and position.
 
-It reads nothing: whether the text is mathematics, and which, is for `read` to say. Every search
-is linear and looks at a bounded piece of the response; how each place is searched is in
-`extraction`.
+Nothing is parsed here; `read` decides whether the text is mathematics. Every search is linear and
+limited to a bounded part of the response; `extraction` holds the search for each place.
 """
 
 from __future__ import annotations
@@ -51,17 +50,25 @@ _FINDERS: dict[Place, Callable[[str], FoundAnswer | None]] = {
     "phrase": find_phrase,
     "last_value": find_last_value,
 }
-_MARKED = ("boxed", "answer_tag", "hashes")  # what marks an answer, as words and position do not
+_MARKED = (
+    "boxed",
+    "answer_tag",
+    "hashes",
+)  # places with explicit delimiters
 _IN_WORDS = re.compile(r"(?:\\text\w{0,2}\s?\{)?\s?[^\W\d_]{2,}[^\d\\]{0,60}")
 _SMALL_CHOICE = re.compile(r"(?:[Oo]ption|[Cc]hoice) ([a-j])|([a-j])\)")
 _VALUE = re.compile(r"[-−+.$\\(\[{|]{0,3}\w.{0,200}")
 
 
 def find_answer(response: str, answer_from: Sequence[Place] = PLACES) -> FoundAnswer | None:
-    """Return the response's answer: from the first place of `answer_from` that the response has.
+    r"""Return the response's answer, from the first place in `answer_from` that occurs in it.
 
-    Thoughts (`<think>…</think>`) are not looked at. A place that is there and empty is the answer:
-    an empty box is no reason to look on. What is called the answer behind a marked one replaces it.
+    Thoughts (`<think>…</think>`) are skipped. An empty place still counts: after an empty box no
+    other place is tried. A later announcement of another answer replaces a marked one.
+
+    Example:
+        >>> find_answer(r"So it is \boxed{7}.").text
+        '7'
     """
     start, end = said_span(response)
     said = response if end - start == len(response) else response[start:end]
@@ -77,8 +84,10 @@ def find_answer(response: str, answer_from: Sequence[Place] = PLACES) -> FoundAn
 
 
 def _last_word(said: str, answer: FoundAnswer, answer_from: Sequence[Place]) -> FoundAnswer:
-    """Return `answer`, or what replaces it behind it: a tag, `####` or *the answer is*. Where these
-    are not looked for, they must be right as well."""
+    """Return `answer`, or a later one that replaces it: a tag, `####` or *the answer is*.
+
+    A later answer in a place outside `answer_from` does not replace it but must be right as well.
+    """
     begin = answer.lead if answer.place == "boxed" and not answer.text else answer.end
     if begin == answer.lead and last_is_closed(said):
         return answer
@@ -96,7 +105,7 @@ def last_is_closed(said: str) -> bool:
 
 
 def _later(said: str, begin: int, place: Place) -> FoundAnswer | None:
-    """Return the last answer that is told behind `begin`."""
+    """Return the last answer after `begin`, or None."""
     if len(said) - begin < 3:
         return None
     found: list[FoundAnswer] = []
@@ -122,7 +131,7 @@ def _is_short(text: str) -> bool:
 
 
 def _with_alternatives(said: str, answer: FoundAnswer) -> FoundAnswer:
-    """Return `answer` with the values that *or* joins on outside its mark: `\\boxed{5} or 6`."""
+    r"""Return `answer` with values joined by *or* outside its delimiters: `\boxed{5} or 6`."""
     if answer.place == "last_value" or not answer.text:
         return answer
     text, lead = answer.text, answer.lead
@@ -135,7 +144,7 @@ def _with_alternatives(said: str, answer: FoundAnswer) -> FoundAnswer:
 
 
 def _tidied(answer: FoundAnswer) -> FoundAnswer:
-    """Return `answer` with each run of spaces as one, and a choice's small letter in brackets."""
+    """Return `answer` with runs of spaces merged and a lower-case choice letter in brackets."""
     if choice := _SMALL_CHOICE.fullmatch(answer.text):
         return answer._replace(text=f"({choice[1] or choice[2]})")
     if answer.text[:1] == answer.text[-1:] == "*":
@@ -146,6 +155,12 @@ def _tidied(answer: FoundAnswer) -> FoundAnswer:
 
 
 def extract_boxed_answer(text: str) -> str | None:
-    r"""Return what the last `\boxed{}` (or `\fbox{}`) of `text` holds, or None without one."""
+    r"""Return the content of the last `\boxed{}` (or `\fbox{}`) in `text`, or None if there is
+    none.
+
+    Example:
+        >>> extract_boxed_answer(r"So it is \boxed{7}.")
+        '7'
+    """
     box = last_box(text)
     return box.text.strip() if box and box.closed else None

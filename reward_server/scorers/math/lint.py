@@ -1,7 +1,7 @@
-"""Say what is wrong, or may be misread, in one ground truth before anything is trained on it.
+"""Find faults and ambiguities in one ground truth before anything is trained on it.
 
-It reads as the scorer reads. A finding has a kind, a line that says what is meant, and, only where
-one is sure, a ground truth to put in its place.
+It reads as the scorer reads. A finding has a kind, a message, and a replacement only if it is
+certain.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ Kind = Literal[
 ]  # fmt: skip
 KINDS: dict[str, str] = {
     "missing": "there is no ground truth",
-    "not_text": "it is no text, number or list of these",
+    "not_text": "it is not a text, a number or a list of these",
     "unreadable": "the scorer cannot read it: no reward unless the response has the same text",
     "beyond_limits": "it is too long, too deep or too much work: no reward for most responses",
-    "encoded_list": "it is a list written into a text",
-    "lost_backslash": "a backslash of its LaTeX was lost on the way",
-    "html": "characters of it are written as HTML has them",
+    "encoded_list": "it is a list encoded as a text",
+    "lost_backslash": "a backslash of its LaTeX was lost",
+    "html": "it contains HTML entities",
     "list_or_decimal": "it may be a list of two numbers or a number with a decimal comma",
     "list_or_thousands": "it may be a pair or one number with a thousands separator",
-    "alternatives": "it says `or`: a response must give all of them",
-    "approximation": "it has an approximation in it",
+    "alternatives": "it says `or`: a response must give all its values",
+    "approximation": "it contains an approximation",
     "unit": "it is read with a unit",
-    "words": "words beside its value are set aside",
-    "prose": "it is read as words: only the same words hold",
+    "words": "words beside its value are ignored",
+    "prose": "it is read as words: only the same words match",
     "float_digits": "it has the digits of a float that is not exact",
-    "unread_part": "a limit, an integral or the like is kept unread: only the same text holds",
-    "ellipsis": "it has an ellipsis: only the same ellipsis holds",
-    "itself_only": "its worth is not known: only the same expression holds",
+    "unread_part": "a limit, integral or similar cannot be evaluated: only the same text matches",
+    "ellipsis": "it has an ellipsis: only the same ellipsis matches",
+    "itself_only": "its value is unknown: only the same expression matches",
 }
 PROSE_WORDS = 3
 
@@ -70,7 +70,8 @@ _PAIR_OR_THOUSANDS = re.compile(r"[(\[]-?\d{1,3}(?:,\d{3})+[)\]]")
 _DOTTED_THOUSANDS = re.compile(r"-?\d{1,3}(?:\.\d{3}){2,}")
 _FLOAT = re.compile(r"-?\d{0,20}\.\d{15,40}")
 _APPROXIMATE = re.compile(r"\\(?:thick)?approx|\\simeq|\\doteq|[≈≃≒≐≊]")
-# What JSON and Python make of \frac, \beta, \text, \right, \neq where backslashes are not doubled.
+# Control characters that JSON and Python make of \frac, \beta, \text, \right, \neq with a single
+# backslash.
 _EATEN = {"\x0c": "\\f", "\x08": "\\b", "\t": "\\t", "\r": "\\r", "\x07": "\\a", "\x0b": "\\v"}
 _EATEN_COMMAND = re.compile(
     "\x0c(?=rac|orall)|\x08(?=eta|inom|oxed|egin|ar|mod|f\\b)|\t(?=ext|imes|heta|an|frac|riangle|o\\b)"
@@ -84,7 +85,7 @@ _LAYOUT = ("\\\\", "\\quad", "\\qquad", "\\,", "\\;", "\\:", "\\!", "\\ ")
 
 
 class Finding(Struct, frozen=True, omit_defaults=True):
-    """One thing that is wrong or doubtful: what was meant, and what to put in its place if sure."""
+    """One fault or doubt: its kind, a message, and a replacement if certain."""
 
     kind: Kind
     said: str
@@ -92,7 +93,7 @@ class Finding(Struct, frozen=True, omit_defaults=True):
 
 
 def lint_truth(truth: object, policy: Policy = DEFAULT) -> list[Finding]:
-    """Return what is wrong or doubtful in a ground truth, nothing if it is fine.
+    """Return the faults and doubts of a ground truth; an empty list if it is fine.
 
     Example:
         >>> [finding.kind for finding in lint_truth("3,7")]
@@ -101,7 +102,7 @@ def lint_truth(truth: object, policy: Policy = DEFAULT) -> list[Finding]:
     if truth is None or truth == "" or (isinstance(truth, float) and math.isnan(truth)):
         return [Finding("missing", KINDS["missing"])]
     if isinstance(truth, bool):
-        return [Finding("not_text", f"{truth} is no text", str(truth))]
+        return [Finding("not_text", f"{truth} is not a text", str(truth))]
     if isinstance(truth, str | int | float):
         return list(_of_text(truth if isinstance(truth, str) else repr(truth), policy))
     if isinstance(truth, Sequence):
@@ -112,7 +113,7 @@ def lint_truth(truth: object, policy: Policy = DEFAULT) -> list[Finding]:
 
 
 def read_as(truth: object) -> str | None:
-    """Return what the scorer reads a text or a number as, in plain spelling; None for all else."""
+    """Return the scorer's reading of a text or number in plain notation; None for all else."""
     try:
         [text] = ground_truth_texts(truth if isinstance(truth, str | int | float) else None)
     except UnreadableGroundTruth:
@@ -153,7 +154,7 @@ def _of_answer(text: str, policy: Policy) -> Iterator[Finding]:
 
 
 def _of_form(answer: str) -> Iterator[Finding]:
-    """What the text alone shows."""
+    """Yield the findings that the text alone shows."""
     plain = answer.strip().strip("$").strip()
     if _TWO_NUMBERS.fullmatch(plain) and not _THOUSANDS.fullmatch(plain):
         yield Finding("list_or_decimal", KINDS["list_or_decimal"])
@@ -168,7 +169,7 @@ def _of_form(answer: str) -> Iterator[Finding]:
 
 
 def _of_tree(node: Node, reading: Reading) -> Iterator[Finding]:
-    """What the reading shows."""
+    """Yield the findings that the parsed answer shows."""
     if node.op == "list" and node.value == "or":
         yield Finding("alternatives", f"read as all of {reading}")
     if len(words_of(phrase(node)).split()) >= PROSE_WORDS:
@@ -176,7 +177,7 @@ def _of_tree(node: Node, reading: Reading) -> Iterator[Finding]:
     if contains(node, frozenset(["quantity"])):
         yield Finding("unit", f"read with a unit: {reading}")
     if (words := _words_beside(node)) is not None:
-        yield Finding("words", f"{words!r} is set aside")
+        yield Finding("words", f"{words!r} is ignored")
     if has_unknown_part(node):
         yield Finding("unread_part", KINDS["unread_part"])
     elif _has_ellipsis(node):
@@ -184,7 +185,7 @@ def _of_tree(node: Node, reading: Reading) -> Iterator[Finding]:
 
 
 def _of_worth(node: Node, policy: Policy) -> Iterator[Finding]:
-    """Whether the answer can be told to be itself by what it is worth."""
+    """Yield a finding if the answer cannot be shown to equal itself by value."""
     try:
         same_as_itself(node, policy, 0)
         unknown = any(not _has_worth(value) for value in _values_in(node))
@@ -196,7 +197,7 @@ def _of_worth(node: Node, policy: Policy) -> Iterator[Finding]:
 
 
 def _values_in(node: Node) -> Iterator[Node]:
-    """The largest expressions of an answer: the items of a list, the ends of an interval."""
+    """Yield the largest expressions of an answer: the items of a list, the ends of an interval."""
     if node.op in VALUES:
         yield node
     else:
@@ -205,7 +206,7 @@ def _values_in(node: Node) -> Iterator[Node]:
 
 
 def _has_worth(node: Node) -> bool:
-    """Whether an expression can be told to be itself by what it is worth."""
+    """Tell whether an expression can be shown to equal itself by value."""
     if node in (INFINITY, MINUS_INFINITY) or node.note == "field":
         return True
     refill()
@@ -236,7 +237,7 @@ def _has_ellipsis(node: Node) -> bool:
 
 
 def _encoded_list(text: str) -> list[str] | None:
-    """The items of a JSON list of texts or numbers that was written into a text, or None.
+    """Return the items of a JSON list of texts or numbers encoded as a text, or None.
 
     `[1, 2]` may be a point or an interval; a list with quotes in it is neither.
     """
@@ -252,7 +253,7 @@ def _encoded_list(text: str) -> list[str] | None:
 
 
 def _with_backslashes(text: str) -> str:
-    """`text` with the backslashes that its LaTeX commands have lost."""
+    """Return `text` with the lost backslashes of its LaTeX commands restored."""
     text = _EATEN_COMMAND.sub(lambda found: _EATEN[found[0]], text)
     return _BARE_COMMAND.sub(lambda found: "\\" + found[0], text)
 
@@ -267,7 +268,7 @@ def _is_read(text: str) -> bool:
 
 
 def _without_layout(text: str) -> str:
-    """`text` without the spacing commands and punctuation at its end."""
+    """Return `text` without spacing commands and punctuation at its end."""
     while True:
         bare = text.rstrip(" \t\n.,;&")
         command = next((each for each in _LAYOUT if bare.endswith(each)), "")
@@ -278,7 +279,7 @@ def _without_layout(text: str) -> str:
 
 
 def _repaired(text: str) -> str | None:
-    """A text that can be read and that differs in layout alone, or None."""
+    """Return a readable text that differs only in layout, or None."""
     if len(text) > 2_000:
         return None
     plain = text.strip()

@@ -1,6 +1,6 @@
-"""What is a matter of opinion about two answers, as configuration: nothing here is guessed.
+"""Configuration of disputable choices in comparing two answers; nothing here is guessed.
 
-In: config keys. Out: one checked `Policy`. docs/math.md says what each value accepts.
+docs/math.md says what each value accepts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """How strict a verdict is. `answer_from` is the order of places where the answer is sought."""
+    """Strictness of a verdict. `answer_from`: the places to search for the answer, in order."""
 
     answer_from: tuple[Place, ...] = PLACES
     boxes: Boxes = "last"
@@ -62,11 +62,15 @@ def _places(value: Any) -> tuple[Place, ...]:
 
 
 def make_policy(config: dict[str, Any]) -> Policy:
-    """The policy that `config` asks for; keys left out have their defaults.
+    """Return the validated policy for `config`; missing keys have their defaults.
 
     Raises:
-        TypeError: a key that does not exist.
-        ValueError: a value that its key does not take.
+        TypeError: a key does not exist.
+        ValueError: the value of a key is invalid.
+
+    Example:
+        >>> make_policy({"units": "required"}).units
+        'required'
     """
     known = Policy.__struct_fields__
     for key, value in config.items():

@@ -1,4 +1,4 @@
-"""Samples in, 1.0 or 0.0 out: is the final answer of the response the ground truth?"""
+"""The `math` scorer: 1.0 if the final answer of the response equals the ground truth, else 0.0."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from touchstone_rewards.reward_server.scorers.math.undecided import undecided_by
 
 
 class MathScorer:
-    """Is the final answer of the response equal to the ground truth? The config keys are the fields
-    of `policy.Policy`: see docs/math.md."""
+    """Score 1 if the final answer of the response equals the ground truth, else 0.
+
+    The config keys are the fields of `policy.Policy`: see docs/math.md.
+    """
 
     version = "4"
     range = (0.0, 1.0)

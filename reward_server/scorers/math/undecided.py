@@ -1,7 +1,6 @@
-"""Where a no is no decision: words that mathematics cannot compare, and work beyond the limits.
+"""Find negative verdicts that decide nothing: incomparable prose, and work beyond the limits.
 
-In: a verdict and the acceptable answers. Out: what it is for that nobody can tell, the ground truth
-or the response; None where the verdict is one. A right answer is always decided.
+The cause is the ground truth or the response. Positive verdicts are always decisions.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ _COMMAND = re.compile(r"\\[A-Za-z]++")
 _WORD = re.compile(r"[^\W\d_]{2,}+")
 _NUMBER = re.compile(r"[0-9]++")
 _TEXT = frozenset(["text"])
-# So many words are prose, and so many more for each number among them: `5 square meters` is none.
+# A text is prose with this many words, plus this many per number in it: `5 square meters` is not.
 PROSE_WORDS, WORDS_A_NUMBER = 2, 2
 
 
 def undecided_by(verdict: Verdict, truths: Sequence[str]) -> Undecided | None:
-    """Return what leaves this verdict undecided, or None.
+    """Return the side that leaves this verdict undecided, or None.
 
-    A response without an answer, or with one of signs alone (`:`), or that takes its answer back,
-    is wrong whatever else it says, unless the ground truth is prose or unreadable: then its answer
-    may have any form.
+    A response that has no answer, has only punctuation as its answer (`:`), or takes its answer
+    back is wrong whatever else it says. The exception is a ground truth that is prose or
+    unreadable: then an answer may have any form.
     """
     if verdict.equal:
         return None
@@ -42,7 +41,7 @@ def undecided_by(verdict: Verdict, truths: Sequence[str]) -> Undecided | None:
 
 
 def is_prose(text: str) -> bool:
-    """Tell whether a text says something in words that are no number.
+    """Tell whether a text states something in words, other than a number.
 
     Example:
         >>> [is_prose(text) for text in ("f is injective", "forty-six", "5 square meters", "yes")]

@@ -1,1 +1,1 @@
-"""The library of rules: small scorers that need no model, one a file. docs/rules.md tells each."""
+"""Rule-based scorers that need no model, one per file; documented in docs/rules.md."""

@@ -1,4 +1,4 @@
-"""Which option did the response choose? By letter, in prose of 26 languages, or by its text."""
+"""Score the option chosen by a response, found by letter, in prose of 26 languages, or by text."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from touchstone_rewards.reward_server.scorers.rules.words import squad_normalize
 
 LETTERS = "ABCDEFGHIJ"
 MOST_OPTIONS = 26
-READ_CHARS = 2_000  # of an answer; a longer one is no option
+READ_CHARS = 2_000  # of an answer; a longer one is not an option
 MAX_BOXES = 64
-# A letter at the beginning, as an option is written: `B`, `(b)`, `B.`, `**B)** Paris`.
+# A leading option letter: `B`, `(b)`, `B.`, `**B)** Paris`.
 _LEADING = re.compile(r"[\s(\[（【{*$\"'“]{0,8}([A-Za-z])(?![^\W_])[\s)\]）】}.:：、*$\"'”]{0,12}")
 _WORD_BEFORE = re.compile(
     r"\s{0,8}(?:the\s{1,3})?(?:correct\s{1,3})?(?:option|choice|answer|letter|选项|選項|опция|вариант"
@@ -44,9 +44,12 @@ _ALONE_ON_LINE = re.compile(r"^[ \t(\[*]{0,4}([A-Z])[ \t)\].:*]{0,4}$", re.MULTI
 
 
 class ChoiceConfig(RuleConfig):
-    """`letters`: of the options. `options_from`: `metadata.NAME`, where a sample may have the texts
-    of its options, as a list or by letter. `multiple`: the ground truth may be several letters, and
-    all of them must be chosen. `answer_from`: where the answer is looked for, as in math."""
+    """Config of `choice`.
+
+    `letters`: letters of the options. `options_from`: `metadata.NAME` with the texts of the
+    options, as a list or by letter; may be missing. `multiple`: the ground truth may have several
+    letters, and all must be chosen. `answer_from`: where to look for the answer, as in math.
+    """
 
     letters: str = Field(default=LETTERS, min_length=2, max_length=MOST_OPTIONS)
     options_from: str = Field(default="metadata.options", pattern=r"^metadata\..+$")
@@ -57,17 +60,17 @@ class ChoiceConfig(RuleConfig):
     @classmethod
     def _check(cls, letters: str) -> str:
         if not (letters.isascii() and letters.isalpha() and letters.isupper()):
-            raise ValueError(f"{letters!r} is not capital letters from A to Z")
+            raise ValueError(f"{letters!r} must consist of capital letters from A to Z")
         if len(set(letters)) < len(letters):
             raise ValueError(f"{letters!r} has a letter twice")
         return letters
 
 
 class ChoiceScorer(Rule[ChoiceConfig]):
-    """1 if the one option that the response chooses is the right one, else 0."""
+    """Score 1 if the response chooses exactly the right option, else 0."""
 
     version = "1"
-    runs_in: RulePlace = "worker"  # the search for the answer is that of the math scorer
+    runs_in: RulePlace = "worker"  # uses the math scorer's answer search
     config_type = ChoiceConfig
     reads = ("response", "ground_truth", "metadata")
 
@@ -92,10 +95,10 @@ class ChoiceScorer(Rule[ChoiceConfig]):
         return RuleVerdict(float(right), told)
 
     def _options(self, sample: Sample) -> dict[str, str]:
-        """Return the normalised texts of the options by their letters; empty without texts.
+        """Return the normalized option texts by letter; empty if the sample has none.
 
         Raises:
-            Unscorable: they are no list, or more than there are letters.
+            Unscorable: they are not a list, or there are more options than letters.
         """
         given = sample.metadata.get(self.config.options_from.partition(".")[2])
         letters = self.config.letters
@@ -112,7 +115,7 @@ class ChoiceScorer(Rule[ChoiceConfig]):
             raise Unscorable(
                 "bad_ground_truth",
                 f"{self.config.options_from} is {str(given)[:80]}; expected a list of at most "
-                f"{len(letters)} texts, or texts by their letters",
+                f"{len(letters)} texts, or an object with a text per letter",
             )
         return {letter: squad_normalized(str(text)) for letter, text in named.items()}
 
@@ -120,16 +123,16 @@ class ChoiceScorer(Rule[ChoiceConfig]):
         """Return the right letters.
 
         Raises:
-            Unscorable: it is none of the options.
+            Unscorable: the ground truth is not one of the options.
         """
         chosen = self._chosen(text, options)
         if chosen and (self.config.multiple or len(chosen) == 1):
             return chosen
-        what = f"several options, {sorted(chosen)}: say multiple: true" if chosen else "no option"
+        what = f"several options, {sorted(chosen)}: set multiple: true" if chosen else "no option"
         raise Unscorable("bad_ground_truth", f"the ground truth {text[:80]!r} is {what}")
 
     def _chosen(self, text: str, options: Mapping[str, str]) -> frozenset[str]:
-        """Return the letters that an answer names, by letter or by the text of the option."""
+        """Return the letters chosen by an answer, by letter or by the option's text."""
         if len(text) > READ_CHARS:
             return frozenset()
         plain = _LATEX.sub(" ", text)
@@ -146,8 +149,10 @@ class ChoiceScorer(Rule[ChoiceConfig]):
         return frozenset()
 
     def _letter(self, text: str, options: Mapping[str, str]) -> str | None:
-        """Return the letter that a text begins with as an option does; what stands behind it must
-        be the option's text, where that is known, or else no further letter of an option."""
+        """Return the option letter at the beginning of a text, or None.
+
+        The rest must be the option's text, if known, and otherwise must not name another option.
+        """
         if before := _WORD_BEFORE.match(text):
             text = text[before.end() :]
         found = _LEADING.match(text)
@@ -173,8 +178,10 @@ class ChoiceScorer(Rule[ChoiceConfig]):
     def _elsewhere(
         self, sample: Sample, answer: FoundAnswer, options: Mapping[str, str]
     ) -> frozenset[str]:
-        """Return the letters of all boxes, or of all lines that are a letter alone: who lists them
-        all has chosen none."""
+        """Return the letters in all boxes, or on all lines with only a letter.
+
+        A response that lists every letter has not chosen one.
+        """
         if answer.place == "boxed":
             boxes = find_boxes(sample.response, MAX_BOXES)
             return frozenset[str]().union(*(self._chosen(box, options) for box in boxes))

@@ -1,4 +1,4 @@
-"""Does the response contain the phrases that it should: all, any, none, or in this order?"""
+"""Check that a response contains phrases: all, any, none, or in order."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ from touchstone_rewards.reward_server.scorers.rules.words import (
 )
 
 Mode = Literal["all", "any", "none", "in_order"]
-# A list of all likely answers contains the right one: longer texts are no answer.
+# A list of all likely answers contains the right one, so longer texts score 0.
 ANSWER_WORDS = 200
 
 
 class ContainsConfig(RuleConfig):
-    """Which phrases, and how they must be there.
+    """Config of `contains`: the phrases and how they must occur.
 
-    `phrases`: those of every sample; else they are the sample's, in `phrases_from`: `ground_truth`
-    or `metadata.NAME`. `most_words`: a longer text gets 0; by default 200 where the phrases are
-    answers of the ground truth, and no bound else. `partial`: with `all`, the share that is there.
+    `phrases`: phrases for every sample. `phrases_from`: `ground_truth` or `metadata.NAME` with each
+    sample's own phrases. `most_words`: a longer text scores 0; default 200 if the phrases come from
+    the ground truth, otherwise no limit. `partial`: with mode `all`, score the share of phrases
+    found.
     """
 
     phrases: list[str] | None = Field(default=None, min_length=1)
@@ -55,14 +56,14 @@ class ContainsConfig(RuleConfig):
     @model_validator(mode="after")
     def _check(self) -> ContainsConfig:
         if self.phrases and not all(map(str.strip, self.phrases)):
-            raise ValueError("phrases has an empty one, which every text contains")
+            raise ValueError("phrases contains an empty phrase, which occurs in every text")
         if self.partial and self.mode != "all":
-            raise ValueError(f"partial goes with mode all, not with {self.mode}")
+            raise ValueError(f"partial needs mode all, not {self.mode}")
         return self
 
 
 class ContainsScorer(Rule[ContainsConfig]):
-    """1 if the phrases are there as `mode` says, else 0; with `partial` the share of them."""
+    """Score 1 if the phrases occur as `mode` requires, else 0; with `partial`, the share found."""
 
     config_type = ContainsConfig
 
@@ -85,7 +86,7 @@ class ContainsScorer(Rule[ContainsConfig]):
             return RuleVerdict(0.0, {"rule": f"longer than {most} words"})
         if any(" " in phrase for phrase in phrases):
             text = self._prepared(part)
-        else:  # then spaces need not be made alike
+        else:  # then spaces need no normalization
             text = composed(part).casefold() if self.config.ignore_case else composed(part)
         if not text.strip():
             return RuleVerdict(0.0, {"rule": "the response is empty"})
@@ -120,7 +121,7 @@ class ContainsScorer(Rule[ContainsConfig]):
         return has_words(text, phrase) if self.config.whole_words else phrase in text
 
     def _in_order(self, text: str, phrases: list[str]) -> RuleVerdict:
-        """Look for each phrase behind the one before it."""
+        """Search for each phrase after the previous one."""
         at = 0
         if self.config.whole_words:
             text, phrases = marked(text), [marked(phrase) for phrase in phrases]

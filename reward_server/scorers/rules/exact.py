@@ -1,4 +1,4 @@
-"""Is the response one of the acceptable answers, letter by letter?"""
+"""Compare a response with the acceptable answers, letter by letter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from touchstone_rewards.reward_server.scorers.rules.words import (
 
 
 class ExactConfig(RuleConfig):
-    """`part`: what is compared. `keep_spaces`: else each run of white space is one space."""
+    """Config of `exact`. `part`: the compared part. `keep_spaces`: do not
+    merge runs of white space."""
 
     part: ResponsePart = "said"
     ignore_case: bool = False
@@ -31,7 +32,7 @@ class ExactConfig(RuleConfig):
 
 
 class ExactScorer(Rule[ExactConfig]):
-    """1 if the part is one of the acceptable answers, else 0."""
+    """Score 1 if the part equals an acceptable answer, else 0."""
 
     config_type = ExactConfig
 

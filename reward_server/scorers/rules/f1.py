@@ -1,4 +1,4 @@
-"""How many words the response and an acceptable answer share: SQuAD's F1 and exact match."""
+"""Compare a response with acceptable answers by SQuAD's F1 and exact match."""
 
 from __future__ import annotations
 
@@ -26,22 +26,24 @@ from touchstone_rewards.reward_server.scorers.rules.words import (
     without_articles,
 )
 
-REMEMBERED_CHARS = 2_000  # of a ground truth; longer ones would fill the memory
-FEW_WORDS = 16  # so many are counted one by one, quicker than by a look at each word of a response
+REMEMBERED_CHARS = 2_000  # of a ground truth to cache; longer ones would fill the memory
+FEW_WORDS = 16  # up to this many distinct words are each counted by a search, which is faster
 
 
 class F1Config(RuleConfig):
-    """`measure`: the score. Of several acceptable answers the one that fits best counts."""
+    """Config of `f1`. `measure`: F1 or exact match. The best of several
+    acceptable answers counts."""
 
     measure: Literal["f1", "exact_match"] = "f1"
     part: ResponsePart = "said"
 
 
 class F1Scorer(Rule[F1Config]):
-    """Word overlap after SQuAD's normalisation; of scripts without spaces letters are words.
+    """Score the word overlap after SQuAD normalization; in scripts without spaces, letters are
+    words.
 
-    Source: the evaluation script of SQuAD 1.1. Unlike there, an answer of which normalisation
-    leaves nothing is an unreadable ground truth, not one that an empty response hits.
+    Source: the evaluation script of SQuAD 1.1. Unlike there, an answer that normalizes to nothing
+    is an unreadable ground truth, rather than equal to an empty response.
     """
 
     config_type = F1Config
@@ -60,7 +62,7 @@ class F1Scorer(Rule[F1Config]):
 
 
 class Reference(NamedTuple):
-    """An acceptable answer: as text, the number of its words, and each with its count."""
+    """An acceptable answer: its text, the number of its words, and the count of each word."""
 
     text: str
     total: int
@@ -68,10 +70,10 @@ class Reference(NamedTuple):
 
 
 def reference(truth: str) -> Reference:
-    """Return an acceptable answer as it is compared.
+    """Prepare an acceptable answer for comparison.
 
     Raises:
-        Unscorable: nothing is left of it, so that an empty response would be right.
+        Unscorable: it normalizes to nothing, so an empty response would be right.
     """
     [text] = usable([truth], squad_normalized)
     counts = Counter(text.split())
@@ -82,16 +84,17 @@ _read_once = lru_cache(maxsize=4096)(reference)
 
 
 def _remembered(truth: str) -> Reference:
-    """Return `reference`: the samples of a group share one."""
+    """Return `reference`, cached because the samples of a group share it."""
     return _read_once(truth) if len(truth) <= REMEMBERED_CHARS else reference(truth)
 
 
 def overlap_f1(given: str, truth: Reference) -> float:
-    """Return the F1 of the words shared, each counted as often as both have it; `given` is as
-    `parted` gives it, and its articles are no words.
+    """Return the F1 of two bags of words.
+
+    `given`: the words as returned by `parted`; its articles are ignored.
 
     Example:
-        >>> overlap_f1(" b  the  b  d ", reference("b c"))  # 1 of 3, and 1 of 2
+        >>> overlap_f1(" b  the  b  d ", reference("b c"))  # precision 1/3, recall 1/2
         0.4
     """
     met = _counted(given, truth.counts)
@@ -100,19 +103,19 @@ def overlap_f1(given: str, truth: Reference) -> float:
 
 
 def _is_one_of(given: str, accepted: list[Reference]) -> bool:
-    """Are the words those of an acceptable answer? As many they are first of all."""
+    """Tell whether the words are those of an acceptable answer, comparing their number first."""
     total = _total(given)
     near = [one.text for one in accepted if one.total == total]
     return bool(near) and without_articles(given) in near
 
 
 def _total(given: str) -> int:
-    """Return the number of words but for articles."""
+    """Return the number of words without articles."""
     return given.count(" ") // 2 - sum([given.count(f" {article} ") for article in ARTICLES])
 
 
 def _counted(given: str, wanted: dict[str, int]) -> dict[str, int]:
-    """Return how often each wanted word is given."""
+    """Return how often each wanted word occurs."""
     if len(wanted) > FEW_WORDS:
         return Counter(filter(wanted.__contains__, given.split()))
     return {word: given.count(f" {word} ") for word in wanted}

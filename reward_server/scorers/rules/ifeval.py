@@ -1,4 +1,4 @@
-"""Does the response follow its instructions? IFEval's 25 kinds and IFBench's, strict and loose."""
+"""Check that a response follows its instructions: IFEval's 25 kinds and IFBench's."""
 
 from __future__ import annotations
 
@@ -34,9 +34,12 @@ _NAMES = ("instruction_id_list", "instruction_id")
 
 
 class IfevalConfig(RuleConfig):
-    """`mode`: `loose` also looks at the response without its first line, its last line and its
-    stars, as the benchmarks do. `score`: `all` is 1 where every instruction is followed; `share` is
-    the share of them that are."""
+    """Config of `ifeval`.
+
+    `mode`: `loose` also accepts the response without its first line, last line or asterisks, as in
+    the benchmarks. `score`: `all` scores 1 if every instruction is followed, `share` the share of
+    instructions followed.
+    """
 
     mode: Literal["strict", "loose"] = "strict"
     score: Literal["all", "share"] = "all"
@@ -44,7 +47,7 @@ class IfevalConfig(RuleConfig):
 
 
 class Instruction(NamedTuple):
-    """One instruction of a row: its kind, the check, and what it is given."""
+    """One instruction of a row: its kind, its check and its arguments."""
 
     kind: str
     check: Check
@@ -52,10 +55,10 @@ class Instruction(NamedTuple):
 
 
 class IfevalScorer(Rule[IfevalConfig]):
-    """1 or 0, or the share of the instructions followed.
+    """Score 1 if all instructions are followed, else 0; or the share followed.
 
     The row has `metadata.instruction_id_list` and `metadata.kwargs` as published, or the same two
-    as JSON in the ground truth. An empty response follows nothing.
+    as JSON in the ground truth. An empty response follows no instruction.
     """
 
     version = "1"
@@ -66,7 +69,7 @@ class IfevalScorer(Rule[IfevalConfig]):
     def __init__(self, **config: Any) -> None:
         super().__init__(**config)
         for engine in ("emoji", "nltk", "punkt", "py3langid", "syllapy"):
-            import_module(engine)  # a missing extra is told at the start
+            import_module(engine)  # report a missing extra at startup
 
     def judge(self, sample: Sample) -> RuleVerdict:
         instructions = instructions_of(sample)
@@ -83,7 +86,8 @@ class IfevalScorer(Rule[IfevalConfig]):
 
 
 def followed_by(instruction: Instruction, texts: Sequence[str]) -> bool:
-    """Does one of the texts follow the instruction? Its arguments are checked in any case."""
+    """Tell whether one of the texts follows the instruction; its
+    arguments are checked in any case."""
     first = instruction.check(texts[0], instruction.given) and bool(texts[0].strip())
     return first or any(
         instruction.check(text, instruction.given) for text in texts[1:] if text.strip()
@@ -91,7 +95,7 @@ def followed_by(instruction: Instruction, texts: Sequence[str]) -> bool:
 
 
 def looser(text: str) -> list[str]:
-    """Return the eight texts that the loose verdict looks at.
+    """Return the eight variants of the text that the loose mode accepts.
 
     Source: section 2.3 of the IFEval paper.
     """
@@ -105,7 +109,7 @@ def instructions_of(sample: Sample) -> list[Instruction]:
     """Return the instructions of a sample.
 
     Raises:
-        Unscorable: there are none, or one is of no known kind.
+        Unscorable: there are none, or one is of an unknown kind.
     """
     ids, kwargs = _from_metadata(sample.metadata) or _from_truth(sample.ground_truth)
     if kwargs is None:
@@ -123,9 +127,7 @@ def _instruction(kind: Any, kwargs: Any) -> Instruction:
     if kwargs is not None and not is_object(kwargs):
         raise Unscorable("bad_ground_truth", f"kwargs of {kind} are {str(kwargs)[:80]!r}")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise Unscorable(
-            "bad_ground_truth", f"the instruction {str(kind)[:80]!r} is none that is known"
-        )
+        raise Unscorable("bad_ground_truth", f"the instruction {str(kind)[:80]!r} is unknown")
     known = {name: value for name, value in (kwargs or {}).items() if value is not None}
     return Instruction(kind, KINDS[kind], Given(kind, known))
 
@@ -139,7 +141,7 @@ def _from_metadata(metadata: Mapping[str, Any]) -> tuple[list[Any], list[Any] | 
     kwargs = _parsed(kwargs) if isinstance(kwargs, str) else kwargs
     ids = [ids] if isinstance(ids, str) else ids
     if not is_list(ids) or not (kwargs is None or is_list(kwargs)):
-        raise Unscorable("bad_ground_truth", f"metadata.{name} and metadata.kwargs are no lists")
+        raise Unscorable("bad_ground_truth", f"metadata.{name} and metadata.kwargs must be lists")
     return ids, kwargs
 
 
@@ -147,7 +149,7 @@ def _from_truth(truth: Any) -> tuple[list[Any], list[Any] | None]:
     if truth is None:
         raise Unscorable(
             "missing_field",
-            "metadata.instruction_id_list is missing, and there is no ground_truth that has it",
+            "metadata.instruction_id_list is missing, and so is a ground_truth that contains it",
         )
     text = truth[0] if is_list(truth) and len(truth) == 1 else truth
     row = _parsed(text) if isinstance(text, str) else None

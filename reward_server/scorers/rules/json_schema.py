@@ -1,4 +1,4 @@
-"""Is the response JSON that a schema accepts?"""
+"""Check that a response is JSON that fits a schema."""
 
 from __future__ import annotations
 
@@ -35,9 +35,12 @@ from touchstone_rewards.reward_server.scorers.rules.strict_json import (
 
 
 class JsonSchemaConfig(RuleConfig):
-    """`schema`: one for every sample; else each has its own in `schema_from`: `ground_truth`, as
-    JSON text, or `metadata.NAME`. `repair`: take the JSON out of the text around it, and drop
-    commas before a closing bracket. `formats`: check `format` as well (dates, addresses)."""
+    """Config of `json_schema`.
+
+    `schema`: one for every sample. `schema_from`: each sample's own, in `ground_truth` as JSON text
+    or in `metadata.NAME`. `repair`: extract the JSON from the surrounding text and drop trailing
+    commas. `formats`: also check `format` (dates, addresses).
+    """
 
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
     schema_from: str | None = Field(default=None, pattern=r"^(ground_truth|metadata\..+)$")
@@ -52,9 +55,10 @@ class JsonSchemaConfig(RuleConfig):
 
 
 class JsonSchemaScorer(Rule[JsonSchemaConfig]):
-    """1 if the response is JSON and the schema accepts it, else 0; the first error says where.
+    """Score 1 if the response is JSON that fits the schema, else 0; the explanation locates the
+    first error.
 
-    `pattern` is matched by a linear engine, and no `$ref` is fetched from elsewhere.
+    `pattern` is matched by a linear-time engine, and a remote `$ref` is never fetched.
     """
 
     version = "1"
@@ -64,7 +68,7 @@ class JsonSchemaScorer(Rule[JsonSchemaConfig]):
     def __init__(self, **config: Any) -> None:
         super().__init__(**config)
         self.reads = reads_of(self.config.schema_from) if self.config.schema_from else ("response",)
-        import_module("jsonschema_rs")  # a missing extra is told at the start
+        import_module("jsonschema_rs")  # report a missing extra at startup
         self._own = (
             self._validator(self.config.schema_) if self.config.schema_ is not None else None
         )
@@ -81,7 +85,7 @@ class JsonSchemaScorer(Rule[JsonSchemaConfig]):
             return RuleVerdict(0.0, {"rule": "no JSON", "error": shown(str(error))})
         try:
             wrong = next(validator.iter_errors(value), None)
-        except ValueError as error:  # nested deeper than it looks, or text that is no Unicode
+        except ValueError as error:  # nested deeper than it looks, or invalid Unicode
             return RuleVerdict(0.0, {"rule": "cannot be checked", "error": str(error)[:200]})
         if wrong is None:
             return RuleVerdict(1.0, {"rule": "the schema accepts it"})
@@ -108,11 +112,11 @@ class JsonSchemaScorer(Rule[JsonSchemaConfig]):
         if not isinstance(schema, Mapping):
             raise ValueError(f"schema is {str(schema)[:80]!r}; expected an object")
         if not schema:
-            raise ValueError("schema is empty, so that it accepts everything")
+            raise ValueError("schema is empty and would accept everything")
         try:
             written = json.dumps(schema, sort_keys=True)
         except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"schema is no JSON: {error}") from None
+            raise ValueError(f"schema is not JSON: {error}") from None
         return compiled_schema(written, self.config.formats)
 
 
@@ -121,12 +125,12 @@ def compiled_schema(schema: str, formats: bool) -> Any:
     """Return the validator of a schema.
 
     Raises:
-        ValueError: it is no schema, or refers to one elsewhere.
+        ValueError: the schema is invalid, or refers to a remote one.
     """
     import jsonschema_rs
 
     def refuse(uri: str) -> Any:
-        raise ValueError(f"{uri} is elsewhere, and nothing is fetched")
+        raise ValueError(f"{uri} is remote, and nothing is fetched")
 
     try:
         return jsonschema_rs.validator_for(
@@ -137,4 +141,4 @@ def compiled_schema(schema: str, formats: bool) -> Any:
         )
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
         said = error.message if isinstance(error, jsonschema_rs.ValidationError) else str(error)
-        raise ValueError(f"this is no schema: {' '.join(said.split())[:300]}") from None
+        raise ValueError(f"not a valid schema: {' '.join(said.split())[:300]}") from None

@@ -1,4 +1,4 @@
-"""Is the response in the language that it should be in, and in no other?"""
+"""Check that a response is in the expected language and no other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
     reads_of,
 )
 
-# The scripts that a language is written in; Latin where none is said.
+# Scripts of each language; Latin if not listed.
 _SCRIPTS: dict[str, frozenset[str]] = {
     code: frozenset(scripts.split())
     for codes, scripts in {
@@ -61,25 +61,28 @@ _SCRIPTS: dict[str, frozenset[str]] = {
 }
 LATIN = frozenset(["LATIN"])
 KANA = frozenset(["HIRAGANA", "KATAKANA"])
-# What only one of the languages is written in tells it, however short the text is.
+# Scripts used by only one of the languages: they identify it however short the text is.
 _ONE_LANGUAGE = {
     next(iter(scripts)): code
     for code, scripts in _SCRIPTS.items()
     if len(scripts) == 1 and sum(scripts <= other for other in _SCRIPTS.values()) == 1
 }
 LEAST_KANA = 0.05  # of the letters of a Japanese text
-READ_CHARS = 20_000  # enough to tell a language by
-# No language: code, formulas, addresses, tags.
+READ_CHARS = 20_000  # enough to identify a language
+# Parts without language: code, formulas, addresses, tags.
 _NO_PROSE = re.compile(
     r"```[^`]*+```|`[^`\n]*+`|\$\$[^$]*+\$\$|\$[^$\n]*+\$|https?://\S++|</?\w[^<>\n]{0,40}>"
 )
 
 
 class LanguageConfig(RuleConfig):
-    """`language`: a code of ISO 639-1, as `en`; else each sample has its own in `language_from`:
-    `ground_truth`, `metadata.NAME`, or `prompt`, whose own language it is. `script_share`: so much
-    of the letters must be of the language's scripts. `least_letters`: a shorter text tells no
-    language, and gets 0. `partial`: that share is the score, where the language is right."""
+    """Config of `language`.
+
+    `language`: an ISO 639-1 code such as `en`. `language_from`: each sample's own, in
+    `ground_truth` or `metadata.NAME`, or the language of the `prompt`. `script_share`: smallest
+    share of letters in the language's scripts. `least_letters`: a text with fewer letters scores 0.
+    `partial`: if the language is right, score that share.
+    """
 
     language: str | None = Field(default=None, pattern=r"^[a-z]{2}$")
     language_from: str | None = Field(default=None, pattern=r"^(ground_truth|prompt|metadata\..+)$")
@@ -95,7 +98,8 @@ class LanguageConfig(RuleConfig):
 
 
 class LanguageScorer(Rule[LanguageConfig]):
-    """1 if the response is in the language and its scripts, else 0; an empty one is in none."""
+    """Score 1 if the response is in the language and its scripts, else 0;
+    an empty response scores 0."""
 
     version = "1"
     runs_in: RulePlace = "worker"
@@ -142,7 +146,7 @@ class LanguageScorer(Rule[LanguageConfig]):
 
 
 def _prompt_text(prompt: str | list[Message]) -> str:
-    """Return what the prompt's last turn of a user says."""
+    """Return the text of the user's last turn in a prompt."""
     if isinstance(prompt, str):
         return prompt
     said = [turn for turn in prompt if turn.role == "user"] or prompt
@@ -154,7 +158,7 @@ def _prose(text: str) -> str:
 
 
 def scripts_in(text: str) -> Counter[str]:
-    """Return how many letters of each script a text has.
+    """Return the number of letters per script in a text.
 
     Example:
         >>> scripts_in("ok, 好")
@@ -169,14 +173,15 @@ def scripts_in(text: str) -> Counter[str]:
 
 @lru_cache(maxsize=8192)
 def _script(char: str) -> str:
-    """Return the first word of a letter's name in Unicode; nothing for what is no letter."""
+    """Return the script of a letter, the first word of its Unicode
+    name; "" for other characters."""
     return unicodedata.name(char, "").partition(" ")[0] if char.isalpha() else ""
 
 
 def language_of(text: str, scripts: Counter[str], least_letters: int) -> str | None:
-    """Return the code of a text's language, or None where it is too short to tell.
+    """Return the code of a text's language, or None if the text is too short to tell.
 
-    A script that only one language has decides. Han with kana is Japanese, without it Chinese.
+    A script used by only one language decides. Han with kana is Japanese, without kana Chinese.
     """
     letters = scripts.total()
     if not letters:
@@ -189,12 +194,12 @@ def language_of(text: str, scripts: Counter[str], least_letters: int) -> str | N
         return _ONE_LANGUAGE[most]
     if letters < least_letters:
         return None
-    # The identifier counts n-grams: of a text of few different ones it would say something too.
+    # The identifier counts n-grams and would name a language even for a text of few distinct ones.
     return identifier().classify(text[:READ_CHARS])[0]
 
 
 @cache
 def identifier() -> Any:
-    """Return the language identifier, loaded once a process."""
+    """Return the language identifier, loaded once per process."""
     langid = import_module("py3langid.langid")
     return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)

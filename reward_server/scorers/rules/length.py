@@ -1,4 +1,4 @@
-"""Is the response as long as it should be? In characters, words, lines or a tokenizer's tokens."""
+"""Score the length of a response in characters, words, lines or tokens."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ LengthUnit = Literal["characters", "words", "lines", "tokens"]
 
 
 class LengthConfig(RuleConfig):
-    """What is counted, and what the count is worth.
+    """Config of `length`: the unit and the score of a length.
 
     `shape`: `window` is 1 from `least` to `most` and 0 elsewhere. `target` is 1 at `target` and
-    falls in a straight line to 0 at none and at twice as much. `soft_overlong` is 0 up to
-    `most` - `buffer`, falls in a straight line to -1 at `most`, and is -1 beyond.
-    `target_from`: `metadata.NAME`, where each sample has a target of its own.
-    `tokenizer`: a `tokenizer.json`, or the folder that has it.
+    falls linearly to 0 at zero and at twice the target. `soft_overlong` is 0 up to `most` -
+    `buffer`, falls linearly to -1 at `most`, and stays -1 beyond. `target_from`: `metadata.NAME`
+    with each sample's own target. `tokenizer`: a `tokenizer.json`, or its folder.
     """
 
     unit: LengthUnit = "words"
@@ -48,20 +47,20 @@ class LengthConfig(RuleConfig):
     @model_validator(mode="after")
     def _check(self) -> LengthConfig:
         if self.shape == "window" and self.most is None and self.least <= 1:
-            raise ValueError("a window needs least or most; without them every text fits")
+            raise ValueError("shape window needs least or most; without them every text fits")
         if self.shape == "window" and self.most is not None and self.least > self.most:
-            raise ValueError(f"least is {self.least}, above most, {self.most}")
+            raise ValueError(f"least {self.least} is above most {self.most}")
         if self.shape == "target" and (self.target is None) == (self.target_from is None):
-            raise ValueError("shape target needs target or target_from, one of them")
+            raise ValueError("shape target needs either target or target_from")
         if self.shape == "soft_overlong" and not 0 < (self.buffer or 0) <= (self.most or 0):
-            raise ValueError("shape soft_overlong needs most, and a buffer of at most that")
+            raise ValueError("shape soft_overlong needs most, and a buffer no larger than most")
         if (self.unit == "tokens") != (self.tokenizer is not None):
-            raise ValueError("unit tokens and tokenizer go together")
+            raise ValueError("set unit: tokens and tokenizer together, or neither")
         return self
 
 
 class LengthScorer(Rule[LengthConfig]):
-    """The worth of the response's length.
+    """Score the length of the response.
 
     Source: `soft_overlong` is equation 13 of DAPO (Yu et al. 2025).
     """
@@ -118,10 +117,10 @@ _COUNTS: dict[LengthUnit, Callable[[str], int]] = {
 
 
 def _token_count(path: str) -> Callable[[str], int]:
-    """Return what counts the tokens of a text by the tokenizer in `path`.
+    """Return a function that counts tokens with the tokenizer in `path`.
 
     Raises:
-        ValueError: there is none that can be read.
+        ValueError: the tokenizer is missing or cannot be read.
     """
     tokenizers = import_module("tokenizers")
     file = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
@@ -133,7 +132,7 @@ def _token_count(path: str) -> Callable[[str], int]:
         raise ValueError(f"tokenizer: {file} cannot be read: {error}") from None
 
     def count(text: str) -> int:
-        whole = text.encode("utf-8", "replace").decode()  # it knows no lone surrogates
+        whole = text.encode("utf-8", "replace").decode()  # the tokenizer rejects lone surrogates
         return len(tokenizer.encode(whole, add_special_tokens=False).ids)
 
     return count

@@ -1,4 +1,4 @@
-"""Is the number of the response near enough to the ground truth, in whatever unit that fits?"""
+"""Compare the number in a response with the ground truth within a tolerance, converting units."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ _ABOUT = re.compile(
     r"|约|大约|約|およそ|etwa|environ|aproximadamente|около)\s{0,4}",
     re.IGNORECASE,
 )
-ROUNDING = 1e-9  # what is so little beyond a tolerance is within it
+ROUNDING = 1e-9  # an excess this small counts as within the tolerance
 
 
 class NumericConfig(RuleConfig):
-    """How far off a number may be: by `absolute`, or by `relative` times the ground truth, as is
-    more. `units`: with `optional` a unit may be left out, with `required` not; `ignored` looks
-    at none. `percent`: with `either` 20% is 0.2 and 20. `answer_from`: as in math."""
+    """Config of `numeric`.
+
+    The tolerance is the larger of `absolute` and `relative` times the ground truth. `units`: with
+    `optional` a unit may be missing, with `required` it may not; `ignored` ignores units.
+    `percent`: with `either`, 20% equals both 0.2 and 20. `answer_from`: as in math.
+    """
 
     absolute: float = Field(default=0.0, ge=0.0)
     relative: float = Field(default=1e-6, ge=0.0, lt=1.0)
@@ -49,8 +52,8 @@ class NumericConfig(RuleConfig):
 
 
 class QuantityRead(NamedTuple):
-    """A value, the units that stand behind it (several where their words have several meanings),
-    and whether a percent sign does."""
+    """A value, the units after it (several if a word has several meanings), and
+    whether a percent sign follows."""
 
     value: arb
     units: tuple[Unit, ...] = ()
@@ -59,13 +62,13 @@ class QuantityRead(NamedTuple):
 
 
 class NumericScorer(Rule[NumericConfig]):
-    """1 if the number is within the tolerance of an acceptable answer, else 0.
+    """Score 1 if the number is within the tolerance of an acceptable answer, else 0.
 
-    Numbers and units are read by the math scorer's reader. No value is NaN or infinite.
+    Numbers and units are parsed by the math scorer's reader. Values are never NaN or infinite.
     """
 
     version = "1"
-    runs_in: RulePlace = "worker"  # the reader's arithmetic is flint's
+    runs_in: RulePlace = "worker"  # the reader computes with flint
     config_type = NumericConfig
 
     def __init__(self, **config: Any) -> None:
@@ -131,7 +134,7 @@ class NumericScorer(Rule[NumericConfig]):
 
 
 def number_in(text: str) -> QuantityRead | None:
-    """Return the one finite number that a text states, or None."""
+    """Return the single finite number stated by a text, or None."""
     if about := _ABOUT.match(text.lstrip(" $")):
         text = text.lstrip(" $")[about.end() :]
     node = read(text).node
@@ -162,7 +165,9 @@ def _value(node: Node) -> arb | None:
 def _truth(text: str) -> QuantityRead:
     number = number_in(text)
     if number is None:
-        raise Unscorable("bad_ground_truth", f"the ground truth {text[:80]!r} is no finite number")
+        raise Unscorable(
+            "bad_ground_truth", f"the ground truth {text[:80]!r} is not a finite number"
+        )
     return number
 
 

@@ -1,4 +1,4 @@
-"""How much of a reference text the response has: ROUGE, BLEU and chrF by their usual libraries."""
+"""Compare a response with reference texts by ROUGE, BLEU and chrF, using their usual libraries."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ REFERENCE_CHARS = 20_000
 
 
 class OverlapConfig(RuleConfig):
-    """`most_chars`: of a longer response only so many are looked at; the rest cannot raise a score.
-    Of several references the nearest counts."""
+    """Config shared by the three. `most_chars`: characters of the response to compare; the rest
+    cannot raise the score. The closest of several references counts."""
 
     most_chars: int = Field(default=20_000, ge=1, le=100_000)
     part: ResponsePart = "said"
 
 
 class RougeConfig(OverlapConfig):
-    """`kind`: shared words, shared pairs of words, or the longest sequence shared. ROUGE-L compares
-    each word with each, so that its texts are shorter. `stem`: endings of English words go."""
+    """Config of `rouge`.
+
+    `kind`: shared words, shared word pairs, or longest common subsequence. ROUGE-L is quadratic in
+    the words, so its texts have a lower limit. `stem`: remove English suffixes.
+    """
 
     kind: Literal["rouge1", "rouge2", "rougeL"] = "rougeL"
     measure: Literal["f1", "precision", "recall"] = "f1"
@@ -45,14 +48,14 @@ class RougeConfig(OverlapConfig):
 
 
 class BleuConfig(OverlapConfig):
-    """`tokenize`: one of sacrebleu's ways of taking a text apart."""
+    """Config of `bleu`. `tokenize`: one of sacrebleu's tokenizers."""
 
     tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a"
     lowercase: bool = False
 
 
 class ChrfConfig(OverlapConfig):
-    """`word_order`: 2 is chrF++."""
+    """Config of `chrf`. `word_order`: 2 gives chrF++."""
 
     word_order: int = Field(default=0, ge=0, le=2)
     lowercase: bool = False
@@ -63,7 +66,7 @@ Measure = Callable[[str, Sequence[str]], float]
 
 
 class Overlap(Rule[OverlapT], Generic[OverlapT]):
-    """What the three share: references of the ground truth, texts of bounded length."""
+    """Base of the three scorers: references from the ground truth, texts of bounded length."""
 
     version = "1"
     runs_in: RulePlace = "worker"
@@ -73,7 +76,7 @@ class Overlap(Rule[OverlapT], Generic[OverlapT]):
         self.measure = self.made()
 
     def made(self) -> Measure:
-        """Return the function that measures a response against references, from 0 to 1."""
+        """Return a function that compares a response with references, from 0 to 1."""
         raise NotImplementedError
 
     def judge(self, sample: Sample) -> RuleVerdict:
@@ -86,14 +89,14 @@ class Overlap(Rule[OverlapT], Generic[OverlapT]):
         if part is None:
             return no_part(self.config.part)
         if any(self.measure(text, [text]) == 0 for text in references):
-            raise Unscorable("bad_ground_truth", "a reference has nothing to compare in it")
+            raise Unscorable("bad_ground_truth", "a reference has nothing to compare")
         text = text_of(part[: self.config.most_chars])
         value = self.measure(text, references) if text.strip() else 0.0
         return RuleVerdict(min(1.0, max(0.0, value)), {"cut": len(part) > self.config.most_chars})
 
 
 class RougeScorer(Overlap[RougeConfig]):
-    """ROUGE of Google's rouge-score."""
+    """Score with Google's rouge-score."""
 
     config_type = RougeConfig
 
@@ -111,7 +114,7 @@ def _rouge(scorer: Any, config: RougeConfig, text: str, references: Sequence[str
 
 
 class BleuScorer(Overlap[BleuConfig]):
-    """BLEU of one text by sacrebleu, with its effective order and exponential smoothing."""
+    """Score with sacrebleu's sentence BLEU, with effective order and exponential smoothing."""
 
     config_type = BleuConfig
 
@@ -123,7 +126,7 @@ class BleuScorer(Overlap[BleuConfig]):
 
 
 class ChrfScorer(Overlap[ChrfConfig]):
-    """chrF of one text by sacrebleu."""
+    """Score with sacrebleu's sentence chrF."""
 
     config_type = ChrfConfig
 

@@ -1,4 +1,4 @@
-"""Does the response match the patterns? By RE2, whose time grows with the text, never faster."""
+"""Match a response against a pattern with RE2, whose running time is linear."""
 
 from __future__ import annotations
 
@@ -29,13 +29,16 @@ from touchstone_rewards.reward_server.scorers.rules.rule import (
 from touchstone_rewards.reward_server.scorers.rules.words import one_spaced
 
 PATTERN_CHARS = 10_000
-MEMORY_BYTES = 8 * 2**20  # of one compiled pattern
+MEMORY_BYTES = 8 * 2**20  # limit for one compiled pattern
 
 
 class RegexConfig(RuleConfig):
-    """`pattern`: one for every sample; else each has its own in `pattern_from`: `ground_truth` or
-    `metadata.NAME`. `captured`: what the first group holds, or the group `answer`, must be an
-    acceptable answer. `must`: the pattern is found, is the whole of the part, or is not there."""
+    """Config of `regex`.
+
+    `pattern`: one for every sample. `pattern_from`: each sample's own, in `ground_truth` or
+    `metadata.NAME`. `captured`: the group `answer`, or else the first group, must capture an
+    acceptable answer. `must`: the pattern occurs, matches the whole part, or is absent.
+    """
 
     pattern: str | None = None
     pattern_from: str | None = Field(default=None, pattern=r"^(ground_truth|metadata\..+)$")
@@ -50,12 +53,12 @@ class RegexConfig(RuleConfig):
     def _check(self) -> RegexConfig:
         check_source("pattern", self.pattern, self.pattern_from)
         if self.captured and (self.must == "be_absent" or self.pattern_from == "ground_truth"):
-            raise ValueError("captured needs a pattern that must be there, and a ground truth")
+            raise ValueError("captured needs a pattern that must occur, and a ground truth")
         return self
 
 
 class RegexScorer(Rule[RegexConfig]):
-    """1 if the pattern matches as `must` says, else 0."""
+    """Score 1 if the pattern matches as `must` requires, else 0."""
 
     version = "1"
     runs_in: RulePlace = "worker"
@@ -66,7 +69,7 @@ class RegexScorer(Rule[RegexConfig]):
         own, source = self.config.pattern, self.config.pattern_from
         read = [path for path in (source, "ground_truth" if self.config.captured else None) if path]
         self.reads = reads_of(*read)
-        import_module("re2")  # a missing extra is told at the start
+        import_module("re2")  # report a missing extra at startup
         if own is not None:
             self._compiled(own)
 
@@ -119,11 +122,11 @@ class RegexScorer(Rule[RegexConfig]):
 
 @lru_cache(maxsize=256)
 def compiled_pattern(pattern: str, ignore_case: bool, dot_nl: bool, lines: bool) -> Any:
-    """Return the pattern as RE2 has it.
+    """Return the pattern compiled by RE2.
 
     Raises:
-        ValueError: it is too long or too large, or has what RE2 has not: look-around and
-            back-references, which no linear engine can do.
+        ValueError: it is too long or too large, or uses look-around or back-references, which a
+            linear-time engine cannot support.
     """
     re2 = import_module("re2")
     if len(pattern) > PATTERN_CHARS:
@@ -138,4 +141,4 @@ def compiled_pattern(pattern: str, ignore_case: bool, dot_nl: bool, lines: bool)
     except (re2.error, UnicodeEncodeError) as error:
         why: Any = next(iter(error.args), "refused")
         why = why.decode(errors="replace") if isinstance(why, bytes) else why
-        raise ValueError(f"pattern {pattern[:80]!r} is none of RE2's: {why}") from None
+        raise ValueError(f"pattern {pattern[:80]!r} is not valid in RE2: {why}") from None

@@ -1,4 +1,4 @@
-"""How little of the response is said again: n-grams of words, or whole lines."""
+"""Score how little of a response repeats, by n-grams of words or by lines."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from touchstone_rewards.reward_server.scorers.rules.words import pieces
 
 
 class RepetitionConfig(RuleConfig):
-    """`of`: what is counted; `both` takes the worse. `n`: words in an n-gram. `allowed`: the share
-    of repeats that costs nothing."""
+    """Config of `repetition`. `of`: what to count; `both` takes the worse. `n`: words per n-gram.
+    `allowed`: share of repeats that costs nothing."""
 
     of: Literal["ngrams", "lines", "both"] = "ngrams"
     n: int = Field(default=4, ge=1, le=20)
@@ -30,9 +30,10 @@ class RepetitionConfig(RuleConfig):
 
 
 class RepetitionScorer(Rule[RepetitionConfig]):
-    """1 minus the share of n-grams, or lines, that stood in the response before; 0 if it is empty.
+    """Score 1 minus the share of n-grams, or lines, that occurred before; 0 for an empty response.
 
-    A word of more than 40 characters is taken letter by letter, so that `aaaa…` is repetition too.
+    A word of more than 40 characters is split into letters, so that `aaaa…` counts as repetition
+    too.
     """
 
     version = "2"
@@ -57,7 +58,7 @@ class RepetitionScorer(Rule[RepetitionConfig]):
 
 
 def repeated_share(things: Sequence[Hashable], n: int) -> float:
-    """Return the share of the runs of `n` things that stood there before; 0 of none.
+    """Return the share of runs of `n` things that occurred before; 0 if there are none.
 
     Example:
         >>> repeated_share(["a", "b", "a", "b", "a"], 2)

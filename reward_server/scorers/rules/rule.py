@@ -1,7 +1,4 @@
-"""What the rules share: a typed config, ground truths as texts, the part of a response they judge.
-
-In: samples. Out: a score each, or the code why there is none. What a rule decides is in its file.
-"""
+"""Base of all rules: typed config, ground truths as texts, and the judged part of a response."""
 
 from __future__ import annotations
 
@@ -23,8 +20,8 @@ from touchstone_rewards.reward_server.scorers.math.extraction.boxes import last_
 from touchstone_rewards.reward_server.scorers.math.extraction.thoughts import said_span
 from touchstone_rewards.reward_server.scorers.returned import text_of
 
-# Which part of a response is judged: all of it; what is said behind the thoughts; of that, what the
-# last <answer>…</answer> holds, the last \boxed{} or the last line that is not empty.
+# The judged part of a response: all of it; the text after the thoughts; or within that text, the
+# last <answer>…</answer>, the last \boxed{} or the last line that is not empty.
 ResponsePart = Literal["whole", "said", "answer_tag", "boxed", "last_line"]
 RulePlace = Literal["inline", "worker"]
 METADATA = "metadata."
@@ -33,20 +30,20 @@ LOOKED_AT_CHARS = 64
 
 
 class RuleConfig(BaseModel):
-    """The config of a rule: each key has a type, and another key is refused."""
+    """Config of a rule. Every key is typed; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class RuleVerdict(NamedTuple):
-    """A score, and what an explanation says of it."""
+    """A score and its explanation."""
 
     value: float
     told: dict[str, Any]
 
 
 class Unscorable(Exception):
-    """The sample has no honest score; `code` is the one of the wire."""
+    """The sample cannot be scored; `code` is the error code in the answer."""
 
     def __init__(self, code: SampleErrorCode, message: str) -> None:
         super().__init__(message)
@@ -57,7 +54,8 @@ ConfigT = TypeVar("ConfigT", bound=RuleConfig)
 
 
 class Rule(Generic[ConfigT]):
-    """A scorer that judges one sample at a time. A rule gives `config_type` and `judge`."""
+    """Base of a scorer that judges one sample at a time. A rule defines
+    `config_type` and `judge`."""
 
     version: ClassVar[str] = "1"
     range: tuple[float, float] = (0.0, 1.0)
@@ -83,27 +81,26 @@ class Rule(Generic[ConfigT]):
         """Return the verdict on one sample.
 
         Raises:
-            Unscorable: the sample lacks something, or its ground truth cannot be read.
+            Unscorable: the sample lacks a field, or its ground truth cannot be read.
         """
         raise NotImplementedError
 
 
 def check_source(name: str, own: object, source: str | None) -> None:
-    """See that a config has a value of its own, or the place in the sample where it is.
+    """Check that a config has either a value of its own or the name of a sample field.
 
     Raises:
         ValueError: it has both, or neither.
     """
     if (own is None) == (source is None):
-        raise ValueError(f"say {name} or {name}_from, one of them")
+        raise ValueError(f"set either {name} or {name}_from")
 
 
 def configured(config_type: type[ConfigT], config: dict[str, Any]) -> ConfigT:
-    """Return the config of a rule, checked.
+    """Return the validated config of a rule.
 
     Raises:
-        ValueError: a key that the rule does not have, or a value that its key does not take; one
-            line.
+        ValueError: a key is unknown or its value invalid; the message has one line.
     """
     try:
         return config_type.model_validate(config)
@@ -126,14 +123,14 @@ def _complaint(problem: Any, known: str) -> str:
 
 
 def truths(sample: Sample) -> list[str]:
-    """Return the acceptable answers of a sample, each a text with something in it.
+    """Return the acceptable answers of a sample as non-empty texts.
 
     Raises:
-        Unscorable: there is no ground truth, or one of its answers is empty or no answer.
+        Unscorable: there is no ground truth, or one of its answers is empty or of another type.
     """
     truth = sample.ground_truth
     if truth is None:
-        raise Unscorable("missing_field", "ground_truth is missing: there is nothing to hold it to")
+        raise Unscorable("missing_field", "ground_truth is missing: this scorer needs one")
     if not isinstance(truth, str) and not is_list(truth):
         try:
             truth = plain_ground_truth(truth)
@@ -146,10 +143,10 @@ def truths(sample: Sample) -> list[str]:
 
 
 def as_text(answer: Any) -> str:
-    """Return one acceptable answer as text; 46.0 is `46`.
+    """Return one acceptable answer as text; 46.0 becomes `46`.
 
     Raises:
-        Unscorable: it is empty, no finite number, or neither a text nor a number.
+        Unscorable: it is empty, not finite, or neither a text nor a number.
     """
     if isinstance(answer, str):
         if not _has_ink(answer):
@@ -159,39 +156,43 @@ def as_text(answer: Any) -> str:
         raise Unscorable("bad_ground_truth", f"the ground truth is a {type(answer).__name__}")
     if isinstance(answer, float):
         if not math.isfinite(answer):
-            raise Unscorable("bad_ground_truth", f"the ground truth is {answer}: no finite number")
+            raise Unscorable(
+                "bad_ground_truth", f"the ground truth is {answer}: not a finite number"
+            )
         return repr(int(answer)) if answer.is_integer() and abs(answer) < 2**53 else repr(answer)
     try:
         return str(answer)
-    except ValueError:  # more digits than Python turns into text
-        raise Unscorable("bad_ground_truth", "the ground truth is too long a number") from None
+    except ValueError:  # more digits than Python converts to text
+        raise Unscorable(
+            "bad_ground_truth", "the ground truth is a number with too many digits"
+        ) from None
 
 
 def _has_ink(text: str) -> bool:
-    """Is there anything to see at the beginning of a text? Zero-width characters are nothing."""
+    """Tell whether a text begins with something visible; zero-width characters do not count."""
     return any(char.isprintable() and char != " " for char in text.lstrip()[:LOOKED_AT_CHARS])
 
 
 def usable(answers: Sequence[str], prepare: Callable[[str], str]) -> list[str]:
-    """Return the acceptable answers as they are compared.
+    """Return the acceptable answers prepared for comparison.
 
     Raises:
-        Unscorable: nothing is left of one, so that an empty response would be right.
+        Unscorable: one becomes empty, so an empty response would be right.
     """
     prepared = [prepare(answer) for answer in answers]
     if not all(prepared):
         raise Unscorable(
             "bad_ground_truth",
-            f"nothing is left to compare of the ground truth {answers[prepared.index('')][:80]!r}",
+            f"the ground truth {answers[prepared.index('')][:80]!r} is empty after normalization",
         )
     return prepared
 
 
 def field(sample: Sample, path: str) -> Any:
-    """Return what stands in `metadata.NAME`, or in another field of the sample.
+    """Return the value of `metadata.NAME`, or of another field of the sample.
 
     Raises:
-        Unscorable: nothing does.
+        Unscorable: the field is missing.
     """
     in_metadata = path.startswith(METADATA)
     found = sample.metadata.get(path[len(METADATA) :]) if in_metadata else getattr(sample, path)
@@ -201,12 +202,12 @@ def field(sample: Sample, path: str) -> Any:
 
 
 def reads_of(*paths: str) -> tuple[str, ...]:
-    """Return which fields of a sample the paths name, the response first."""
+    """Return the sample fields that the paths refer to, the response first."""
     return tuple(dict.fromkeys(["response", *(path.split(".")[0] for path in paths)]))
 
 
 def part_of(response: str, part: ResponsePart) -> str | None:
-    """Return the part of a response that is judged, or None if it has no such part."""
+    """Return the judged part of a response, or None if it has no such part."""
     if part == "whole":
         return response
     start, end = said_span(response)
@@ -229,5 +230,5 @@ def shown(text: str) -> str:
 
 
 def no_part(part: ResponsePart) -> RuleVerdict:
-    """Return the verdict on a response without the part that is judged: wrong."""
+    """Return the verdict on a response without the judged part: 0."""
     return RuleVerdict(0.0, {"rule": f"the response has no {part}"})

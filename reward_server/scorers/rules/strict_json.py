@@ -1,4 +1,4 @@
-"""JSON as its standard has it: no NaN, no key twice, and an error that says where it is."""
+"""Parse strict JSON: no NaN, no duplicate keys, and errors with a position."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 
 class NotJson(ValueError):
-    """The text is no JSON; the message says why and where."""
+    """The text is not valid JSON; the message says why and where."""
 
 
 def parse_json(text: str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        NotJson: it is none, has a key twice, a number that JSON has not or that is too long, or is
-            nested too deeply.
+        NotJson: it is invalid, has a duplicate key, a number that JSON does not allow or that is
+            too long, or is nested too deeply.
 
     Example:
         >>> parse_json('{"a": [1]}')
@@ -36,7 +36,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise NotJson(f"the key {twice[:80]!r} stands there twice")
+        raise NotJson(f"the key {twice[:80]!r} occurs twice")
     return made
 
 
@@ -48,7 +48,8 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
 def without_fence(text: str) -> str:
-    """Return what a Markdown code fence around the whole text holds; without one, the text."""
+    """Return the content of a Markdown code fence around the whole text;
+    without a fence, the text."""
     text = text.strip()
     if len(text) < 6 or not (text.startswith("```") and text.endswith("```")):
         return text
@@ -59,8 +60,8 @@ def without_fence(text: str) -> str:
 
 
 def repaired(text: str) -> str:
-    """Return the JSON that stands in a text: from the first bracket to the one that closes it,
-    without the commas that stand before a closing one.
+    """Extract the JSON from a text: from the first bracket to its closing one, without trailing
+    commas.
 
     Example:
         >>> repaired('Here: {"a": [1, 2,],} I hope it helps')

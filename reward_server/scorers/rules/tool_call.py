@@ -1,4 +1,4 @@
-"""Does the response call the right tools with the right arguments?"""
+"""Check that a response calls the right tools with the right arguments."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ from touchstone_rewards.reward_server.scorers.rules.tool_call_forms import (
 )
 
 MOST_CALLS = 128
-REMEMBERED_CHARS = 4_000  # of a ground truth; longer ones would fill the memory
+REMEMBERED_CHARS = 4_000  # of a ground truth to cache; longer ones would fill the memory
 
 
 class ToolCallConfig(RuleConfig):
-    """`calls_from`: where the right calls are: `ground_truth`, as a text in any of the forms, or
-    `metadata.NAME`. `partial`: the share of names and arguments that are right, instead of all or
-    nothing. `extra_calls`, `extra_arguments`: may there be others than those of the reference?"""
+    """Config of `tool_call`.
+
+    `calls_from`: the field with the right calls, `ground_truth` as text in any of the forms, or
+    `metadata.NAME`. `partial`: score the share of names and arguments that are right, instead of
+    all or nothing. `extra_calls`, `extra_arguments`: allow more than the reference has.
+    """
 
     calls_from: str = Field(default="ground_truth", pattern=r"^(ground_truth|metadata\..+)$")
     forms: list[CallForm] = Field(default=list(FORMS), min_length=1)
@@ -51,9 +54,10 @@ class ToolCallConfig(RuleConfig):
 
 
 class ToolCallScorer(Rule[ToolCallConfig]):
-    """1 if the calls are those of the reference, else 0; with `partial` the share that is right.
+    """Score 1 if the calls are those of the reference, else 0; with `partial`, the share that is
+    right.
 
-    Of a response that is a list of messages, the calls of all that the assistant wrote count.
+    In a response that is a list of messages, the calls of all assistant messages count.
     """
 
     version = "2"
@@ -79,7 +83,7 @@ class ToolCallScorer(Rule[ToolCallConfig]):
             return RuleVerdict(0.0, told | {"rule": f"more than {MOST_CALLS} calls"})
         if not wanted:
             value = float(not given and _says_something(sample.response))
-            return RuleVerdict(value, told | {"rule": "no call is wanted"})
+            return RuleVerdict(value, told | {"rule": "no call is expected"})
         pairs = self._paired(wanted, given)
         shares = [0.0 if got is None else self._share(want, got) for want, got in pairs]
         extra = len(given) - sum(got is not None for _, got in pairs)
@@ -91,7 +95,7 @@ class ToolCallScorer(Rule[ToolCallConfig]):
         return RuleVerdict(value, told)
 
     def _given(self, response: str | list[Message]) -> list[ToolCall] | None:
-        """The calls that the response makes; None where it has not the part that is judged."""
+        """Return the calls in the response; None if the judged part is missing."""
         if isinstance(response, str):
             part = part_of(response, self.config.part)
             return None if part is None else calls_in(part, self.config.forms)
@@ -125,8 +129,8 @@ class ToolCallScorer(Rule[ToolCallConfig]):
     def _paired(
         self, wanted: Sequence[ToolCall], given: Sequence[ToolCall]
     ) -> list[tuple[ToolCall, ToolCall | None]]:
-        """Return each wanted call with the given one that it is held against: the one of its place,
-        or the best of its name that is left."""
+        """Pair each expected call with a given one: at the same position, or the
+        best one left with its name."""
         if self.config.order == "as_listed" and not self.config.extra_calls:
             padded = [*given, *[None] * len(wanted)][: len(wanted)]
             return list(zip(wanted, padded, strict=True))
@@ -145,7 +149,7 @@ class ToolCallScorer(Rule[ToolCallConfig]):
         return pairs
 
     def _share(self, want: ToolCall, got: ToolCall) -> float:
-        """Return which share of the name and the arguments is right; 0 with another name."""
+        """Return the share of name and arguments that is right; 0 if the name differs."""
         if want.name != got.name:
             return 0.0
         right = sum(got.arguments.get(key) == value for key, value in want.arguments.items())
@@ -166,5 +170,5 @@ def _read_once(text: str) -> list[ToolCall]:
 
 
 def _remembered(text: str) -> list[ToolCall]:
-    """Return the calls of a ground truth: the samples of a group share one."""
+    """Return the calls of a ground truth, cached because the samples of a group share it."""
     return _read_once(text) if len(text) <= REMEMBERED_CHARS else calls_in(text, FORMS)

@@ -1,7 +1,7 @@
-"""The forms in which models write tool calls, read into names and arguments.
+"""Parse the tool call formats of different models into names and arguments.
 
-Nothing is evaluated: JSON is parsed, and calls written as Python are looked at as a syntax tree of
-which only names, literals, lists and dicts are taken.
+Nothing is evaluated: JSON is parsed, and calls in Python syntax are read from a syntax tree of
+which only names, literals, lists and dicts are accepted.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from touchstone_rewards.reward_server.scorers.rules.strict_json import (
     without_fence,
 )
 
-# openai: {"tool_calls": [{"function": {"name", "arguments": "JSON"}}]}, or the list alone.
-# hermes, Qwen's too: <tool_call>{"name", "arguments"}</tool_call>. llama: {"name", "parameters"},
-# behind <|python_tag|> or not. mistral: [TOOL_CALLS][{"name", "arguments"}].
-# python: [name(key=value, …), …], as Llama 4 writes it.
+# openai: {"tool_calls": [{"function": {"name", "arguments": "JSON"}}]}, or only the list. hermes,
+# also used by Qwen: <tool_call>{"name", "arguments"}</tool_call>. llama: {"name", "parameters"},
+# with or without <|python_tag|> before it. mistral: [TOOL_CALLS][{"name", "arguments"}]. python:
+# [name(key=value, …), …], as Llama 4 writes it.
 CallForm = Literal["openai", "hermes", "llama", "mistral", "python"]
 FORMS: tuple[CallForm, ...] = get_args(CallForm)
 PYTHON_CHARS = 20_000
@@ -32,21 +32,22 @@ _MARKS: dict[CallForm, str] = {"llama": "<|python_tag|>", "mistral": "[TOOL_CALL
 
 
 class ToolCall(NamedTuple):
-    """One call of a tool; each argument as a text that is the same for the same value."""
+    """One tool call; each argument is a text in canonical form, so
+    equal values have equal texts."""
 
     name: str
     arguments: dict[str, str]
 
 
 class NoCalls(ValueError):
-    """What should be a call cannot be read; the message says why."""
+    """A tool call cannot be read; the message says why."""
 
 
 def calls_in(text: str, forms: Sequence[CallForm] = FORMS) -> list[ToolCall]:
-    """Return the calls in a text, in order; none where it makes none.
+    """Return the calls in a text, in order; an empty list if it makes none.
 
     Raises:
-        NoCalls: it has the mark of a form, and what stands there is no call.
+        NoCalls: the text has the marker of a form, but no valid call follows.
     """
     if "hermes" in forms and "<tool_call>" in text:
         return [call for block in _blocks(text) for call in _from_json(block)]
@@ -70,10 +71,10 @@ def calls_in(text: str, forms: Sequence[CallForm] = FORMS) -> list[ToolCall]:
 
 
 def calls_of_value(value: Any) -> list[ToolCall]:
-    """Return the calls in a JSON value: one, a list of them, or a message that has `tool_calls`.
+    """Return the calls in a JSON value: a call, a list of calls, or a message with `tool_calls`.
 
     Raises:
-        NoCalls: it is none.
+        NoCalls: the value is none of these.
     """
     if is_object(value) and is_list(value.get("tool_calls")):
         value = value["tool_calls"]
@@ -99,26 +100,26 @@ def _call(value: Any) -> ToolCall:
         except NotJson as error:
             raise NoCalls(f"the arguments of {inner['name'][:80]}: {error}") from None
     if not is_object(arguments):
-        raise NoCalls(f"the arguments of {inner['name'][:80]} are no object")
+        raise NoCalls(f"the arguments of {inner['name'][:80]} are not an object")
     return _made(inner["name"], arguments)
 
 
 def _made(name: str, arguments: dict[str, Any]) -> ToolCall:
     try:
         return ToolCall(name, {key: _canonical(value) for key, value in arguments.items()})
-    except (RecursionError, TypeError) as error:  # bytes and sets, of Python's form
+    except (RecursionError, TypeError) as error:  # bytes and sets, from Python syntax
         raise NoCalls(f"the arguments of {name[:80]}: {error}") from None
 
 
 def _canonical(value: Any) -> str:
-    """Return a value as text: 1.0 is 1, and True is not."""
+    """Return a value as text: 1.0 equals 1, but True does not."""
     return _encoded(value if isinstance(value, str) else _plain(value))
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
-    if isinstance(value, tuple):  # of Python's form
+    if isinstance(value, tuple):  # from Python syntax
         return list(map(_plain, cast("tuple[Any, ...]", value)))
     if is_object(value):
         return {str(key): _plain(inner) for key, inner in value.items()}
@@ -126,7 +127,7 @@ def _plain(value: Any) -> Any:
 
 
 def _blocks(text: str) -> Iterator[str]:
-    """Yield what stands between each pair of tags."""
+    """Yield the content between each pair of tags."""
     for piece in text.split("<tool_call>")[1:]:
         inner, closing, _ = piece.partition("</tool_call>")
         if not closing:
@@ -149,7 +150,7 @@ def _without_ends(text: str) -> str:
 
 
 def _from_python(text: str) -> list[ToolCall]:
-    """Return the calls of a list of calls in Python's syntax; none where it is something else."""
+    """Return the calls in a list in Python syntax; an empty list for anything else."""
     if len(text) > PYTHON_CHARS or not text.rstrip().endswith(")]"):
         return []
     try:
@@ -163,9 +164,9 @@ def _from_python(text: str) -> list[ToolCall]:
 
 def _python_call(call: ast.expr) -> ToolCall:
     if not isinstance(call, ast.Call) or call.args:
-        raise ValueError("no call by keywords")
+        raise ValueError("a call without keywords")
     name = ast.unparse(call.func)
     arguments = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
     if len(arguments) < len(call.keywords) or not name.replace(".", "").replace("_", "").isalnum():
-        raise ValueError("keywords twice, or a name that is none")
+        raise ValueError("a repeated keyword or an invalid name")
     return _made(name, arguments)

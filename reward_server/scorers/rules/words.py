@@ -1,4 +1,4 @@
-"""Texts made comparable, and texts as words: what several rules do with them. All is linear."""
+"""Normalize texts and split them into words, in linear time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import string
 import unicodedata
 from functools import cache
 
-# Scripts that are written without spaces: each of their letters counts as a word.
+# Scripts written without spaces: each of their letters counts as a word.
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff"
@@ -19,18 +19,18 @@ _ONE_WORD = re.compile(f"[^\\W{UNSPACED}]{{2}}")
 ARTICLES = frozenset(["a", "an", "the"])
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _PUNCTUATION_BYTES, _SMALL_BYTES = string.punctuation.encode(), bytes(range(0x100)).lower()
-# Where Unicode has its punctuation; the whole of it would take a fifth of a second to look at.
+# Unicode blocks with punctuation; scanning all of Unicode would take a fifth of a second.
 _BLOCKS = (range(0x80, 0x3100), range(0xA000, 0xB000), range(0xFD00, 0x10000))
-# Words longer than this are letters in a row: a text without spaces, or `aaaa…`.
+# Words longer than this are split into letters: a text without spaces, or `aaaa…`.
 LONG_WORD_CHARS = 40
-# White space as spaces, all else as `x`: a long word is then found without looking at each.
+# Map white space to spaces and all else to `x`, so that long words are found by search.
 _AS_X = bytes(0x20 if bytes([at]).isspace() else ord("x") for at in range(0x100))
 _LONG_WORD = b"x" * (LONG_WORD_CHARS + 1)
-FEW = 8  # places of a phrase that are looked at one by one
+FEW = 8  # occurrences of a phrase to check one by one
 
 
 def composed(text: str) -> str:
-    """Return the text with each accent in its letter, however it was typed (NFC)."""
+    """Return the text with accented letters composed (NFC)."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
@@ -40,7 +40,7 @@ def one_spaced(text: str) -> str:
 
 
 def without_punctuation(text: str) -> str:
-    """Return the text without punctuation, of any script."""
+    """Return the text without punctuation of any script."""
     return text.translate(_ASCII_PUNCTUATION if text.isascii() else _punctuation())
 
 
@@ -51,16 +51,19 @@ def _punctuation() -> dict[int, int | None]:
 
 
 def squad_words(text: str) -> list[str]:
-    """Return the words in small letters without punctuation, articles among them; of scripts
-    without spaces, the letters."""
+    """Return the lower-case words without punctuation, articles included.
+
+    In scripts without spaces each letter is a word.
+    """
     if text.isascii():
         return text.encode().translate(_SMALL_BYTES, _PUNCTUATION_BYTES).decode().split()
     return words(without_punctuation(composed(text).lower()))
 
 
 def parted(found: list[str]) -> str:
-    """Return the words as one text, each with a space of its own at both ends, so that each is
-    found, counted and taken out without a look at the others.
+    """Return the words as one text with a space on both sides of each.
+
+    Each word can then be found, counted and removed independently of its neighbours.
 
     Example:
         >>> parted(["to", "to"]).count(" to ")
@@ -72,7 +75,7 @@ def parted(found: list[str]) -> str:
 def squad_normalized(text: str) -> str:
     """Return the words of `squad_words` as one text, without articles.
 
-    Source: `normalize_answer` of SQuAD's evaluation script; but punctuation of all scripts goes.
+    Source: `normalize_answer` of SQuAD's evaluation script, extended to punctuation of all scripts.
 
     Example:
         >>> squad_normalized("The  Eiffel-Tower!")
@@ -82,14 +85,14 @@ def squad_normalized(text: str) -> str:
 
 
 def without_articles(given: str) -> str:
-    """Return words that are `parted` as one text with a space between two, without articles."""
+    """Return words joined by `parted` as one text with single spaces, without articles."""
     for article in ARTICLES:
         given = given.replace(f" {article} ", "")
     return given[1:-1].replace("  ", " ")
 
 
 def words(text: str) -> list[str]:
-    """Return the words between spaces; of scripts without spaces, the letters.
+    """Return the words between spaces; in scripts without spaces, the letters.
 
     Example:
         >>> words("GPU 性能 up")
@@ -101,9 +104,10 @@ def words(text: str) -> list[str]:
 
 
 def pieces(text: str) -> list[str] | list[bytes]:
-    """Return the words, with those that are too long to be words letter by letter.
+    """Return the words, with overlong ones split into letters.
 
-    Those of ASCII may be bytes, which are cut out and hashed sooner."""
+    ASCII words may be returned as bytes, which are faster to slice and hash.
+    """
     if text.isascii():
         raw = text.encode()
         if _LONG_WORD not in raw.translate(_AS_X):
@@ -115,7 +119,7 @@ def pieces(text: str) -> list[str] | list[bytes]:
 
 
 def has_words(text: str, phrase: str) -> bool:
-    """Does the text have the phrase as whole words?
+    """Tell whether the text contains the phrase as whole words.
 
     Example:
         >>> has_words("a party", "art"), has_words("the art", "art")
@@ -129,15 +133,15 @@ def has_words(text: str, phrase: str) -> bool:
         if not _joined(text, at) and not _joined(text, end):
             return True
         at = text.find(phrase, at + 1)
-    return at >= 0 and marked(phrase) in marked(text)  # linear however often it is found
+    return at >= 0 and marked(phrase) in marked(text)  # linear in the number of occurrences
 
 
 def _joined(text: str, at: int) -> bool:
-    """Do two letters of one word stand before and behind a place?"""
+    """Tell whether a position lies within a word, with word characters on both sides."""
     pair = text[at - 1 : at + 1] if at else ""
     return len(pair) == 2 and _ONE_WORD.fullmatch(pair) is not None
 
 
 def marked(text: str) -> str:
-    """Return the text with a mark around each word, so that only whole words are found in it."""
+    """Return the text with a marker around each word, so that a search finds only whole words."""
     return _WORD_RUN.sub("\0\\g<0>\0", text.replace("\0", " "))

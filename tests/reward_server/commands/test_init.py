@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkout import clean_environment, run_command
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 SERVER = [sys.executable, "-m", "touchstone_rewards.reward_server"]
@@ -25,7 +26,12 @@ def test_every_command_that_it_prints_runs(tmp_path: Path) -> None:
     assert cd == ["cd", str(folder)]
     for words in ([sys.executable, *test[1:]], [*SERVER, *check[1:]], [*SERVER, *score[1:]]):
         done = subprocess.run(
-            words, cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=240
+            words,
+            cwd=folder,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == 0, done.stderr
     assert [json.loads(line)["reward"] for line in done.stdout.splitlines()] == [
@@ -55,7 +61,7 @@ def test_the_test_that_it_writes_fails_when_the_function_is_wrong(tmp_path: Path
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 1
     assert "row-5: expected 0.0, got" in done.stderr
@@ -64,7 +70,7 @@ def test_the_test_that_it_writes_fails_when_the_function_is_wrong(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("taken", "taken/rows.jsonl is there already; give another name"),
+        ("taken", "taken/rows.jsonl already exists; give another name"),
         ("math", "there is a built-in profile 'math'"),
         ("1st", "'1st' cannot name a profile"),
         ("a/b.c", "'b.c' cannot name a profile"),

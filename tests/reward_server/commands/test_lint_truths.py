@@ -111,7 +111,7 @@ def test_the_column_is_the_one_named_or_the_first_usual_one(tmp_path: Path) -> N
         ("data.jsonl", '{"answer": 1}\n{"ans', [], "line 2"),
         ("data.jsonl", "[1]\n", [], "expected a JSON object"),
         ("data.json", "{", [], "expected a list of JSON objects"),
-        ("data.json", "[1]", [], "is no list of JSON objects"),
+        ("data.json", "[1]", [], "is neither a list of JSON objects"),
         ("data.parquet", "x", [], "cannot be read as Parquet"),
         ("data.jsonl", '{"answer": 1}\n', ["--ignore", "units"], "--ignore names 'units'"),
         ("data.jsonl", '{"answer": 1}\n', ["--max_frac", "5"], "expected a share from 0 to 1"),

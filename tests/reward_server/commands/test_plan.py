@@ -44,7 +44,7 @@ def test_what_a_number_of_devices_takes_of_a_step() -> None:
 
 
 def test_the_workers_are_those_of_all_processes(capsys: pytest.CaptureFixture[str]) -> None:
-    """Six processes have at least a worker each, however little these have to do."""
+    """Each process has a worker at least, however little these have to do."""
     cost = measured()["cost_ms"]["math"]["1"]
     rate = 30_000 / 1.2
     processes = math.ceil(rate * cost["server_ms"] / 1e3 / 0.7)
@@ -79,4 +79,4 @@ def test_the_command_says_cores_and_what_was_measured(capsys: pytest.CaptureFixt
     assert main(["plan", *flags]) == 2
     assert "without --tflops" in capsys.readouterr().err
     assert main(["plan", *flags, "--tflops", "1", "--profile", "mine"]) == 2
-    assert "was not measured; take the nearest of dummy" in capsys.readouterr().err
+    assert "was not measured; use the nearest of dummy" in capsys.readouterr().err

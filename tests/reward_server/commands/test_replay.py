@@ -40,7 +40,7 @@ def lines(path: Path) -> list[dict]:
 def post(server: LiveServer, samples: list[dict], **fields: object) -> dict:
     body = {"samples": samples, **fields}
     headers = {"x-request-id": "step-7"}
-    return httpx2.post(f"{server.url}/score", json=body, headers=headers, timeout=60).json()
+    return httpx2.post(f"{server.url}/score", json=body, headers=headers).json()
 
 
 SAMPLES = [
@@ -171,7 +171,7 @@ def test_the_same_profile_changes_nothing(log_path: Path) -> None:
     done = replay("--input", log_path, "--profile", "math", "--fail_on_change")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2003 scored again by math, 0 changed" in done.stdout
-    assert "3 left out that another profile scored" in done.stdout
+    assert "3 skipped, scored by format: give --profile format" in done.stdout
 
 
 def test_another_profile_shows_what_would_change_and_why(log_path: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def refuse(*options: str, **environment: str) -> str:
         env={**clean_environment(), **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
@@ -79,10 +79,13 @@ def test_a_port_that_is_taken_ends_with_a_clear_line(
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 1
-    assert f"cannot listen on 127.0.0.1 port {first.port}: Address already in use" in done.stderr
+    what = (
+        f"cannot listen on 127.0.0.1 port {first.port}: Address already in use; stop what listens"
+    )
+    assert what in done.stderr
 
 
 def test_a_server_on_another_host_opens_with_the_key(
@@ -178,13 +181,10 @@ def test_the_service_stays_awake_while_workers_are_stuck(
             f"import httpx2; httpx2.post('{live.url}/score', json={body!r}, timeout=None)",
         ]
     ) as caller:
-        while (
-            "reward_worker_pending_samples 4"
-            not in httpx2.get(f"{live.url}/metrics", timeout=60).text
-        ):
+        while "reward_worker_pending_samples 4" not in httpx2.get(f"{live.url}/metrics").text:
             assert caller.poll() is None
         for _ in range(50):
-            assert httpx2.get(f"{live.url}/health", timeout=60).is_success
-            assert httpx2.get(f"{live.url}/ready", timeout=60).is_success
+            assert httpx2.get(f"{live.url}/health").is_success
+            assert httpx2.get(f"{live.url}/ready").is_success
         assert caller.poll() is None  # the workers were stuck all the while
         caller.kill()

@@ -87,11 +87,11 @@ def test_the_recent_samples_of_a_server_with_a_key_are_taken_after_it_is_given(
     start_server: Callable[..., LiveServer], open_page: Open
 ) -> None:
     live = start_server(REWARD_API_KEY="sesame")
-    assert httpx2.get(f"{live.url}/dashboard/samples", timeout=60).status_code == 401
+    assert httpx2.get(f"{live.url}/dashboard/samples").status_code == 401
     sample = {"id": "a", "response": "\\boxed{46}", "ground_truth": "46"}
     key = {"authorization": "Bearer sesame"}
     body = {"samples": [sample, {**sample, "id": "b"}]}
-    httpx2.post(f"{live.url}/score", json=body, headers=key, timeout=60).raise_for_status()
+    httpx2.post(f"{live.url}/score", json=body, headers=key).raise_for_status()
     page = open_page(live, path="/label")
     assert page.run("document.getElementById('key_form').hidden")
     page.click("#recent")

@@ -20,7 +20,7 @@ Open = Callable[..., Page]
 
 def score(live: LiveServer, samples: list[dict[str, Any]], profile: str = "math") -> None:
     body = {"profile": profile, "samples": samples}
-    httpx2.post(f"{live.url}/score", json=body, timeout=60).raise_for_status()
+    httpx2.post(f"{live.url}/score", json=body).raise_for_status()
 
 
 def test_before_the_first_sample_the_page_says_what_to_do(

@@ -17,23 +17,23 @@ def test_the_page_and_its_files_are_open_and_name_no_other_host(
     start_server: Callable[..., LiveServer],
 ) -> None:
     live = start_server(REWARD_API_KEY="secret")
-    page = httpx2.get(f"{live.url}/docs", timeout=60)
+    page = httpx2.get(f"{live.url}/docs")
     loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert loaded == ["data:,", "docs/swagger-ui.css", "docs/swagger-ui-bundle.js"]
     assert "//" not in page.text
     for path in loaded[1:]:
-        file = httpx2.get(f"{live.url}/{path}", timeout=60)
+        file = httpx2.get(f"{live.url}/{path}")
         assert (file.status_code, file.headers["x-content-type-options"]) == (200, "nosniff")
         assert len(file.content) > 100_000
-    assert httpx2.get(f"{live.url}/docs/LICENSE", timeout=60).status_code == 401
-    assert httpx2.get(f"{live.url}/redoc", timeout=60).status_code == 401
+    assert httpx2.get(f"{live.url}/docs/LICENSE").status_code == 401
+    assert httpx2.get(f"{live.url}/redoc").status_code == 401
 
 
 def test_a_browser_shows_every_operation_and_asks_the_server_alone(
     start_server: Callable[..., LiveServer], tmp_path: Path
 ) -> None:
     live = start_server()
-    paths = httpx2.get(f"{live.url}/openapi.json", timeout=60).json()["paths"]
+    paths = httpx2.get(f"{live.url}/openapi.json").json()["paths"]
     browser = Browser(tmp_path)
     try:
         page = browser.open_page().go(f"{live.url}/docs")
@@ -51,8 +51,8 @@ def test_looking_at_the_wire_is_no_request_of_a_trainer(
     live = start_server()
     paths = {"/docs", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/openapi.json"}
     for path in paths:
-        httpx2.get(f"{live.url}{path}", timeout=60).raise_for_status()
-    counted = httpx2.get(f"{live.url}/metrics", timeout=60).text
+        httpx2.get(f"{live.url}{path}").raise_for_status()
+    counted = httpx2.get(f"{live.url}/metrics").text
     routes = set(re.findall(r'reward_requests_total{route="([^"]+)"', counted))
     assert paths <= routes
     assert routes <= LOOKS

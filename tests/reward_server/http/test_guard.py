@@ -66,7 +66,7 @@ def post(live: LiveServer, key: str, body: Any = BODY, **options: Any) -> httpx2
     headers = {"X-API-Key": key, **options.pop("headers", {})}
     content = options.pop("content", None) or json.dumps(body)
     url = f"{live.url}/score"
-    return httpx2.post(url, content=content, headers=headers, timeout=30, **options)
+    return httpx2.post(url, content=content, headers=headers, **options)
 
 
 def lines(live: LiveServer) -> list[dict[str, Any]]:
@@ -117,7 +117,7 @@ def test_a_key_beyond_its_rate_is_told_when_to_come_again(live: LiveServer) -> N
     answers = (post(live, "hush-slow", many) for _ in range(100))
     shed = next(answer for answer in answers if answer.status_code == 429)
     assert shed.json()["error"]["code"] == "queue_full"
-    assert "key slow may score 10 samples a second" in shed.json()["error"]["message"]
+    assert "key slow may score 10 samples per second" in shed.json()["error"]["message"]
     wait_s = int(shed.headers["retry-after"])
     assert 1 <= wait_s <= 6
     assert post(live, "hush-plain", many).status_code == 200
@@ -141,7 +141,7 @@ def test_a_keys_samples_in_work_are_limited_and_no_other_keys(
     wait_until(lambda: post(live, "hush-small", few).status_code == 200)
     share = Share("small", max_pending_samples=4)
     with share.room(3):
-        with pytest.raises(QueueFull, match="3 samples of key small are in work and 2 came"):
+        with pytest.raises(QueueFull, match="3 samples of key small are pending and 2 came"):
             share.room(2).__enter__()
         with share.room(1):
             pass

@@ -87,11 +87,11 @@ def live(folder: Path) -> Iterator[LiveServer]:
 
 
 def post(server: LiveServer, path: str, body: Any, **options: Any) -> httpx2.Response:
-    return httpx2.post(f"{server.url}{path}", json=body, headers=HEADERS, timeout=60, **options)
+    return httpx2.post(f"{server.url}{path}", json=body, headers=HEADERS, **options)
 
 
 def get(server: LiveServer, path: str) -> Any:
-    return httpx2.get(f"{server.url}{path}", headers=HEADERS, timeout=60).json()
+    return httpx2.get(f"{server.url}{path}", headers=HEADERS).json()
 
 
 def scored(server: LiveServer, profile: str, samples: list[dict[str, Any]]) -> list[Any]:
@@ -295,7 +295,7 @@ async def test_the_event_loop_works_at_most_50_ms_at_a_stretch_under_full_load(
     transport = httpx2.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client,
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         gc.collect()
         gc.freeze()  # as a server does with what it has loaded

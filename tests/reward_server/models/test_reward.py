@@ -326,7 +326,7 @@ def test_a_tokenizer_without_a_pad_token_is_refused_until_one_is_named(tmp_path:
 def test_a_tokenizer_without_a_chat_template_is_refused_unless_plain(tmp_path: Path) -> None:
     folder = tiny.classifier(tmp_path / "model")
     (folder / "chat_template.jinja").unlink()
-    with pytest.raises(ConfigError, match="no chat template; say `template: plain`"):
+    with pytest.raises(ConfigError, match="no chat template; set `template: plain`"):
         load(folder)
     assert load(folder, template="plain").parity.holds
 

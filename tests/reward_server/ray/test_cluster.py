@@ -97,12 +97,12 @@ def test_without_a_replica_calls_end_at_their_deadline_and_the_app_is_not_ready(
         os.kill(victim.pid, signal.SIGKILL)
     sample = {"id": "1", "response": "\\boxed{4}", "ground_truth": "4"}
     body = {"profile": "math", "samples": [sample], "deadline_ms": 300}
-    answer = httpx2.post(f"{cluster.url}/score", json=body, timeout=60)
+    answer = httpx2.post(f"{cluster.url}/score", json=body)
     assert answer.status_code == 504, answer.text
     assert answer.json()["error"]["code"] == "request_deadline"
     wait_until(lambda: ready() == 503)
     wait_until(lambda: ready() == 200)
-    answer = httpx2.post(f"{cluster.url}/score", json=body | {"deadline_ms": 60_000}, timeout=60)
+    answer = httpx2.post(f"{cluster.url}/score", json=body | {"deadline_ms": 60_000})
     assert answer.json()["results"][0]["reward"] == 1.0
 
 
@@ -110,4 +110,4 @@ def test_replicas_that_find_no_place_are_refused_at_the_start(tmp_path: Path) ->
     live = LiveServer(tmp_path / "log", "--cluster", "--workers", "100000").start(wait=False)
     assert live.process is not None
     assert live.process.wait(START_S) == 2
-    assert "set workers or cluster_min_replicas lower" in live.log.read_text()
+    assert "lower workers or cluster_min_replicas" in live.log.read_text()

@@ -62,7 +62,9 @@ async def test_a_scorer_that_was_not_deployed_is_refused_and_the_old_profiles_go
 ) -> None:
     before = {name: profile.fingerprint for name, profile in engine.profiles.items()}
     (profiles / "new.yaml").write_text(content)
-    with pytest.raises(ConfigError, match=f"the old profiles go on: the cluster has .*{said}"):
+    with pytest.raises(
+        ConfigError, match=f"the old profiles stay in service: the cluster has .*{said}"
+    ):
         await Reloader(engine, [profiles], PLUGINS).reload()
     assert {name: profile.fingerprint for name, profile in engine.profiles.items()} == before
 

@@ -139,7 +139,7 @@ async def test_a_deployment_without_a_replica_makes_the_app_not_ready(pool: Any)
     assert batcher.not_ready_reason is None
     pool.counts |= {"scorer:math": 0, "model:judge": 0}
     await until(lambda: pool.alive == 0)
-    assert batcher.not_ready_reason == "no replica of model judge runs; one is being started"
+    assert batcher.not_ready_reason == "no replica of model judge is running; one is starting"
     pool.counts |= {"scorer:math": 2, "model:judge": 1}
     await until(lambda: pool.alive == 1)
     assert batcher.not_ready_reason is None

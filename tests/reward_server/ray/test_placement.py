@@ -44,5 +44,5 @@ def test_cores_are_shared_out_between_deployments(
 )
 def test_what_finds_no_place_is_refused_with_what_to_do(fields: dict[str, Any], takes: int) -> None:
     asked: dict[str, Any] = {"models": 0, "replicas": 1, "workers": 2, "chosen": False} | fields
-    with pytest.raises(ConfigError, match=rf"has 2 CPUs, .* take {takes}: set workers or"):
+    with pytest.raises(ConfigError, match=rf"has 2 CPUs, .* take {takes}: lower workers or"):
         workers_each(2, **asked)

@@ -163,7 +163,7 @@ BAD: dict[str, tuple[Action, str]] = {
     "an error within": (ran(None, status="Success", ended="Error"), "no result of a run"),
     "null": (Reply(200, "null"), "no JSON object"),
     "truncated JSON": (Reply(200, '{"status": "Succ'), "no JSON object"),
-    "lost output": (ran(0, ""), "lost what it printed"),
+    "lost output": (ran(0, ""), "lost its output"),
     "a storm of 429": (Reply(429, "busy"), "answered 429: 'busy'"),
     "no such language": (Reply(422, {"detail": "language"}), "answered 422"),
     "a hang": (Hang(), "did not answer within"),
@@ -321,7 +321,7 @@ async def test_open_instructs_wire(start_peer: StartPeer, make: Make) -> None:
 
 @pytest.mark.parametrize(
     ("results", "note"),
-    [([1, 1, 1, 1, 1], "a test that nothing passes"), ([0, 0, 0, 0, 0], "does not run to its end")],
+    [([1, 1, 1, 1, 1], "a test that must fail"), ([0, 0, 0, 0, 0], "does not run to its end")],
 )
 async def test_a_program_that_forges_or_ends_early_earns_nothing_there(
     start_peer: StartPeer, make: Make, results: list[int], note: str
@@ -356,7 +356,7 @@ async def test_what_that_service_does_not_run_is_no_wrong_answer(
 REFUSED: dict[str, dict[str, Any]] = {
     "wire is 'podman'": {"wire": "podman"},
     "language is 'klingon'": {"language": "klingon"},
-    "runs Python alone": {"wire": "open_instruct", "language": "cpp"},
+    "runs only Python": {"wire": "open_instruct", "language": "cpp"},
     "tests is 'prompt'": {"tests": "prompt"},
     "leaves no time for an answer": {"timeout_s": 10},
     "there is no key 'api_key'": {"api_key": "sk-secret"},

@@ -109,7 +109,7 @@ async def test_a_model_with_other_vectors_is_refused(
     with pytest.raises(ConfigError, match="fails the parity self-test"):
         await start_engine(**far)
     short = await start_peer(served("openai", lambda inputs: [[1.0, 2.0] for _ in inputs]))
-    with pytest.raises(ConfigError, match="gives no embeddings of 32 numbers"):
+    with pytest.raises(ConfigError, match="does not return embeddings of 32 numbers"):
         await start_engine(**far | {"url": base(short.url)})
 
 
@@ -121,12 +121,15 @@ def rows(*vectors: Any, model: str = "m") -> Reply:
 BAD: dict[str, tuple[Action, str]] = {
     "too few": (rows([1.0, 2.0]), "no 2 embeddings"),
     "too many": (rows([1.0], [1.0], [1.0]), "no 2 embeddings"),
-    "of two lengths": (rows([1.0, 2.0], [1.0]), "is no list of 2 numbers"),
+    "of two lengths": (rows([1.0, 2.0], [1.0]), "is not a list of 2 numbers"),
     "zero": (rows([0.0, 0.0], [1.0, 2.0]), "zero or not finite"),
-    "null": (rows([None, 1.0], [1.0, 2.0]), "is no list of"),
+    "null": (rows([None, 1.0], [1.0, 2.0]), "is not a list of"),
     "beyond fp32": (rows([1e300, 1.0], [1.0, 2.0]), "zero or not finite"),
-    "base64": (rows("AACAPw==", "AACAPw=="), "is no list of"),
-    "indices that are none": (Reply(200, {"data": [{"index": []}, {"index": []}]}), "no list of"),
+    "base64": (rows("AACAPw==", "AACAPw=="), "is not a list of"),
+    "indices that are none": (
+        Reply(200, {"data": [{"index": []}, {"index": []}]}),
+        "not a list of",
+    ),
     "an error with 200": (Reply(200, {"error": "x"}), "no 2 embeddings"),
     "truncated JSON": (Reply(200, '{"data": ['), "no JSON"),
     "a storm of 429": (Reply(429, "busy"), "answered 429"),
@@ -233,9 +236,9 @@ def test_story_takes_an_endpoint_where_it_can_count_tokens(folder: Path) -> None
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"device": "cuda"}, "device: the engine behind url decides this"),
+        ({"device": "cuda"}, "device: decided by the engine behind url"),
         ({"key_env": "sk-secret"}, "not the key itself"),
-        ({"url": "ftp://x"}, "no http:// or https:// address"),
+        ({"url": "ftp://x"}, "does not begin with http:// or https://"),
         ({"wire": "cohere"}, "wire"),
     ],
 )
@@ -246,5 +249,5 @@ def test_a_wrong_config_is_refused(config: dict[str, Any], message: str) -> None
 
 @pytest.mark.parametrize("name", ["url", "key_env", "key_file"])
 def test_a_request_cannot_send_the_key_elsewhere(name: str) -> None:
-    with pytest.raises(InvalidRequest, match="comes from the operator's profile alone"):
+    with pytest.raises(InvalidRequest, match="can be set in the operator's profile only"):
         check_changes({name: "http://elsewhere"}, None)

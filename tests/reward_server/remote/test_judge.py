@@ -183,7 +183,7 @@ async def test_votes_have_seeds_of_their_own_and_most_of_them_decide(
     assert score.explanation["completion_tokens"] == 60
     assert "its last line is 'hm'" in why(await verdict(make(peer.url, votes=7), sample()))
     tied = why(await verdict(make(peer.url, votes=5), sample()))
-    assert tied == "of 5 votes none has a majority"
+    assert tied == "no majority among 5 votes"
 
 
 async def test_a_response_cannot_speak_for_the_judge(
@@ -331,8 +331,8 @@ def test_addresses_of_ipv6_and_of_other_alphabets_are_addresses(url: str) -> Non
 
 
 REFUSED: dict[str, dict[str, Any]] = {
-    "no http:// or https:// address": {"url": "ftp://x"},
-    "a key does not belong in it": {"url": "https://user:sk-secret@x/v1"},
+    "does not begin with http:// or https://": {"url": "ftp://x"},
+    "an address holds a key": {"url": "https://user:sk-secret@x/v1"},
     "there is no key 'api_key'": {"api_key": "sk-secret"},
     "not the key itself": {"key_env": "sk-secret"},
     "key_env names has no key: set it": {"key_env": "sk_secret"},
@@ -340,7 +340,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "key_file names cannot be read": {"key_file": "sk-secret"},
     "an odd number": {"votes": 2},
     "say the path or": {"prompt": "no_such"},
-    "say the form": {"prompt": "own.jinja"},
+    "set the form": {"prompt": "own.jinja"},
     "prices has no price for model 'm': it is empty": {"cost_per_hour": 1.0},
     "prices has no price for model 'm': m-mini": {"prices": {"m-mini": {"input": 1, "output": 1}}},
     "prices.m.output is missing": {"prices": {"m": {"input": 1.0}}},
@@ -348,7 +348,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "cost_per_run is '0.0'": {"cost_per_run": 0.0},
     "with form 'scale'": {"form": "scale"},
     "does not use {{ instruction }}": {"prompt": "bare.jinja", "form": "scale"},
-    "is no Jinja template": {"prompt": "broken.jinja", "form": "scale"},
+    "is not a Jinja template": {"prompt": "broken.jinja", "form": "scale"},
 }
 
 

@@ -56,7 +56,7 @@ async def test_the_share_of_yes_is_the_verdict(start_peer: StartPeer, make: Make
     assert (body["logprobs"], body["top_logprobs"], body["max_tokens"]) == (True, 20, 1)
     assert body["messages"][0]["content"].rstrip().endswith("nothing else: yes or no.")
     told = why(await verdict(judge, sample("47")))
-    assert "yes and no have 0.1 of the probability; it would say ['The', 'No']" in told
+    assert "yes and no have 0.1 of the probability; its likeliest tokens are ['The', 'No']" in told
     assert "no choices[0].logprobs.content[0].top_logprobs" in why(await verdict(judge, sample()))
     assert (await verdict(make(peer.url), sample())).value == 1.0
 
@@ -81,7 +81,7 @@ async def test_who_stands_first_wins_nothing(start_peer: StartPeer, make: MakeJu
     pair = sample("one", ground_truth="another")
     assert (await verdict(make(peer.url, prompt="pairwise"), pair)).value == 0.5
     strict = make(peer.url, prompt="pairwise", inconsistent=None)
-    assert "changes when the two responses change places" in why(await verdict(strict, pair))
+    assert "changes when the two responses are swapped" in why(await verdict(strict, pair))
 
 
 async def test_one_order_without_an_answer_is_no_verdict(
@@ -95,9 +95,9 @@ async def test_one_order_without_an_answer_is_no_verdict(
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"verdict": "logprobs", "prompt": "quality"}, "verdict logprobs is one word"),
-        ({"verdict": "logprobs", "guided": True}, "leave guided and votes"),
-        ({"verdict": "logprobs", "votes": 3}, "leave guided and votes"),
+        ({"verdict": "logprobs", "prompt": "quality"}, "verdict logprobs needs a form of one word"),
+        ({"verdict": "logprobs", "guided": True}, "remove guided and votes"),
+        ({"verdict": "logprobs", "votes": 3}, "remove guided and votes"),
         ({"prompt": "equivalence", "form": "pair"}, "with form 'pair'"),
     ],
 )
@@ -162,10 +162,10 @@ async def test_pairs_without_a_verdict_are_left_out_and_too_many_are_null(
 
 def test_rank_takes_one_of_both_and_a_judges_config(tmp_path: Path) -> None:
     for config, message in (
-        ({}, "say of or judge"),
-        ({"of": "a", "judge": {}}, "say of or judge"),
-        ({"judge": "m"}, "expected the config of a scorer judge"),
-        ({"judge": {"url": "x", "model": "m"}}, "is no http:// or https:// address"),
+        ({}, "set either of or judge"),
+        ({"of": "a", "judge": {}}, "set either of or judge"),
+        ({"judge": "m"}, "expected the config of a judge scorer"),
+        ({"judge": {"url": "x", "model": "m"}}, "does not begin with http:// or https://"),
         ({"judge": {"url": "http://x", "model": "m", "prompt": "quality"}}, "with form 'pair'"),
     ):
         scorers = {"place": {"scorer": "rank", "config": config}}

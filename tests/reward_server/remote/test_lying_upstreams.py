@@ -51,7 +51,7 @@ class Slowly(bytes):
 
 
 BOMB = gzip.compress(b" " * 10**8)
-GIVES_UP = "the deadline leaves no further try"
+GIVES_UP = "the deadline leaves no time for another try"
 # By the name of the lie: what is sent, and what is told of it.
 CHAT_LIES: dict[str, tuple[bytes, str]] = {
     "retry_0": (storm("0"), "5 tries failed"),
@@ -77,11 +77,11 @@ CHAT_LIES: dict[str, tuple[bytes, str]] = {
     "switching": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", "it ended before"),
     "moved": (
         sized(b"", b"HTTP/1.1 302 Found\r\nLocation: /thief/v1/chat/completions\r\n"),
-        "answered 302: a redirect, and none is followed",
+        "answered 302: a redirect, which is not followed",
     ),
     "moved_for_good": (
         sized(b"", b"HTTP/1.1 308 Moved\r\nLocation: /thief/v1/chat/completions\r\n"),
-        "answered 308: a redirect, and none is followed",
+        "answered 308: a redirect, which is not followed",
     ),
     "not_modified": (b"HTTP/1.1 304 Not Modified\r\n\r\n", "answered 304"),
     "gzip_bomb": (
@@ -177,7 +177,7 @@ def posted(live: LiveServer, profile: str, count: int) -> tuple[list[Any], float
     sample = {"response": "It is 46.", "ground_truth": "46"}
     samples = [{"id": str(i), "prompt": f"Problem {i}", **sample} for i in range(count)]
     body = {"profile": profile, "samples": samples}
-    answer = httpx2.post(f"{live.url}/score", json=body, timeout=600).raise_for_status().json()
+    answer = httpx2.post(f"{live.url}/score", json=body).raise_for_status().json()
     return answer["results"], answer["elapsed_ms"] / 1000
 
 

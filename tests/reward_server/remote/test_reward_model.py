@@ -224,12 +224,12 @@ BAD: dict[str, tuple[Action, str]] = {
     "too few": (data(), "0 outputs for 1 inputs"),
     "too many": (data([1.0], [2.0]), "2 outputs for 1 inputs"),
     "the wrong index": (Reply(200, {"data": [{"index": 3, "probs": [1.0]}]}), "indices are not"),
-    "null for a number": (data([None]), "no finite number"),
+    "null for a number": (data([None]), "not a finite number"),
     "NaN": (Reply(200, '{"data": [{"index": 0, "probs": [NaN]}]}'), "200 with no JSON"),
     "a huge number": (Reply(200, '{"data": [{"index": 0, "probs": [1e999]}]}'), "no"),
-    "text for a number": (data(["1.0"]), "no finite number"),
-    "true for a number": (data([True]), "no finite number"),
-    "two classes": (data([0.1, 0.9]), "2 outputs (0, 1); say a label"),
+    "text for a number": (data(["1.0"]), "not a finite number"),
+    "true for a number": (data([True]), "not a finite number"),
+    "two classes": (data([0.1, 0.9]), "2 outputs (0, 1); set label"),
     "nothing for a text": (data([]), "0 outputs"),
     "a list": (Reply(200, [[1.0]]), "no list of outputs"),
     "an error with 200": (Reply(200, {"error": "CUDA out of memory"}), "CUDA out of memory"),
@@ -284,7 +284,7 @@ async def test_a_label_names_the_output_that_counts(start_peer: StartPeer, make:
 async def test_probabilities_that_are_none_are_refused(start_peer: StartPeer, make: Make) -> None:
     peer = await start_peer(in_turn(data([3.5])))
     [score] = await scored(make(base(peer.url), activation=True), "one")
-    assert "no probability" in why(score)
+    assert "a score outside 0 to 1" in why(score)
 
 
 async def test_the_last_token_counts_where_every_token_has_a_score(
@@ -371,17 +371,17 @@ async def test_what_cannot_be_read_is_that_samples_error(
 
 
 REFUSED: dict[str, dict[str, Any]] = {
-    "needs the model's name there": {"model": None},
+    "needs model: its name at the endpoint": {"model": None},
     "template: here needs local_folder": {"template": "here"},
     "takes no chats": {"wire": "tei_predict", "template": "engine"},
-    "max_tokens: without local_folder": {"max_tokens": 100},
-    "say step_scores": {"step_mark": "<x>"},
-    "gives no score a step": {"step_scores": "min", "step_mark": "<x>"},
+    "max_tokens: needs local_folder": {"max_tokens": 100},
+    "set step_scores": {"step_mark": "<x>"},
+    "returns no score per step": {"step_scores": "min", "step_mark": "<x>"},
     "needs step_mark and activation": {"wire": "vllm_pooling", "step_scores": "min"},
     "there is no key 'api_key'": {"api_key": "sk-secret"},
     "not the key itself": {"key_env": "sk-secret"},
-    "a key does not belong in it": {"url": "https://user:sk-secret@x"},
-    "say key_env or key_file": {"key_env": "A", "key_file": "/b"},
+    "an address holds a key": {"url": "https://user:sk-secret@x"},
+    "set key_env or key_file": {"key_env": "A", "key_file": "/b"},
 }
 
 

@@ -63,7 +63,7 @@ async def test_retry_after_beyond_the_deadline_is_not_waited_for(
 ) -> None:
     peer = await start_peer(in_turn(Reply(429, headers={"Retry-After": "500"})))
     async with asyncio.timeout(60):
-        with pytest.raises(UpstreamFailed, match=r"answered 429.*leaves no further try"):
+        with pytest.raises(UpstreamFailed, match=r"answered 429.*leaves no time for another try"):
             await connect(peer).post(b"{}", within(400))
     assert len(peer.seen) == 1
 
@@ -144,7 +144,7 @@ async def test_the_breaker_leaves_a_dead_endpoint_alone_and_one_request_finds_it
     transport = connect(peer, breaker=breaker)
     with pytest.raises(UpstreamFailed, match="answered 500"):
         await transport.post(b"{}", within(60))
-    with pytest.raises(UpstreamFailed, match="leaves no further try"):
+    with pytest.raises(UpstreamFailed, match="leaves no time for another try"):
         await transport.post(b"{}", within(0.1))
     assert len(peer.seen) == 4, "it was left alone"
     assert f"{peer.url} failed 4 times in a row (status 500)" in caplog.text
@@ -183,7 +183,7 @@ async def test_the_rate_limit_refuses_what_would_come_too_late(
     peer = await start_peer(in_turn(GOOD))
     transport = connect(peer, requests_per_s=0.01)
     assert await transport.post(b"{}", within(60)) == {"ok": True}
-    with pytest.raises(UpstreamFailed, match=r"requests_per_s 0.01 left no turn"):
+    with pytest.raises(UpstreamFailed, match=r"requests_per_s 0.01 left no slot"):
         await transport.post(b"{}", within(60))
 
 

@@ -80,7 +80,7 @@ def test_a_module_that_no_one_allowed_is_not_imported(
     monkeypatch.chdir(folder)
     load_profiles()  # so that the built-in scorers' modules are there before
     before = set(sys.modules)
-    with pytest.raises(ConfigError, match="is not allowed in profiles; name it in scorer_modules"):
+    with pytest.raises(ConfigError, match="is not allowed in profiles; add it to scorer_modules"):
         load_profiles([profile(tmp_path, name)], plugins=Plugins(("json_tools",), folder))
     assert set(sys.modules) == before
     assert not list(folder.glob("*.imported"))
@@ -114,9 +114,9 @@ def test_a_listed_package_allows_what_is_below_it_and_nothing_that_only_begins_a
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("NoScorer", "is no scorer: its class has no runs_in"),
-        ("short", "reads nothing of a sample"),
-        ("Path", "is no scorer: its class has no runs_in"),
+        ("NoScorer", "is not a scorer: its class has no runs_in"),
+        ("short", "uses no field of a sample"),
+        ("Path", "is not a scorer: its class has no runs_in"),
         ("__name__", "is a str, neither a class nor a function"),
     ],
 )
@@ -143,12 +143,12 @@ WHOLE = {
 @pytest.mark.parametrize(
     ("changes", "score", "said"),
     [
-        ({"runs_in": "'cloud'"}, "def", "has runs_in 'cloud'; say one of inline, worker, model,"),
+        ({"runs_in": "'cloud'"}, "def", "has runs_in 'cloud'; set one of inline, worker, model,"),
         ({"version": "1"}, "def", "has version 1; give its class a str"),
         ({"range": "(1.0, 0.0)"}, "def", "the least and the greatest score"),
         ({"reads": "'response'"}, "def", "a tuple of fields"),
         ({"reads": "('answer',)"}, "def", "which no sample has"),
-        ({"deterministic": "'yes'"}, "def", "has deterministic 'yes'; say True if the same"),
+        ({"deterministic": "'yes'"}, "def", "has deterministic 'yes'; set True if the same"),
         ({}, "async def", "has runs_in 'worker', so its method 'score' must be a plain def;"),
         ({"runs_in": "'inline'"}, "async def", "must be a plain def;"),
         ({"runs_in": "'remote'"}, "def", "must be a plain async def;"),

@@ -375,22 +375,22 @@ async def test_the_profile_says_what_it_reads_and_its_fingerprint_follows(
 
 J = {"scorer": "judge", "config": {"url": "http://x/v1", "model": "m"}}
 BAD: dict[str, dict[str, Any]] = {
-    "when names 'maths', which is none of the scorers: judge, math": {
+    "when names 'maths', which is not one of the scorers: judge, math": {
         "math": {},
         "judge": {**J, "when": {"maths": "undecided"}},
     },
-    "replaces names 'maths', which is none of the scorers": {
+    "replaces names 'maths', which is not one of the scorers": {
         "math": {},
         "judge": {**J, "when": {"math": 0}, "replaces": "maths"},
     },
     "replaces 'math' came without when": {"math": {}, "judge": {**J, "replaces": "math"}},
-    "in a circle: a -> b -> a": {
+    "form a cycle: a -> b -> a": {
         "math": {},
         "a": {**J, "when": {"b": 0}},
         "b": {**J, "when": {"a": 0}},
     },
-    "in a circle: a -> a": {"math": {}, "a": {**J, "when": {"a": 0}}},
-    "math never says 2: its scores lie in [0.0, 1.0]": {
+    "form a cycle: a -> a": {"math": {}, "a": {**J, "when": {"a": 0}}},
+    "math never scores 2: its range is [0.0, 1.0]": {
         "math": {},
         "judge": {**J, "when": {"math": 2}},
     },
@@ -403,11 +403,11 @@ BAD: dict[str, dict[str, Any]] = {
     "got 'math'; expected": {"math": {}, "judge": {**J, "when": "math"}},
     "got {}; expected": {"math": {}, "judge": {**J, "when": {}}},
     "got []; expected": {"math": {}, "judge": {**J, "when": {"math": []}}},
-    "has the weight and the gate of that one": {
+    "takes over its weight and gate": {
         "math": {},
         "judge": {**J, "when": {"math": 0}, "replaces": "math", "weight": 0.5},
     },
-    "cannot replace math, which says [0.0, 1.0]": {
+    "cannot replace math: it must lie within [0.0, 1.0]": {
         "math": {},
         "wide": {
             "scorer": "tests.reward_server.remote_scorers:Acting",
@@ -415,15 +415,15 @@ BAD: dict[str, dict[str, Any]] = {
             "replaces": "math",
         },
     },
-    "nothing else counts: other samples would have no reward": {
+    "no other scorer counts, so other samples would have no reward": {
         "math": {"weight": 0.0},
         "judge": {**J, "when": {"math": 0}},
     },
-    "can neither have `when` nor stand in one": {
+    "can neither have `when` nor appear in one": {
         "math": {},
         "rank": {"config": {"of": "math"}, "when": {"math": 0}},
     },
-    "is of 'judge', which has `when`": {
+    "uses 'judge', which has `when`": {
         "math": {},
         "judge": {**J, "when": {"math": 0}},
         "rank": {"config": {"of": "judge"}},
@@ -469,7 +469,7 @@ ROWS = [PROSE_ROW, {"id": "r", "response": "46", "ground_truth": "46"}]
 
 def posted(live: LiveServer, profile: str, rows: list[dict[str, Any]] = ROWS) -> list[Any]:
     body = {"profile": profile, "samples": rows}
-    answer = httpx2.post(f"{live.url}/score", json=body, timeout=600)
+    answer = httpx2.post(f"{live.url}/score", json=body)
     return answer.raise_for_status().json()["results"]
 
 
@@ -488,7 +488,7 @@ def test_a_cascade_is_a_shadow_and_has_one(
     assert [each["reward"] for each in posted(live, "beside")] == [1.0, 1.0]
 
     def infos() -> dict[str, Any]:
-        listed = httpx2.get(f"{live.url}/profiles", timeout=60).json()["profiles"]
+        listed = httpx2.get(f"{live.url}/profiles").json()["profiles"]
         return {each["name"]: each for each in listed}
 
     def compared(name: str) -> int:
@@ -501,7 +501,7 @@ def test_a_cascade_is_a_shadow_and_has_one(
     assert found["both"]["cascades"] == {
         "judge": {"when": {"math": ["undecided"]}, "replaces": "math"}
     }
-    metrics = httpx2.get(f"{live.url}/metrics", timeout=60).text
+    metrics = httpx2.get(f"{live.url}/metrics").text
     assert _count(metrics, "beside", "judge", "decided") == 1
     assert _count(metrics, "both", "judge", "decided") == 0  # a shadow counts in no statistics
 

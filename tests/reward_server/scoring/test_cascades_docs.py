@@ -42,7 +42,7 @@ def test_the_request_shown_is_answered_as_shown(
     (tmp_path / "math_then_judge.yaml").write_text(yaml.safe_dump(profile))
     live = start_server("--profiles_dir", str(tmp_path))
     request, shown = map(json.loads, blocks("json"))
-    answer = httpx2.post(f"{live.url}/score", json=request, timeout=600).json()
+    answer = httpx2.post(f"{live.url}/score", json=request).json()
     engine.kill()
     told = [
         {key: each[key] for key in one} for each, one in zip(answer["results"], shown, strict=True)

@@ -28,7 +28,7 @@ def test_a_second_server_on_the_same_folder_refuses_to_start(
     assert second.returncode == 2
     complaints = [line for line in second.stderr.splitlines() if line.startswith("reward-server:")]
     assert len(complaints) == 1
-    assert f"{where} is another server's, which still runs" in complaints[0]
+    assert f"{where} is in use by another server" in complaints[0]
     assert server.process is not None
     server.process.kill()
     server.process.wait()
@@ -67,7 +67,7 @@ def test_a_claim_is_refused_while_a_process_of_another_server_lives(tmp_path: Pa
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(ConfigError, match="the log is another server's"):
+        with pytest.raises(ConfigError, match="the log is in use by another server"):
             claim(tmp_path / "lock", "the log")
         holder.kill()
     os.close(claim(tmp_path / "lock", "the log"))

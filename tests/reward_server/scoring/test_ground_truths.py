@@ -17,7 +17,7 @@ def scored(server: LiveServer, profile: str, *truths: Any) -> list[dict[str, Any
         for i, truth in enumerate(truths)
     ]
     body = {"profile": profile, "samples": samples}
-    answer = httpx2.post(f"{server.url}/score", json=body, timeout=60)
+    answer = httpx2.post(f"{server.url}/score", json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()["results"]
 

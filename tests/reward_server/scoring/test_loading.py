@@ -25,7 +25,7 @@ def profile(folder: Path, scorer: str) -> tuple[str, str]:
 
 
 def ready(live: LiveServer) -> tuple[int, Any]:
-    answer = httpx2.get(f"{live.url}/ready", timeout=60)
+    answer = httpx2.get(f"{live.url}/ready")
     return answer.status_code, answer.json().get("reason")
 
 
@@ -34,7 +34,7 @@ def wait_for_health(live: LiveServer) -> None:
         assert live.process is not None
         assert live.process.poll() is None, live.log.read_text()
         try:
-            return httpx2.get(f"{live.url}/health", timeout=60).status_code == 200
+            return httpx2.get(f"{live.url}/health").status_code == 200
         except httpx2.TransportError:
             return False
 

@@ -24,7 +24,7 @@ RUNNING = "scorers: {dummy: {weight: 100}}\nnormalization: running\n"
 def ask(server: LiveServer, responses: Sequence[str], **fields: object) -> dict:
     samples = [{"id": str(at), "response": text} for at, text in enumerate(responses)]
     body = {"profile": "mine", "samples": samples, **fields}
-    return httpx2.post(f"{server.url}/score", json=body, timeout=30).json()
+    return httpx2.post(f"{server.url}/score", json=body).json()
 
 
 def rewards(answer: dict) -> list[float]:
@@ -168,7 +168,7 @@ def test_a_bad_state_file_is_set_aside_with_a_warning(
     [aside] = folder.iterdir()
     assert aside.name.startswith("mine.json.bad-")
     assert aside.read_text(encoding="latin-1") == content
-    assert "begins anew" in caplog.text
+    assert "starts anew" in caplog.text
 
 
 def test_one_huge_reward_is_an_error_and_moves_no_other() -> None:

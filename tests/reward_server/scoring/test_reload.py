@@ -45,12 +45,12 @@ def write(folder: Path, **contents: str) -> None:
 def reward(server: LiveServer, profile: str = "mine") -> tuple[float, str]:
     text = "<think>x</think><answer>\\boxed{4}</answer>"
     body = {"profile": profile, "samples": [{"id": "1", "response": text, "ground_truth": "4"}]}
-    answer = httpx2.post(f"{server.url}/score", json=body, headers=KEY, timeout=30).json()
+    answer = httpx2.post(f"{server.url}/score", json=body, headers=KEY).json()
     return answer["results"][0]["reward"], answer["fingerprint"]
 
 
 def reload(server: LiveServer) -> httpx2.Response:
-    return httpx2.post(f"{server.url}/profiles/reload", headers=KEY, timeout=60)
+    return httpx2.post(f"{server.url}/profiles/reload", headers=KEY)
 
 
 def test_a_server_serves_what_the_files_say_once_it_is_asked_to(
@@ -122,7 +122,7 @@ def test_the_route_says_why_and_asks_for_a_key(
     refused = reload(keyed)
     assert refused.status_code == 422
     message = refused.json()["error"]["message"]
-    assert "the old profiles go on" in message
+    assert "the old profiles stay in service" in message
     assert "broken.yaml" in message
     assert "stile" in message
     assert reward(keyed)[0] == 2.0

@@ -81,9 +81,9 @@ async def test_each_row_is_scored_by_the_profile_of_its_case_in_its_place(engine
 @pytest.mark.parametrize(
     ("sample", "code", "says"),
     [
-        ({}, "missing_field", "metadata.source, which this sample has not"),
-        (source(None), "missing_field", "has not"),
-        (source("b"), "unsupported_input", r"is 'b' here, and it has no such case.* a, 7"),
+        ({}, "missing_field", "metadata.source, which this sample does not have"),
+        (source(None), "missing_field", "does not have"),
+        (source("b"), "unsupported_input", r"is 'b' here, and there is no such case.* a, 7"),
         (source(True), "unsupported_input", "is True here; expected a text or a whole number"),
         (source(7.0), "unsupported_input", "is 7.0 here"),
         (source(["a"]), "unsupported_input", "expected a text"),
@@ -210,7 +210,7 @@ def test_the_fingerprint_follows_the_inner_profiles(write: Write) -> None:
         ),
         ({"a": "route: {by: metadata.k, cases: {x: mth}}"}, "profile a: it leads to 'mth'.*math"),
         ({"a": "route: {by: id, cases: {x: math}}"}, "a.yaml: route.by: got 'id'; expected"),
-        ({"a": "route: {by: metadata, cases: {x: math}}"}, "expected a field of the metadata"),
+        ({"a": "route: {by: metadata, cases: {x: math}}"}, "expected a metadata field"),
         ({"a": "route: {by: metadata.k, cases: {yes: math}}"}, "case True is neither.*quote it"),
         ({"a": "route: {by: metadata.k, cases: {}}"}, "cases"),
         ({"a": "route: {by: metadata.k, cases: {x: math}}\nclip: [0, 1]"}, "clip came beside"),
@@ -221,7 +221,7 @@ def test_the_fingerprint_follows_the_inner_profiles(write: Write) -> None:
                 "a": "scorers: {route: {scorer: dummy}}",
                 "b": "route: {by: metadata.k, cases: {x: a}}",
             },
-            "'a' has a scorer called 'route'",
+            "'a' has a scorer with the key 'route'",
         ),
     ],
 )

@@ -82,7 +82,7 @@ def test_without_a_step_there_is_no_reward(step: Any, code: str) -> None:
         assert (result.status, result.reward) == ("error", None)
         assert result.error is not None
         assert result.error.code == code
-        assert "the weight of 'form' goes by metadata.step" in result.error.message
+        assert "the weight of 'form' depends on metadata.step" in result.error.message
     assert (scored.columns.rewards, scored.columns.errors) == ([None, None], [code, code])
 
 
@@ -130,7 +130,7 @@ def test_the_fingerprint_is_that_of_the_whole_schedule() -> None:
     [
         (
             "{weight: 1.0, schedule: {by: metadata.step, points: {0: 1}}}",
-            "weight came beside a schedule",
+            "weight and schedule came together",
         ),
         ("{schedule: {by: step, points: {0: 1}}}", "got 'step'; expected time, or a field"),
         ("{schedule: {by: time, points: {}}}", "points"),

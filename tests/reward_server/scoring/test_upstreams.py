@@ -40,17 +40,17 @@ def score(live: LiveServer, profile: str, *responses: str, truth: str = "46") ->
         for at, response in enumerate(responses)
     ]
     body = {"profile": profile, "samples": samples}
-    answer = httpx2.post(f"{live.url}/score", json=body, timeout=600)
+    answer = httpx2.post(f"{live.url}/score", json=body)
     return [result["reward"] for result in answer.raise_for_status().json()["results"]]
 
 
 def ready(live: LiveServer) -> tuple[int, dict[str, Any]]:
-    answer = httpx2.get(f"{live.url}/ready", timeout=60)
+    answer = httpx2.get(f"{live.url}/ready")
     return answer.status_code, answer.json()
 
 
 def up(live: LiveServer) -> float:
-    text = httpx2.get(f"{live.url}/metrics", timeout=60).text
+    text = httpx2.get(f"{live.url}/metrics").text
     [line] = [line for line in text.splitlines() if line.startswith("reward_upstream_up{")]
     return float(line.rpartition(" ")[2])
 
@@ -97,7 +97,7 @@ def test_a_dead_upstream_makes_the_server_unready_where_that_is_configured(
     assert (status, told["status"]) == (503, "not_ready")
     assert "judged.judge: none of its 1 endpoints answers" in told["reason"]
     assert score(live, "math", "46") == [1.0]  # who asks is answered all the same
-    data = httpx2.get(f"{live.url}/dashboard/data", timeout=60).json()
+    data = httpx2.get(f"{live.url}/dashboard/data").json()
     [upstream] = data["server"]["upstreams"]
     assert upstream["scorer"] == "both.judge"
     assert [each[1] for each in upstream["endpoints"]] == [False]
@@ -110,7 +110,7 @@ def test_the_dashboard_is_told_what_a_judge_costs(
 ) -> None:
     live = judged_by(start_server, tmp_path, engine.port)
     assert score(live, "judged", "a", "a", "b") == [1.0] * 3
-    data = httpx2.get(f"{live.url}/dashboard/data", timeout=60).json()
+    data = httpx2.get(f"{live.url}/dashboard/data").json()
     [upstream] = data["server"]["upstreams"]
     usage = upstream["usage"]
     assert (usage["calls"], usage["cache_hits"]) == (2, 1)

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tests.checkout import ROOT, clean_environment
+from tests.waiting import PATIENCE_S
 
 pa = pytest.importorskip("pyarrow", reason="pip install '.[parquet]' in the checkout")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -236,7 +237,7 @@ def test_input_that_cannot_be_read_is_refused_before_anything_is_scored(tmp_path
         (tmp_path / "packed", "neither .jsonl nor .parquet"),
         (tmp_path / "packed" / "*", "compressed"),
         (tmp_path / "not.parquet", "cannot be read as Parquet"),
-        (tmp_path / "other.parquet", "column 'score' is none of a sample's"),
+        (tmp_path / "other.parquet", "column 'score' is not a field of a sample"),
         (tmp_path / "half.parquet", "no column 'response'"),
         ("nope://bucket/a", "neither pyarrow nor fsspec reads nope://bucket/a"),
     ]:
@@ -275,7 +276,7 @@ def test_a_folder_goes_on_with_the_same_and_refuses_anything_else(tmp_path: Path
         ({"fingerprint": "4567"}, "fingerprint 0123, not 4567"),
         ({"explain": True}, "explain False, not True"),
         ({"partition_bytes": 7}, "partition_bytes 100, not 7"),
-        ({"inputs": [("/in/a.jsonl", 6)]}, "other inputs (1 differ, /in/a.jsonl for one)"),
+        ({"inputs": [("/in/a.jsonl", 6)]}, "other inputs (1 differ, for example /in/a.jsonl)"),
     ]:
         fields = {name: getattr(MANIFEST, name) for name in Manifest.__struct_fields__}
         with pytest.raises(ConfigError, match=re.escape(complaint)):
@@ -301,7 +302,7 @@ def start(*options: object, **environment: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    said, complained = process.communicate(timeout=200)
+    said, complained = process.communicate(timeout=PATIENCE_S)
     return process.returncode, said, complained
 
 
@@ -318,7 +319,7 @@ def peak_bytes(*options: object) -> int:
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     return int(done.stdout.splitlines()[-1])
@@ -433,7 +434,7 @@ def test_a_killed_actor_loses_nothing_and_what_keeps_failing_fails_at_the_end(st
     assert done < len(parts) / 2, "nearly all was done before anything was killed"
     assert code == 1
     assert "20000 scored, 0 failed, 3 rejected, mean reward 0.5000" in said
-    assert f"2 of {len(parts)} partitions are not done" in said
+    assert f"2 of {len(parts)} partitions failed" in said
     assert (
         f"{parts[-2].name} ({stored}/c.jsonl, 0 to {parts[-2].end}): its process died" in complained
     )
@@ -459,7 +460,7 @@ def test_the_same_command_does_what_is_left(stored: Path) -> None:
         (stored / mended.name).write_bytes(mended.read_bytes())
     code, said, complained = finish(on_ray(stored))
     assert code == 0, complained
-    assert f"{len(before)} of {len(before) + 2} partitions were whole before" in said
+    assert f"{len(before)} of {len(before) + 2} partitions were already complete" in said
     assert "1 scored, 1 failed, mean reward 0.0000" in said
     assert [row["id"] for row in results_in(output)][-2:] == ["kills", "torn"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -467,7 +468,7 @@ def test_the_same_command_does_what_is_left(stored: Path) -> None:
     for options, expected in [
         ((), (0, "none -> ")),
         (("--explain",), (2, "was made with explain False, not True")),
-        (("--partition_bytes", 0), (2, "--partition_bytes 0: at least 1 is needed")),
+        (("--partition_bytes", 0), (2, "--partition_bytes is 0; expected at least 1")),
     ]:
         code, said, complained = finish(on_ray(stored, *options))
         assert code == expected[0]

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from tests.checkout import ROOT, clean_environment, live_server
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.live_server import LiveServer, free_port
 from touchstone_rewards.reward_server.settings import Settings
@@ -121,7 +121,7 @@ def post(
 ) -> httpx2.Response:
     sent = {"x-api-key": "sesame", "x-request-id": request_id, **headers}
     body = {"profile": profile, "samples": samples}
-    return httpx2.post(f"{live.url}/score", json=body, headers=sent, timeout=30)
+    return httpx2.post(f"{live.url}/score", json=body, headers=sent)
 
 
 def samples(count: int, **fields: Any) -> list[dict[str, Any]]:
@@ -221,7 +221,7 @@ def test_what_a_shadow_scores_in_the_background_is_in_no_trace(
     post(live, "shadowed", "mixed", samples(2))
     url, key = f"{live.url}/metrics", {"x-api-key": "sesame"}
     counted = 'reward_shadow_samples_total{profile="mixed"}'
-    wait_until(lambda: counted in httpx2.get(url, headers=key, timeout=60).text)
+    wait_until(lambda: counted in httpx2.get(url, headers=key).text)
     roots = [span for span in collector.spans if not span.parent_span_id]
     assert {span.name for span in roots} == {"POST /score"}
 
@@ -301,7 +301,7 @@ def test_what_cannot_trace_says_so_on_one_line(
         env={**clean_environment(), **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 2
     assert said in done.stderr

@@ -66,12 +66,12 @@ def hedged(right: int, place: int) -> str:
 
 
 def post(server: LiveServer, bodies: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    with httpx2.Client(base_url=server.url, timeout=60) as client:
+    with httpx2.Client(base_url=server.url) as client:
         return [client.post("/score", json=each).raise_for_status().json() for each in bodies]
 
 
 def alarms(server: LiveServer, **wanted: str) -> list[dict[str, Any]]:
-    return httpx2.get(f"{server.url}/alarms", params=wanted, timeout=60).json()["alarms"]
+    return httpx2.get(f"{server.url}/alarms", params=wanted).json()["alarms"]
 
 
 def steps(response: Write, numbers: Sequence[int]) -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ def test_hedging_raises_an_alarm_that_the_run_hears_of(
     assert alarm["samples"][0]["response"].count("boxed") == 2
     assert alarm["sample_ids"] == [sample["id"] for sample in alarm["samples"]]
     assert not alarms(server, run="another")
-    metrics = httpx2.get(f"{server.url}/metrics", timeout=60).text
+    metrics = httpx2.get(f"{server.url}/metrics").text
     assert 'reward_signal_alarms_total{signal="several_answers"} 1.0' in metrics
     # Whoever names no run is watched as well, and not told.
     other = post(server, [{**body(1, honest), "run": None}])[0]
@@ -174,8 +174,8 @@ def test_a_webhook_gets_the_alarm_with_its_key_and_the_log_has_neither_key_nor_p
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ({"alarm_webhook": "ftp://secret.example/x"}, "no http:// or https:// address"),
-        ({"alarm_webhook": "http://user:secret@host/x"}, "a key does not belong in it"),
+        ({"alarm_webhook": "ftp://secret.example/x"}, "does not begin with http:// or https://"),
+        ({"alarm_webhook": "http://user:secret@host/x"}, "an address holds a key"),
         ({"alarm_webhook_key_env": "secret key itself"}, "the name of an environment variable"),
     ],
 )
@@ -290,3 +290,28 @@ async def test_a_run_that_goes_back_to_a_checkpoint_is_not_told_of_what_was_befo
 
 def test_a_setting_is_off_by_default() -> None:
     assert Settings().alarm_webhook is None
+
+
+async def test_samples_that_come_one_by_one_take_no_more_than_the_watchs_share_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watch, rests, look_s = RunWatch({}), list[float](), 30e-6
+    ticks, sleep = count(), asyncio.sleep
+
+    async def rest(delay_s: float) -> None:
+        rests.append(delay_s)
+        await sleep(0)
+
+    monkeypatch.setattr(run_watch.time, "thread_time", lambda: look_s * next(ticks))
+    monkeypatch.setattr(run_watch.asyncio, "sleep", rest)
+    for number in range(300):
+        sample, result = Sample(str(number), "2"), SampleResult(str(number), "ok", 1.0, {"a": 1.0})
+        watch.take(ScoreRequest([sample], "a"), ScoreResponse([result], "a", "f", 1.0))
+    running = asyncio.create_task(watch.run())
+    for _ in range(301):
+        await sleep(0)
+    running.cancel()
+    owed_s = 300 * look_s * (1 / run_watch.TIME_SHARE - 1)
+    assert sum(rests) == pytest.approx(owed_s, abs=run_watch.REST_S)
+    # An event loop's timer counts milliseconds: shorter rests are none.
+    assert min(rests) >= 0.005

@@ -42,7 +42,7 @@ def shadow_info(server: LiveServer, samples: int) -> dict:
     """What `GET /profiles` says of the shadow as soon as it has seen so many samples."""
 
     def info() -> dict:
-        listed = httpx2.get(f"{server.url}/profiles", timeout=60).json()["profiles"]
+        listed = httpx2.get(f"{server.url}/profiles").json()["profiles"]
         [found] = [profile["shadow"] for profile in listed if profile["name"] == "live"]
         return found or {"samples": 0, "dropped": 0, "failed": 0}
 
@@ -61,7 +61,7 @@ def test_a_shadow_reports_where_it_disagrees_and_leaves_the_reward_alone(
         for at, (text, truth) in enumerate(zip(texts, truths, strict=True))
     ]
     body = {"profile": "live", "samples": samples}
-    answer = httpx2.post(f"{server.url}/score", json=body, timeout=30).json()
+    answer = httpx2.post(f"{server.url}/score", json=body).json()
     assert [result["reward"] for result in answer["results"]] == [1.0, 1.0, 0.0, None]
     assert shadow_info(server, 4) == {
         "profile": "strict",
@@ -182,7 +182,7 @@ def test_a_shadow_that_dies_of_every_sample_touches_no_reward(
     sample = {"response": "4", "ground_truth": "segfault"}
     for at in range(3):
         body = {"profile": "live", "samples": [{"id": str(at), **sample}]}
-        answer = httpx2.post(f"{server.url}/score", json=body, timeout=30).json()
+        answer = httpx2.post(f"{server.url}/score", json=body).json()
         assert answer["results"][0]["reward"] == 0.0
     info = shadow_info(server, 3)
     assert info["failed"] == 3

@@ -55,13 +55,13 @@ def test_lines_that_cannot_be_read_are_named_and_left_out_if_wished(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = written(tmp_path, "a.jsonl", "\n".join([GOOD[0], "{", GOOD[1], "7", GOOD[2]]))
-    with pytest.raises(InputError, match="leave it out by --skip_bad_rows true"):
+    with pytest.raises(InputError, match="skip it with --skip_bad_rows true"):
         load_rows(path)
     assert load_rows(path, skip_bad_rows=True).to_list() == ROWS[:3]
     said = capsys.readouterr().out
     assert "line 2 is not JSON" in said
     assert "line 4 holds a int" in said
-    assert "left out: 2 lines of" in said
+    assert "skipped: 2 unreadable lines of" in said
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_slice_is_taken_of_a_file_and_of_a_saved_folder(
     [
         ("train+test", "asks for several"),
         ("test[:0]", "takes none of the 5 rows"),
-        ("test[", "the split 'test[' is none"),
+        ("test[", "'test[' is not a split"),
     ],
 )
 def test_a_split_that_a_file_does_not_have_is_refused_by_name(
@@ -120,5 +120,5 @@ def test_rows_without_a_prompt_are_named_and_left_out_if_wished(
 def test_a_chat_among_texts_is_named(tmp_path: Path) -> None:
     chat = [{"role": "user", "content": "p"}]
     path = write_rows(tmp_path / "rows.jsonl", [{"prompt": "p"}, {"id": "q", "prompt": chat}])
-    with pytest.raises(InputError, match=r"a chat where the first row has a text in 1 of 2.*'q'"):
+    with pytest.raises(InputError, match=r"a chat, but the first row has a text in 1 of 2.*'q'"):
         with_prompts(load_rows(str(path)), PromptArguments())

@@ -78,7 +78,7 @@ def test_a_saved_folder_is_read_and_its_split_is_the_one_asked_for(tmp_path: Pat
 def test_files_whose_columns_clash_are_refused_with_what_each_has(tmp_path: Path) -> None:
     first = write_rows(tmp_path / "first.jsonl", [{"id": "a", "prompt": "p"}])
     second = write_rows(tmp_path / "second.jsonl", [{"id": "b", "prompt": {"deep": 1}}])
-    with pytest.raises(InputError, match=r"do not go together: .*first\.jsonl has"):
+    with pytest.raises(InputError, match=r"have different columns: .*first\.jsonl has"):
         load_rows([str(first), str(second)])
 
 

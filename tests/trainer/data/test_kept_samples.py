@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from torch import distributed
 
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.clients import Sample, protocol
-from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.trainer.data.kept_samples import (
     KeptSample,
     SampleWriter,
@@ -124,9 +124,9 @@ def test_what_json_cannot_carry_is_kept_as_the_client_sends_it(tmp_path: Path) -
     assert kept.metadata == {"made": "2026-11-30", "at": ["1.5"], "n": {"1": None}}
 
 
-def _write_as_rank(rank: int, port: int, folder: Path) -> None:
+def _write_as_rank(rank: int, folder: Path) -> None:
     distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
+        "gloo", init_method=f"file://{folder}/ranks", rank=rank, world_size=2
     )
     writer = SampleWriter(folder, distributed=True, rank=rank)
     for step in (1, 2):
@@ -138,14 +138,11 @@ def test_the_samples_of_all_ranks_are_in_one_file_in_the_order_of_the_ranks(
     tmp_path: Path,
 ) -> None:
     context = multiprocessing.get_context("spawn")
-    port = free_port()
-    ranks = [
-        context.Process(target=_write_as_rank, args=(rank, port, tmp_path)) for rank in range(2)
-    ]
+    ranks = [context.Process(target=_write_as_rank, args=(rank, tmp_path)) for rank in range(2)]
     for process in ranks:
         process.start()
     for process in ranks:
-        process.join(60)
+        process.join(PATIENCE_S)
     assert [process.exitcode for process in ranks] == [0, 0]
     expected = ["0/0", "0/1", "0/2", "1/0", "1/1", "1/2"]
     assert [sample.id for sample in read_samples(tmp_path / "samples_step_1.jsonl")] == expected

@@ -80,7 +80,7 @@ def test_turns_that_do_not_alternate_are_left_out_and_counted(
     write_rows(tmp_path / "a.jsonl", rows)
     folder = registry(tmp_path, a={"file_name": "a.jsonl", "formatting": "sharegpt"})
     assert messages_in(registered_rows(["a"], folder)) == [[said(USER, "a"), said(ASSISTANT, "b")]]
-    assert "a: 4 of 5 rows are no conversation in turns: left out" in capsys.readouterr().out
+    assert "a: 4 of 5 rows lack alternating turns: skipped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("formatting", ["alpaca", "sharegpt"])
@@ -134,15 +134,18 @@ def test_several_data_sets_follow_each_other_and_a_path_needs_no_entry(tmp_path:
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
-        ({"script_url": "x.py"}, "script_url is not read here; use file_name"),
+        ({"script_url": "x.py"}, "script_url is not supported; use file_name"),
         ({"file_name": "a.jsonl", "num_samples": 5}, "use max_samples"),
-        ({"file_name": "a.jsonl", "formatting": "csv"}, "formatting is one of alpaca, sharegpt"),
+        (
+            {"file_name": "a.jsonl", "formatting": "csv"},
+            "formatting must be one of alpaca, sharegpt",
+        ),
         ({"file_name": "a.jsonl", "columns": {"images": "i"}}, "use rows of text alone"),
-        ({"file_name": "a.jsonl", "columns": {"kto_tag": "k"}}, "use pairs, for dpo"),
+        ({"file_name": "a.jsonl", "columns": {"kto_tag": "k"}}, "use preference pairs, with dpo"),
         ({"file_name": "a.jsonl", "columns": {"prompt": "nothing"}}, "no column 'nothing'"),
         ({"file_name": "none.jsonl"}, "no dataset at"),
-        ({"ms_hub_url": "a/b"}, "an entry has file_name or hf_hub_url"),
-        ({"file_name": "a.jsonl", "ranking": True}, "not one row is a conversation"),
+        ({"ms_hub_url": "a/b"}, "an entry needs file_name or hf_hub_url"),
+        ({"file_name": "a.jsonl", "ranking": True}, "no row has alternating turns"),
     ],
 )
 def test_an_entry_that_asks_for_what_is_not_here_is_named(
@@ -155,9 +158,9 @@ def test_an_entry_that_asks_for_what_is_not_here_is_named(
 
 def test_an_unknown_name_is_answered_with_those_that_are_known(tmp_path: Path) -> None:
     folder = registry(tmp_path, a={"file_name": "a.jsonl"})
-    with pytest.raises(InputError, match=r"no data set 'b' in .*dataset_info.json \(a\)"):
+    with pytest.raises(InputError, match=r"no dataset 'b' in .*dataset_info.json \(a\)"):
         registered_rows(["b"], folder)
-    with pytest.raises(InputError, match="there is no such file"):
+    with pytest.raises(InputError, match="which does not exist"):
         registered_rows(["b"], str(tmp_path / "nowhere"))
     (tmp_path / "dataset_info.json").write_text("{")
     with pytest.raises(InputError, match="is not JSON"):

@@ -128,17 +128,20 @@ def test_what_was_recognised_is_said(row: dict[str, Any], said: str) -> None:
         ({"prompt": "p", "response": None}, "an empty response in 1 of 1 rows, first in 'row-0'"),
         (
             {"prompt": "p", "response": 3},
-            "response is a text or a list of messages, not int in 1 of 1",
+            "response must be a text or a list of messages, not int in 1 of 1",
         ),
         (
             {"messages": [USER]},
-            "a conversation without a turn of the assistant in 1 of 1 rows, first in 'row-0'",
+            "a conversation without an assistant turn in 1 of 1 rows, first in 'row-0'",
         ),
         (
             {"messages": [USER, {**ASSISTANT, "content": ""}]},
             "an empty response in 1 of 1 rows, first in 'row-0'",
         ),
-        ({"conversations": [{"from": "alien", "value": "x"}]}, "a turn from 'alien'; known are"),
+        (
+            {"conversations": [{"from": "alien", "value": "x"}]},
+            "unknown role 'alien' in a turn; known",
+        ),
         ({"instruction": "i", "output": ""}, "an empty response in 1 of 1 rows, first in 'row-0'"),
         ({"word": "q", "meaning": "a"}, "the data has ['word', 'meaning']"),
     ],
@@ -187,13 +190,13 @@ def test_bad_rows_are_named_by_id_and_left_out_if_wished(
     data = Dataset.from_list(rows)
     made, _ = sft_rows(data, has_template=True, scope="responses", skip_bad_rows=True)
     assert made.to_list() == [{"id": "c", "prompt": "p", "completion": "r"}]
-    assert "left out: no prompt (null) in 1 of 3 rows" in capsys.readouterr().out
+    assert "skipped: no prompt (null) in 1 of 3 rows" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "p", "response": "r"}, "is for conversations with a chat template"),
+        ({"prompt": "p", "response": "r"}, "needs conversations and a chat template"),
         ({"messages": [USER, ASSISTANT]}, "{% generation %} around what the assistant says"),
     ],
 )

@@ -130,7 +130,7 @@ def test_a_killed_server_comes_back_and_no_sample_is_lost(tmp_path: Path) -> Non
 def test_a_run_that_never_comes_so_far_is_told(tmp_path: Path) -> None:
     with (
         own_server(tmp_path / "server.log") as server,
-        pytest.raises(RunFailed, match="never came to update 5"),
+        pytest.raises(RunFailed, match="never reached update 5"),
         killed_before(5, server, tmp_path),
     ):
         pass

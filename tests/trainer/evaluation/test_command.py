@@ -83,7 +83,7 @@ def test_with_nothing_scored_the_run_fails_but_keeps_the_responses(
         str(write_rows(tmp_path / "rows.jsonl", [{"id": "r", "prompt": "p", "ground_truth": "2"}]))
     )
     arguments = EvalArguments(output=str(tmp_path), reward_url=[gone.url], reward_timeout_s=0.5)
-    with pytest.raises(RunFailed, match="not one response"):
+    with pytest.raises(RunFailed, match="no response"):
         score_and_write(arguments, data, [[RIGHT]])
     assert read_results(tmp_path)[0]["response"] == RIGHT
     assert read_summary(tmp_path)["accuracy"] is None
@@ -259,5 +259,5 @@ def test_the_list_goes_into_the_file_that_was_named_and_the_rest_beside_it(
         assert main(["eval", *flags, *words]) == 2
         error = capsys.readouterr().err
         assert name in error
-        assert "is there already, and no evaluation of this command wrote it" in error
+        assert "exists, but no evaluation of this command wrote it" in error
     assert (tmp_path / "generated.jsonl").read_text() == "mine"

@@ -30,7 +30,7 @@ def watching(start_server: Callable[..., LiveServer], tmp_path: Path) -> LiveSer
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "lenient.yaml").write_text("scorers: {contains: {}}\n")
     server = start_server("--profiles_dir", str(tmp_path / "profiles"))
-    with httpx2.Client(base_url=server.url, timeout=60) as client:
+    with httpx2.Client(base_url=server.url) as client:
         for step in range(FIRST + 1):
             samples = [
                 {
@@ -65,7 +65,7 @@ def test_our_trainers_stop_with_a_checkpoint_and_one_line(
     assert main([kind, *flags]) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "by an alarm: run 'run-1' under lenient" in said
-    assert "go on with --resume_from_checkpoint true" in said
+    assert "continue with --resume_from_checkpoint true" in said
     [checkpoint] = (tmp_path / "run").glob("checkpoint-*")
     step = json.loads((checkpoint / "trainer_state.json").read_text())["global_step"]
     assert f"stopped after update {step} " in said
@@ -124,7 +124,7 @@ def test_trl_is_stopped_or_told(
 def test_on_alarm_needs_a_word_that_there_is_and_a_run() -> None:
     client = RemoteRewardClient("http://127.0.0.1:1")
     hook: Any = "halt"
-    with pytest.raises(ValueError, match='say "log", "stop" or give a function'):
+    with pytest.raises(ValueError, match='expected "log", "stop" or a function'):
         client.as_trl_reward("math", run="r", on_alarm=hook)
     with pytest.raises(ValueError, match="give the run a name"):
         client.as_trl_reward("math", on_alarm="stop")

@@ -94,7 +94,7 @@ def test_a_template_that_is_not_there_is_refused(
     ("words", "said"),
     [
         (["--serve", "--reward_url=http://127.0.0.1:9"], "leave out reward_url"),
-        (["--serve_profiles=x"], "belong to serve: true"),
+        (["--serve_profiles=x"], "need serve: true"),
     ],
 )
 def test_a_server_of_its_own_and_another_are_refused_together(

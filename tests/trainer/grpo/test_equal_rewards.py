@@ -35,7 +35,7 @@ def test_the_third_rollout_of_equal_groups_is_warned_of_at_once_and_once(
     [said] = warnings_of([[WRONG] * 4] * 9, caplog, cut=0.8)
     assert said.startswith("update 3: in 3 rollouts in a row")
     assert "100% in this one" in said
-    assert "nearly none is right" in said
+    assert "nearly no response is right" in said
     assert "80% of the responses are cut off: raise max_completion_length" in said
 
 
@@ -46,7 +46,7 @@ def test_a_policy_that_collapses_after_learning_is_told_from_one_that_never_lear
     [said] = warnings_of([*learnt, *[[WRONG, RIGHT, WRONG, WRONG]] * 5], caplog)
     assert said.startswith("update 7:")
     assert "the policy has collapsed" in said
-    assert "nearly none is right" not in said
+    assert "nearly no response is right" not in said
 
 
 def test_rows_that_became_too_easy_are_no_collapse(caplog: pytest.LogCaptureFixture) -> None:

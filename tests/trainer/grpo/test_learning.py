@@ -274,7 +274,7 @@ def test_fields_that_could_do_nothing_are_refused(fields: dict[str, Any], messag
     args = GRPOConfig("", bf16=False, use_cpu=True, max_completion_length=256)
     with pytest.raises(InputError, match=message):
         LearningArguments(**fields).check(args, GrpoArguments())
-    with pytest.raises(InputError, match="without a baseline"):
+    with pytest.raises(InputError, match="with advantage none"):
         LearningArguments(refill_groups=1).check(args, GrpoArguments(advantage="none"))
 
 

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from tests.checkout import ROOT
 from tests.trainer.conftest import GrpoFlags
-from touchstone_rewards.reward_server.live_server import LiveServer, free_port
+from tests.waiting import PATIENCE_S
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.grpo.open_rollout import (
@@ -127,14 +128,14 @@ def test_two_processes_refuse_what_one_saved_inside_a_rollout(
     fields = {**INSIDE, "save_strategy": "steps", "save_steps": 1, "max_steps": 2}
     assert main(["grpo", *grpo_flags(server.url, **fields)]) == 0
     again = f"--resume_from_checkpoint={tmp_path / 'run' / 'checkpoint-2'}"
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     words = ["grpo", *grpo_flags(server.url, **{**fields, "max_steps": 8}), again]
     done = subprocess.run(
         [sys.executable, *launch, "-m", "touchstone_rewards.trainer", *words],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode != 0

@@ -13,7 +13,7 @@ from torch import allclose
 
 from tests.trainer.conftest import GrpoFlags
 from tests.waiting import PATIENCE_S, kill_when_there
-from touchstone_rewards.reward_server.live_server import LiveServer, free_port
+from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.trainer.__main__ import main
 from touchstone_rewards.trainer.data.kept_samples import read_samples
 
@@ -67,7 +67,7 @@ def test_two_processes_keep_the_samples_of_both(
 ) -> None:
     # Three generations on each process, groups of six: every group lies on both.
     fields = {"per_device_train_batch_size": 3, "num_generations": 6, "max_steps": 2}
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     command = [
         sys.executable,
         *launch,

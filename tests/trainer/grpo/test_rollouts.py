@@ -23,6 +23,10 @@ def test_continuous_batching_of_transformers_trains_on_a_cpu(
     server: LiveServer, grpo_flags: GrpoFlags, tmp_path: Path
 ) -> None:
     flags = grpo_flags(server.url, max_steps=2, use_transformers_continuous_batching=True)
+    # Without it the cache takes half of the free memory, which other tests may be about to use.
+    flags.append(
+        '--transformers_continuous_batching_config={"num_blocks": 64, "max_batch_tokens": 256}'
+    )
     assert main(["grpo", *flags]) == 0
     samples = list(read_samples(tmp_path / "run" / "samples"))
     assert len(samples) == 16

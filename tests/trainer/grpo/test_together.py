@@ -84,10 +84,12 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     return [text.splitlines() for text in in_two_processes(folder, SCRIPT)]
 
 
+@pytest.mark.long
 def test_one_rank_that_fails_ends_both(said: list[list[str]]) -> None:
     assert [failure for failure, _ in said] == ["TypeError: no form for a Picture"] * 2
 
 
+@pytest.mark.long
 def test_ranks_without_a_shared_disk_choose_their_rows_by_the_same_samples(
     said: list[list[str]],
 ) -> None:

@@ -306,13 +306,13 @@ def test_the_folder_is_a_dataset_for_rl_and_one_for_sft(store: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--method=best"], "it is one of lim, mean_reward"),
+        (["--method=best"], "must be one of lim, mean_reward"),
         (["--method=random"], "give threshold or keep"),
-        (["--fill=mean"], "it is one of none, ffill"),
-        (["--min_coverage=2"], "a share, 0 to 1"),
-        (["--scores=x.json"], "one of them"),
-        (["--threshold=2"], "nothing is kept: 4 of 4 prompts have a score, the best"),
-        (["--dataset={rows}", "--threshold=0"], "which has no column 'prompt'"),
+        (["--fill=mean"], "must be one of none, ffill"),
+        (["--min_coverage=2"], "must be between 0 and 1"),
+        (["--scores=x.json"], "give either --samples"),
+        (["--threshold=2"], "no prompt is kept: 4 of 4 prompts have a score, the best"),
+        (["--dataset={rows}", "--threshold=0"], "has no id of the samples and no column 'prompt'"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(

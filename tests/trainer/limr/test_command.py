@@ -135,16 +135,16 @@ def test_without_the_section_rewards_come_from_a_server(
     [
         (["--limr.ground_truth_dataset="], "needs limr.ground_truth_dataset"),
         (["--limr.reward_type=remote"], "remote needs limr.reward_url"),
-        (["--limr.reward_url=http://127.0.0.1:1"], "rule asks no server"),
-        (["--limr.reward_type=best"], "one of rule, remote"),
+        (["--limr.reward_url=http://127.0.0.1:1"], "rule uses no server"),
+        (["--limr.reward_type=best"], "must be rule or remote"),
         (["--limr.reward_correct=-1"], "must be more than limr.reward_incorrect"),
         (["--limr.save_every_n_steps=0"], "must be at least 1"),
         (["--reward_url=http://127.0.0.1:1"], "leave out reward_url"),
         (["--limr.reward_typ=rule"], "did you mean 'reward_type'"),
-        (["--eval_strategy=steps"], "knows the training rows' answers only"),
+        (["--eval_strategy=steps"], "has no answers for evaluation rows"),
         (
             ["--limr.reward_type=remote", "--limr.reward_url=http://127.0.0.1:1"],
-            "ground_truth_dataset does nothing with limr.reward_type remote",
+            "ground_truth_dataset has no effect with limr.reward_type remote",
         ),
     ],
 )
@@ -228,7 +228,7 @@ def test_the_workflow_goes_on_after_kills_and_skips_what_is_complete(
     assert main(["limr", "--config", str(config)]) == 0
     said = capfd.readouterr().out
     assert "What this means:" in said
-    assert "nothing here is a claim about LIM" in said.replace("\n", " ")
+    assert "this is no claim about LIM" in said.replace("\n", " ")
     assert "1_ppo: complete, skipped" in said
     assert "2_lim: complete, skipped" in said
     steps = Counter(sample.step for sample in read_samples(output / "1_ppo" / "samples"))
@@ -399,6 +399,7 @@ def test_on_several_devices_a_stage_is_launched_on_all_and_keeps_the_samples_of_
     assert len({(sample.step, sample.id) for sample in samples}) == 16
 
 
+@pytest.mark.long
 def test_a_stage_of_other_settings_is_not_taken_for_this_one(
     workflow: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -414,9 +415,9 @@ def test_a_stage_of_other_settings_is_not_taken_for_this_one(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--output=x", "--third_stage=dpo"], "not rl or sft"),
-        (["--output=x", "--compare", "best"], "it knows random, linear"),
-        (["--output=x"], "no section ppo"),
+        (["--output=x", "--third_stage=dpo"], "must be rl or sft"),
+        (["--output=x", "--compare", "best"], "may hold random, linear"),
+        (["--output=x"], "needs a section ppo"),
         (["--ppo.max_steps=1"], "--output is missing"),
     ],
 )

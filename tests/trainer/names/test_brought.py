@@ -94,21 +94,21 @@ def test_a_key_of_the_file_and_its_flag_are_one_field(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "words", "lines"),
     [
-        ("sft", "--stage dpo", ["stage: dpo has no meaning here; use `trainer dpo`"]),
-        ("sft", "--stage kto", ["stage: kto has no meaning here; use dpo, on pairs"]),
+        ("sft", "--stage dpo", ["stage: dpo is not supported; use `trainer dpo`"]),
+        ("sft", "--stage kto", ["stage: kto is not supported; use dpo, on pairs"]),
         (
             "sft",
             "--use_galore true --finetuning_type freeze --image_max_pixels 3",
             ["use_galore: true", "finetuning_type: freeze", "image_max_pixels: 3"],
         ),
-        ("dpo", "--pref_loss orpo", ["pref_loss: orpo has no meaning here; use loss_type"]),
-        ("sft", "--template nobody_s", ["template: 'nobody_s' is no chat template here"]),
+        ("dpo", "--pref_loss orpo", ["pref_loss: orpo is not supported; use loss_type"]),
+        ("sft", "--template nobody_s", ["template: no chat template 'nobody_s'"]),
         (
             "ppo",
             "--reward_model saves/rm --reward_model_type full",
-            ["reward_model: saves/rm has no meaning here", "reward_model_type: full has no"],
+            ["reward_model: saves/rm is not supported", "reward_model_type: full is not supported"],
         ),
-        ("sft", "--limr.enabled true", ["limr.enabled: true has no meaning here"]),
+        ("sft", "--limr.enabled true", ["limr.enabled: true is not supported"]),
     ],
 )
 def test_what_is_not_here_is_refused_together_with_what_to_use(
@@ -128,8 +128,8 @@ def test_keys_that_need_nothing_are_said_and_those_that_are_off_are_not(
     words = "--plot_loss true --use_galore false --streaming=false --limr.enabled false"
     fields_of("sft", [*words.split(), "--limr.reward_type", "rule", "--enable_thinking", "true"])
     said = capsys.readouterr().err.splitlines()
-    assert [line for line in said if "nothing to do" in line] == [
-        "plot_loss: nothing to do (the curves and a report are always written)"
+    assert [line for line in said if "no action needed" in line] == [
+        "plot_loss: no action needed (the curves and a report are always written)"
     ]
 
 
@@ -138,12 +138,12 @@ def test_a_key_of_another_stage_is_said_and_changes_nothing(
 ) -> None:
     words = "--ppo_epochs 4 --reward_model saves/rm --reward_model_type full --pref_beta 0.2"
     fields_of("sft", [*words.split(), "--add_valuehead", "true", "--limr.enabled", "false"])
-    said = [line for line in capsys.readouterr().err.splitlines() if "nothing to do" in line]
+    said = [line for line in capsys.readouterr().err.splitlines() if "no action needed" in line]
     assert said == [
-        "ppo_epochs: nothing to do (only `trainer ppo` reads it)",
-        "reward_model: nothing to do (only `trainer ppo` reads it)",
-        "reward_model_type: nothing to do (only `trainer ppo` reads it)",
-        "pref_beta: nothing to do (only `trainer dpo` reads it)",
+        "ppo_epochs: no action needed (only `trainer ppo` reads it)",
+        "reward_model: no action needed (only `trainer ppo` reads it)",
+        "reward_model_type: no action needed (only `trainer ppo` reads it)",
+        "pref_beta: no action needed (only `trainer dpo` reads it)",
     ]
 
 

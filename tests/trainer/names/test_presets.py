@@ -80,7 +80,7 @@ def test_the_list_names_each_with_its_source(capsys: pytest.CaptureFixture[str])
 
 def test_an_unknown_preset_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["grpo", "--preset=grpoo"]) == 2
-    assert "no preset 'grpoo'; one of grpo, dr_grpo" in capsys.readouterr().err
+    assert "no preset 'grpoo'; expected one of grpo, dr_grpo" in capsys.readouterr().err
 
 
 def test_the_seed_s_preset_asks_for_tags_and_a_box() -> None:

@@ -62,8 +62,8 @@ def test_updates_of_one_rollout(given: dict[str, Any], updates: int) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ("--train_batch_size 10 --gradient_accumulation_steps 4", "no multiple"),
-        ("--train_batch_size many", "a number from 1"),
+        ("--train_batch_size 10 --gradient_accumulation_steps 4", "not a multiple"),
+        ("--train_batch_size many", "a whole number from 1"),
         ("--eval_every 2 --eval_steps 3", "eval_steps is set twice"),
     ],
 )

@@ -107,7 +107,7 @@ def test_a_critic_with_another_tokenizer_or_without_a_scale_is_refused(
 ) -> None:
     other = make_model(tmp_path / "other", ["quite other words"], hidden_size=32, layers=2)
     policy = AutoTokenizer.from_pretrained(other)
-    with pytest.raises(InputError, match="has another tokenizer than the policy"):
+    with pytest.raises(InputError, match="does not have the policy's tokenizer"):
         check_tokenizers(policy, str(reward_folder))
     check_tokenizers(AutoTokenizer.from_pretrained(tiny_model), str(reward_folder))
     with pytest.raises(InputError, match=r"no reward model at \./nosuch"):
@@ -120,7 +120,7 @@ def test_a_critic_with_another_tokenizer_or_without_a_scale_is_refused(
 def test_what_contradicts_itself_is_refused() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"critic_model_name_or_path": "x"}, "needs critic: separate"),
-        ({"critic_normalize": True}, "belongs to critic_model_name_or_path"),
+        ({"critic_normalize": True}, "needs critic_model_name_or_path"),
         ({"score_clip": 0.0}, "score_clip must be positive"),
         ({"multi_objective_aggregation": "normalize_then_sum"}, "no groups"),
     ]
@@ -198,7 +198,7 @@ def test_what_needs_a_group_is_refused_where_there_is_none(
     nowhere = "http://127.0.0.1:9"
     for fields, said in (
         ({"refill_groups": 1}, "groups of equal rewards do teach"),
-        ({"skip_equal_retry": 0.5, "num_generations": 1}, "a group of one response"),
+        ({"skip_equal_retry": 0.5, "num_generations": 1}, "one response is always equal"),
         ({"num_generations": 0}, "num_generations must be 1 or more, not 0"),
     ):
         assert main(["ppo", *grpo_flags(nowhere, **fields)]) == 2

@@ -56,7 +56,7 @@ def test_the_score_of_ties_is_accuracy_and_margin_by_the_benchmarks_weights() ->
 
 
 def test_ties_need_their_ids() -> None:
-    with pytest.raises(InputError, match="'17' of the subset Ties: its id is no ref:N or tied:N"):
+    with pytest.raises(InputError, match="'17' of the subset Ties: its id must be ref:N or tied:N"):
         best_of([Choice("17", "Ties", [1.0], [0.0])])
 
 

@@ -178,7 +178,7 @@ def test_what_is_too_long_is_counted_and_not_ranked(
     assert len(lines_of(tmp_path / "out")) == 3
     assert "1 of 4 rows are too long: not ranked" in capsys.readouterr().out
     assert evaluate(folder, data, None, "--max_length=2") == 2
-    assert "every row is longer than the model reads" in capsys.readouterr().err
+    assert "every row is longer than the model can read" in capsys.readouterr().err
 
 
 def test_what_cannot_be_measured_is_refused_in_a_line(
@@ -188,18 +188,18 @@ def test_what_cannot_be_measured_is_refused_in_a_line(
     output = tmp_path / "out"
     assert evaluate(folder, data, output) == 0
     assert evaluate(folder, data, output) == 2
-    assert "has ranking.json and predictions.jsonl already" in capsys.readouterr().err
+    assert "already has ranking.json and predictions.jsonl" in capsys.readouterr().err
     assert evaluate(folder, data, output, "--overwrite=true") == 0
     assert evaluate(sorting.base, data, None) == 2
-    assert "no reward model that can be measured" in capsys.readouterr().err
+    assert "not a known reward model" in capsys.readouterr().err
     lora = LoraConfig(task_type="SEQ_CLS", target_modules=["q_proj"])
     model: Any = AutoModelForSequenceClassification.from_pretrained(sorting.base, num_labels=1)
     get_peft_model(model, lora).save_pretrained(str(tmp_path / "adapter"))
     assert evaluate(tmp_path / "adapter", data, None) == 2
-    assert "`trainer convert` makes it plain first" in capsys.readouterr().err
+    assert "make it plain with `trainer convert` first" in capsys.readouterr().err
     chats = [{"prompt": [{"role": "user", "content": "a"}], "chosen": "b", "rejected": "c"}]
     assert evaluate(folder, write_rows(tmp_path / "chats.jsonl", chats), None) == 2
-    assert "the model reads plain texts, the rows are conversations" in capsys.readouterr().err
+    assert "the model reads plain texts, but the rows are conversations" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("head", ["score", "value_head"])

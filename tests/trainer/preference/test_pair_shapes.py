@@ -123,8 +123,8 @@ def test_columns_with_text_that_are_not_used_are_named() -> None:
         ({"chosen": None}, "an empty response (chosen)"),
         ({"rejected": " "}, "an empty response (rejected)"),
         ({"rejected": "good"}, "equal sides"),
-        ({"gap": None}, "no number in margin_column 'gap' (None)"),
-        ({"gap": float("nan")}, "no number in margin_column 'gap' (nan)"),
+        ({"gap": None}, "margin_column 'gap' must hold a number, not None"),
+        ({"gap": float("nan")}, "margin_column 'gap' must hold a number, not nan"),
     ],
 )
 def test_a_bad_row_is_named_by_its_id_and_left_out_if_wished(
@@ -137,10 +137,10 @@ def test_a_bad_row_is_named_by_its_id_and_left_out_if_wished(
         read(*rows, **options)
     assert reason in str(refusal.value)
     assert "in 1 of 3 pairs, first in 'q7'" in str(refusal.value)
-    assert str(refusal.value).endswith("leave them out by --skip_bad_rows true")
+    assert str(refusal.value).endswith("skip them with --skip_bad_rows true")
     made, _ = read(*rows, **options, skip_bad_rows=True)
     assert made == [{"prompt": "q", **SIDES, "margin": 1.0}] * 2
-    assert f"left out: {reason}" in capsys.readouterr().out
+    assert f"skipped: {reason}" in capsys.readouterr().out
 
 
 def test_every_reason_is_told_at_once_and_a_set_without_a_good_row_is_refused() -> None:

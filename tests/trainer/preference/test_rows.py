@@ -78,7 +78,7 @@ def test_a_pair_that_teaches_nothing_has_a_fault(pair: dict[str, Any], fault: st
         ([{"prompt": "p", "chosen": "a"}], "no column 'rejected': preference data has prompt,"),
         ([{"prompt": "p", "response": "a"}], "this has ['prompt', 'response']"),
         ([{"messages": [{"role": "user", "content": "x"}]}], "this has ['messages']"),
-        ([{**PAIR, "chosen": 1, "rejected": 2}], "a text or a list of messages, not int"),
+        ([{**PAIR, "chosen": 1, "rejected": 2}], "must be a text or a list of messages, not int"),
         (
             [{**PAIR, "chosen": [{"role": "assistant", "content": "x"}]}],
             "must both be texts, or both lists",

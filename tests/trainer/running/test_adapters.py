@@ -84,7 +84,7 @@ def test_a_base_that_moved_is_named_and_can_be_given(
     (moved / "adapter_config.json").write_text(json.dumps(config))
     words = ["merge", f"--output={tmp_path / 'merged'}"]
     assert main([*words, f"--model={moved}"]) == 2
-    assert "which is not there: give the base as model_name_or_path" in capsys.readouterr().err
+    assert "which does not exist: give the base as model_name_or_path" in capsys.readouterr().err
     assert main([*words, f"--model={tiny_model}", f"--adapter_name_or_path={moved}"]) == 0
     expected = logits(with_adapter(tiny_model, adapter))
     torch.testing.assert_close(logits(plain(tmp_path / "merged")), expected)

@@ -73,8 +73,8 @@ def test_evaluations_are_compared_by_the_rows_both_have(
     [
         (["one"], "two or more folders"),
         (["one", "one"], "given twice"),
-        (["one", "empty"], "is no run: it has neither trainer_state.json"),
-        (["one", "two", "--output", "there.html"], "is there already"),
+        (["one", "empty"], "is not a run: it has neither trainer_state.json"),
+        (["one", "two", "--output", "there.html"], "there.html exists"),
         ([], "two or more folders"),
     ],
 )

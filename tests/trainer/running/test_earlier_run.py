@@ -46,7 +46,7 @@ def test_what_a_run_is_lost_with_is_refused_unless_it_is_gone_on_with_or_replace
     tmp_path: Path, left: str
 ) -> None:
     folder = earlier(tmp_path / "run", left, "run.json")
-    with pytest.raises(InputError, match="replace it by --overwrite true, or choose another"):
+    with pytest.raises(InputError, match="replace it with --overwrite true, or choose another"):
         claim(folder)
     claim(folder, resuming=True)
     claim(folder, overwrite=True)
@@ -69,10 +69,10 @@ def test_a_model_that_no_run_wrote_and_what_a_run_starts_from_are_never_replaced
     model = earlier(tmp_path / "model", "config.json", "model.safetensors")
     with pytest.raises(InputError, match="no run of `trainer` wrote it"):
         claim(model, overwrite=True)
-    with pytest.raises(InputError, match="is what the run starts from"):
+    with pytest.raises(InputError, match="is an input of the run"):
         claim(model, str(model), overwrite=True)
     run = earlier(tmp_path / "run", "run.json", "checkpoint-5/model.safetensors")
-    with pytest.raises(InputError, match="would be overwritten, and the run starts from it"):
+    with pytest.raises(InputError, match="would be overwritten, but it is an input of the run"):
         claim(run, str(run / "checkpoint-5"), overwrite=True)
 
 

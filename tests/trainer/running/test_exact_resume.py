@@ -17,7 +17,6 @@ from tests.checkout import ROOT
 from tests.trainer.conftest import write_rows
 from tests.trainer.sorting import Sorting, make_sorting
 from tests.waiting import PATIENCE_S, kill_when_there
-from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.trainer.__main__ import main
 
 # What a run logs about the clock, not about the training.
@@ -120,7 +119,7 @@ def run_in_two_processes(folder: Path, script: str, argument: str) -> None:
     # On the CPU it is the flag --multi_gpu that makes accelerate start more than one process.
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
     launch += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
-    launch += [f"--main_process_port={free_port()}", str(path), argument]
+    launch += ["--main_process_port=0", str(path), argument]
     done = subprocess.run(
         [sys.executable, *launch],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},

@@ -152,7 +152,7 @@ def test_settings_of_equal_rollouts_are_measured_at_the_same_rollouts(tmp_path: 
 @pytest.mark.parametrize(
     ("sections", "complaint"),
     [
-        (({}, {}, {}), "no section grpo"),
+        (({}, {}, {}), "needs a section grpo"),
         (({"seed": 1}, {}, {}), "eval_dataset_name"),
         (({"eval_dataset_name": "x"}, {"a": {}}, {"q": ["a", "b"]}), "no setting b"),
     ],
@@ -210,6 +210,7 @@ def test_a_typo_in_the_last_setting_stops_before_the_first_run(
         check_stages(tmp_path, stages)
 
 
+@pytest.mark.long
 def test_the_study_itself_asks_before_it_makes_anything(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

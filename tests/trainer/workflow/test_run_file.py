@@ -91,9 +91,9 @@ def test_what_other_stages_read_is_said_and_changes_nothing() -> None:
     }
     done = translated(given, "f.yaml")
     assert done.said == [
-        "ppo_epochs: nothing to do (only `trainer ppo` reads it)",
-        "temperature: nothing to do (only `trainer ppo` reads it)",
-        "num_generations: nothing to do (only `trainer ppo` reads it)",
+        "ppo_epochs: no action needed (only `trainer ppo` reads it)",
+        "temperature: no action needed (only `trainer ppo` reads it)",
+        "num_generations: no action needed (only `trainer ppo` reads it)",
     ]
     assert not any(word.startswith(("--temp", "--num_gen", "--num_it")) for word in done.words)
 
@@ -122,11 +122,11 @@ def test_keys_of_a_section_reach_it_from_the_file_and_the_command_line() -> None
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ({"stage": "kto"}, "stage: kto has no meaning here; use dpo, on pairs"),
-        ({"stage": "pt"}, "stage: pt has no meaning here; use sft on rows of `text`"),
-        ({"stage": "sftt"}, "stage is 'sftt', not one of sft, rm, dpo, ppo, grpo"),
-        ({"learning_rate": 1}, "has no stage, which is one of sft"),
-        ({"export_dir": "x"}, "exports a model: `trainer merge` does that"),
+        ({"stage": "kto"}, "stage: kto is not supported; use dpo, on pairs"),
+        ({"stage": "pt"}, "stage: pt is not supported; use sft on rows of `text`"),
+        ({"stage": "sftt"}, "stage must be one of sft, rm, dpo, ppo, grpo, not 'sftt'"),
+        ({"learning_rate": 1}, "has no stage, which must be one of sft"),
+        ({"export_dir": "x"}, "exports a model: use `trainer merge`"),
         ({"infer_backend": "vllm"}, "serves a model"),
         (
             {"stage": "sft", "use_badam": True, "pissa_init": True},

@@ -1,1 +1,1 @@
-"""What kind of answer a tree is: a set, an interval, a relation, a list of values."""
+"""Kinds of answers that a tree can state: a set, an interval, a relation, a list of values."""

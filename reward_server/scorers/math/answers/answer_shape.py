@@ -1,7 +1,7 @@
-"""A tree in, the answer it states out: names set aside, signs and sets worked out.
+r"""Turn a parsed tree into the answer it states: names are set aside, ± and sets are expanded.
 
-`k = 3` states 3, `x \\le 2` a half line, `1 \\pm \\sqrt2` two numbers. What a name was is kept on
-the `assigned` node, so that `x = 3` and `y = 3` can be told apart where that matters. Further ops:
+`k = 3` states 3, `x \le 2` a half line, `1 \pm \sqrt2` two numbers. The name is kept on the
+`assigned` node, so that `x = 3` and `y = 3` can be distinguished if needed. Further ops:
 
     assigned   args: the value; value: the name             equation     args: the two sides
     inequality args: the two sides; value: < <= or !=       every other op is as in `tree`
@@ -40,7 +40,7 @@ from touchstone_rewards.reward_server.scorers.math.tree import (
     sum_of,
 )
 
-# Items that say what they are about: no name before the first holds for them.
+# Items that carry their own name: a name before the first item does not apply to them.
 _NAMING = frozenset(["assigned", "equation", "inequality", "region", "text"])
 
 _MONEY = frozenset(["quantity"])
@@ -48,7 +48,7 @@ _WORKED_OUT = frozenset(["pm", "mp", "matrix", "bracket", "quantity"])
 
 
 def shape(node: Node) -> Node:
-    """The answer that `node` states.
+    """Return the answer that `node` states.
 
     Raises:
         Unreadable: it states none: `1 = 1`, a hedge, an operator without a meaning here.
@@ -57,7 +57,7 @@ def shape(node: Node) -> Node:
 
 
 def _other(node: Node) -> Node:
-    """An expression: itself, unless it has ± signs or arrays to be worked out."""
+    """Return an expression unchanged, unless it has ± signs or arrays to expand."""
     if not contains(node, _WORKED_OUT):
         return (unit_vectors(node) or node) if node.op == "add" else node
     if has_signs(node):
@@ -66,7 +66,7 @@ def _other(node: Node) -> Node:
 
 
 def _amount(node: Node) -> Node | None:
-    """`\\$5 \\times 2` and `\\$5 + \\$3` as one quantity, or None."""
+    r"""Return `\$5 \times 2` or `\$5 + \$3` as one quantity, or None."""
     if node.op == "quantity":
         return node
     amounts = [_amount(part) for part in node.args]
@@ -91,8 +91,8 @@ def _choices(node: Node) -> Node:
 
 
 def _list(node: Node) -> Node:
-    """Items: a name before the first holds for all; inequalities of one variable are one region;
-    items that are lists themselves (±) are spliced in."""
+    """Return the answer of a list: a name before the first item applies to all items, inequalities
+    of one variable become one region, and nested lists (from ±) are flattened."""
     items = [shape(item) for item in _each_unequal(node.args)]
     if (conditioned := in_list(_spliced(items))) is not None:
         return conditioned
@@ -114,7 +114,7 @@ def _list(node: Node) -> Node:
 
 
 def _logic(node: Node) -> Node:
-    """Statements: relations of variables are a region or a list, anything else a formula."""
+    """Combine relations of variables into a region or a list; anything else is a formula."""
     items = tuple(map(shape, node.args))
     if node.value != "not" and all(item.op in ("assigned", "region") for item in items):
         return _list(Node("list", node.args, node.value))
@@ -122,7 +122,7 @@ def _logic(node: Node) -> Node:
 
 
 def _each_unequal(items: tuple[Node, ...]) -> list[Node]:
-    """`x \\ne 0, 1`: what the first item differs from, each in a relation of its own."""
+    r"""Split `x \ne 0, 1` into one relation per value."""
     first, *rest = items
     if first.op != "relation" or first.value != ("!=",):
         return list(items)
@@ -132,7 +132,7 @@ def _each_unequal(items: tuple[Node, ...]) -> list[Node]:
 
 
 def _spliced(items: list[Node]) -> list[Node]:
-    """The items, with those of lists among them (±) in their place."""
+    """Flatten lists among the items, such as those from ±."""
     flat: list[Node] = []
     for item in items:
         flat.extend(item.args if item.op == "list" else each_named(item))
@@ -140,7 +140,7 @@ def _spliced(items: list[Node]) -> list[Node]:
 
 
 def _congruence(node: Node) -> Node:
-    """`n \\equiv 1, 2 \\pmod 5`: the whole numbers that leave these remainders."""
+    r"""Return `n \equiv 1, 2 \pmod 5` as the set of whole numbers with these remainders."""
     subject, *classes, modulus = node.args
     negated = node.value == "not"
     spread: list[Node] = []
@@ -151,7 +151,7 @@ def _congruence(node: Node) -> Node:
 
 
 def _one_quantity(items: list[Node]) -> Node | None:
-    """`3 hours and 30 minutes`: one quantity in two units, or None."""
+    """Return `3 hours and 30 minutes` as one quantity, or None."""
     if len(items) != 2 or any(item.op != "quantity" for item in items):
         return None
     units = _like_units(items[0], items[1])
@@ -161,7 +161,7 @@ def _one_quantity(items: list[Node]) -> Node | None:
 
 
 def _like_units(first: Node, second: Node) -> tuple[Unit, Unit] | None:
-    """The units of two quantities, of one dimension, or None."""
+    """Return units of the same dimension for two quantities, or None."""
     return next(
         (
             (one, other)
@@ -174,7 +174,7 @@ def _like_units(first: Node, second: Node) -> tuple[Unit, Unit] | None:
 
 
 def _point_of(item: Node) -> Node:
-    """`a = 1` among inequalities in a: a point of the line."""
+    """Return `a = 1` among inequalities in a as a point of the real line."""
     if item.op != "assigned" or not item.value or constant_value(item.args[0]) is None:
         return item
     return regions.region(regions.points(item.args).args, item.value)
@@ -243,7 +243,7 @@ def _set_builder(node: Node) -> Node:
 
 
 def _whole_builder(element: Node, inner: Node) -> Node | None:
-    """`{x | x = 2k, k in Z}` and `{2k : k in Z}` as the families that they are, or None."""
+    """Return `{x | x = 2k, k in Z}` or `{2k : k in Z}` as a family, or None."""
     if element.op == "relation" and element.value == ("in",) and inner.op == "family":
         element, field = element.args
         return without_subject(inner, name_of(element)) if field.value == "field Z" else None
@@ -283,7 +283,7 @@ def _group(node: Node) -> Node:
 
 
 def _compound(node: Node) -> Node:
-    """`1 hour 30 minutes`: the sum, in the first unit."""
+    """Return `1 hour 30 minutes` as a sum in the first unit."""
     first, second = node.args
     if second.op not in ("quantity", "compound"):
         raise Unreadable("two numbers side by side")
@@ -298,7 +298,7 @@ def _compound(node: Node) -> Node:
 
 
 def _sum(node: Node) -> Node:
-    """A sum of values; `\\mathbb{R} - \\{0\\}` is a difference of sets."""
+    r"""Return a sum of values, or for `\mathbb{R} - \{0\}` a difference of sets."""
     if node.args[0].op in ("set", "union") or node.args[0].note == "field":
         minus = node.args[1]
         if len(node.args) == 2 and minus.op == "neg":

@@ -1,10 +1,10 @@
-"""Answers with a condition beside them: `2n + 1 for n >= 0`, `x^c, c \\ne -1`, `8p (odd primes p)`.
+r"""Read answers with a condition: `2n + 1 for n >= 0`, `x^c, c \ne -1`, `8p (odd primes p)`.
 
-A condition is read once, whichever way it was written. Three kinds come out of it:
+A condition is read the same way in every notation. The result is one of three nodes:
 
     family       the parameter is a whole number: a set of values, see `whole_numbers`
     conditioned  args: the value, then its conditions
-    free         value: letters that may be any number; note: are they called constants?
+    free         value: letters for arbitrary numbers; note: whether they are called constants
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _CONNECTOR = re.compile(
     r"(?:\b(?:where|for|if|when|whenever|with|provided that|provided|such that|given that|given)\b"
     r"|其中)"
 )
-# `x^2 (x > 0)`: brackets at the end with a relation in them.
+# `x^2 (x > 0)`: brackets at the end that contain a relation.
 _RELATION_SIGN = re.compile(r"\\(?:in|ge|geq|geqslant|le|leq|leqslant|ne|neq)(?![a-z])|[<>=]|!=")
 _CHINESE_WHOLE = re.compile(r"([a-zA-Z]) ?[为是](正?)整数")
 _SEVERAL = re.compile(r" ?([a-zA-Z](?: ?, ?[a-zA-Z]){1,5}) ?\\in ?([^,]{1,40})")
-# `for all x`, where nothing is said of it.
+# `for all x`, without a statement about x.
 _FOR_ALL = re.compile(
     r",? ?\bfor (?:all|any|every|each)(?: real)?(?: numbers?)? \$?[a-z]\$?(?! ?, ?\$?[a-z]\b)"
     r" ?(?=[,;.]|and\b|or\b)"
 )
-# Where a value is taken, which is no condition of it.
+# Where a value is attained, which is not a condition on it.
 _ASIDE = re.compile(
     r"\b(?:achieved|attained|reached|obtained|which occurs|occurring|equality holds|with equality)"
     r" (?:when|if|for|at|where)\b"
@@ -63,8 +63,10 @@ NodeReader = Callable[[str], Node]
 
 
 def stated_with_condition(text: str, read: NodeReader) -> Node | None:
-    """The answer that `text` states if a condition stands beside it in words or in brackets, else
-    None; `read` reads the parts and raises Unreadable."""
+    """Return the answer in `text` if a condition follows it in words or brackets, else None.
+
+    `read` parses the parts and raises Unreadable.
+    """
     if len(text) > MAX_CHARS:
         return None
     if text[-1] == ")" and (parts := _in_brackets(text)) is not None:
@@ -93,7 +95,7 @@ def _or_none(text: str, read: NodeReader) -> Node | None:
 
 
 def _in_brackets(text: str) -> tuple[str, str] | None:
-    """`2n + 1 (n \\ge 0)` as its two parts, or None."""
+    r"""Split `2n + 1 (n \ge 0)` into its two parts, or return None."""
     opening = text.rfind("(")
     inner = text[opening + 1 : -1]
     if opening < 1 or not (_RELATION_SIGN.search(inner) or _HINT.search(inner)):
@@ -107,7 +109,8 @@ def _in_brackets(text: str) -> tuple[str, str] | None:
 
 
 def _attached(head: str, said: str, read: NodeReader) -> Node | None:
-    """The value of `head` under the condition that `said` is, or None if it is none."""
+    """Return the value of `head` under the condition `said`, or None if
+    `said` is not a condition."""
     if not head or not _balanced(head):
         return None
     try:
@@ -127,7 +130,7 @@ def _balanced(text: str) -> bool:
 
 
 def _without_closers(text: str) -> str:
-    """`text` without the brackets and signs at its end that close what opened before it."""
+    """Strip closing brackets and signs at the end whose opening counterpart is not in `text`."""
     text = text.strip(" $.,;")
     while text and text[-1] in ")}":
         opening = "(" if text[-1] == ")" else "{"
@@ -138,7 +141,7 @@ def _without_closers(text: str) -> str:
 
 
 def _conditions(said: str, read: NodeReader) -> list[Node]:
-    """What `said` demands; nothing where it is no condition."""
+    """Return the conditions in `said`; an empty list if it is not a condition."""
     if (several := _SEVERAL.fullmatch(said)) is not None:
         letters = several[1].replace(" ", "").split(",")
         return [read(f"{letter} \\in {several[2]}") for letter in letters]
@@ -153,7 +156,7 @@ def _conditions(said: str, read: NodeReader) -> list[Node]:
 
 
 def is_condition(node: Node) -> bool:
-    """Does the answer relate something named to something else?"""
+    """Tell whether the answer relates a named thing to something else."""
     if node.op == "region":
         return node.value is not None
     return node.op in ("inequality", "assigned", "equation", "congruence", "property") or (
@@ -162,8 +165,11 @@ def is_condition(node: Node) -> bool:
 
 
 def under(value: Node, conditions: Sequence[Node]) -> Node:
-    """`value` under `conditions`: what only names a letter is set aside, a whole parameter makes a
-    family, all else is kept."""
+    """Attach `conditions` to `value`.
+
+    A condition that only introduces a letter is dropped, a whole-number parameter makes a family,
+    and all others are kept.
+    """
     kept: list[Node] = []
     named: set[str] = set()
     constant: set[str] = set()
@@ -195,14 +201,15 @@ def under(value: Node, conditions: Sequence[Node]) -> Node:
 
 
 def _is_naming(condition: Node) -> bool:
-    """`C \\in \\mathbb{R}`, `where c is a constant`."""
+    r"""Tell whether a condition only introduces a letter:
+    `C \in \mathbb{R}`, `where c is a constant`."""
     if condition.op == "property":
         return condition.value[0] <= BARE
     return condition.op == "assigned" and condition.args[0].value in ("field R", "field C")
 
 
 def _whole_start(condition: Node) -> tuple[str, int | None] | None:
-    """The letter that is any whole number, and where it starts; None for another condition."""
+    """Return a whole-number letter and its first value; None for any other condition."""
     if condition.op == "assigned":
         (field,) = condition.args
         if field.op == "family" and field.args == (PARAMETER,):
@@ -219,7 +226,8 @@ def _whole_start(condition: Node) -> tuple[str, int | None] | None:
 
 
 def _is_formula(value: Node, letter: str) -> bool:
-    """`a_n = 2n` and `f(n) = 2n` say what each n has: they are no set of values."""
+    """Tell whether the value is a formula per index, such as `a_n = 2n`
+    or `f(n) = 2n`, not a set."""
     if value.op != "assigned":
         return False
     note = value.note
@@ -228,7 +236,7 @@ def _is_formula(value: Node, letter: str) -> bool:
 
 
 def _family(value: Node, letter: str, start: int | None) -> Node | None:
-    """The values as a family in `letter`; None where they have no such letter."""
+    """Return the values as a family in `letter`; None if the letter does not occur in them."""
     items = list(value.args) if value.op == "list" else [value]
     if value.op == "assigned" and value.args[0].op == "list":
         items = [Node("assigned", (item,), value.value) for item in value.args[0].args]
@@ -241,7 +249,7 @@ def _family(value: Node, letter: str, start: int | None) -> Node | None:
 
 
 def lower_bound(condition: Node, letter: str) -> int | None:
-    """`k \\ge 2` as 2, for a whole number k."""
+    r"""Return the 2 of `k \ge 2`, for a whole number k."""
     if condition.op != "region" or condition.value != letter or len(condition.args) != 1:
         return None
     (low, high), brackets = condition.args[0].args, condition.args[0].value
@@ -251,7 +259,7 @@ def lower_bound(condition: Node, letter: str) -> int | None:
 
 
 def in_list(items: Sequence[Node]) -> Node | None:
-    """`2n + 1, n \\ge 0`: items whose last ones are conditions on letters of the first, or None."""
+    r"""Return items such as `2n + 1, n \ge 0` with the last ones as conditions, or None."""
     items = _each_member([_asproperty_in(item) for item in items])
     bounded = {item.value for item in items if item.op in ("region", "inequality")}
     if (whole := _whole_half_line(items)) is not None:
@@ -279,7 +287,7 @@ def in_list(items: Sequence[Node]) -> Node | None:
 
 
 def _each_member(items: list[Node]) -> list[Node]:
-    """`a, b \\in \\mathbb{R}` as two memberships."""
+    r"""Split `a, b \in \mathbb{R}` into two memberships."""
     for at in range(len(items) - 1, 1, -1):
         last, before = items[at], items[at - 1]
         is_field = last.op == "assigned" and last.args[0].note == "field"
@@ -289,7 +297,7 @@ def _each_member(items: list[Node]) -> list[Node]:
 
 
 def _whole_half_line(items: Sequence[Node]) -> Node | None:
-    """`n \\ge 3, n \\in \\mathbb{Z}`: the whole numbers of a half line, or None."""
+    r"""Return `n \ge 3, n \in \mathbb{Z}` as the whole numbers of a half line, or None."""
     if len(items) != 2:
         return None
     for bound, membership in (items, items[::-1]):
@@ -301,7 +309,7 @@ def _whole_half_line(items: Sequence[Node]) -> Node | None:
 
 
 def _asproperty_in(item: Node) -> Node:
-    """`q is a prime` among items as the property that it is."""
+    """Return an item such as `q is a prime` as a property, any other item unchanged."""
     if item.op != "labelled" or item.args[0].op != "name":
         return item
     said = f"{item.args[0].value} {item.value}"
@@ -317,7 +325,7 @@ def _one_list(items: Sequence[Node]) -> Node:
 
 
 def _concerns(condition: Node, items: Sequence[Node]) -> bool:
-    """Is it about a letter of the items that none of them gives a value to?"""
+    """Tell whether the condition is about a letter of the items that none of them defines."""
     if condition.op == "assigned":
         (field,) = condition.args
         if field.note != "field" and (field.op != "family" or field.args != (PARAMETER,)):
@@ -333,7 +341,7 @@ def _concerns(condition: Node, items: Sequence[Node]) -> bool:
 
 
 def is_domain(condition: Node, value: Node) -> bool:
-    """Does the condition bound a letter of the value?"""
+    """Tell whether the condition bounds a letter of the value."""
     if condition.op not in ("region", "inequality"):
         return False
     letters = {condition.value} if condition.op == "region" else features(condition).names
@@ -341,7 +349,8 @@ def is_domain(condition: Node, value: Node) -> bool:
 
 
 def _leaves_out_gaps(condition: Node, value: Node) -> bool:
-    """Does the condition leave out only numbers where the value has none: `1/x, x \\ne 0`?"""
+    r"""Tell whether the condition excludes only points where the value is
+    undefined: `1/x, x \ne 0`."""
     try:
         left_out = regions.as_points(regions.complement(condition))
     except Unreadable:
@@ -356,7 +365,8 @@ def _leaves_out_gaps(condition: Node, value: Node) -> bool:
 
 
 def is_natural(condition: Node, value: Node) -> bool:
-    """Does the condition say no more than the value does: that an index counts from 0, 1 or 2?"""
+    """Tell whether the condition is implied: it excludes undefined points, or an
+    index starts at 0, 1 or 2."""
     if condition.op != "region":
         return False
     if _leaves_out_gaps(condition, value):

@@ -1,7 +1,7 @@
-"""Answers with a form of their own, seen in their text before any parsing.
+"""Recognize answers with a form of their own from their text, before parsing.
 
-Times of day, choices with their letter, numbers and sets in words, ratios in words. Each look is
-behind a glance at the text, for most answers are none.
+These are times of day, choices with their letter, numbers and sets in words, and ratios in words. A
+cheap test precedes each pattern, because most answers have none of these forms.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OPTION = re.compile(r"(?:[Oo]ption|[Cc]hoice)\s+([A-J])")
 _SAID = re.compile(r"(?:the\s+)?(?:final\s+|correct\s+)?answer(?:\s+is\b|\s*:)\s*", re.IGNORECASE)
 _SENTENCE = re.compile(r"[tT]he(?: [a-zA-Z]{1,20}){1,10}? (?:is|are|equals) (?=[$\\0-9(-])")
 _RATIO_WORDS = re.compile(r"\s*([0-9.]+)\s+(?:\\text\{\s*)?to(?:\s*\})?\s+([0-9.]+)\s*")
-# Runs are possessive: neighbours that take the same characters never share a run out.
+# Possessive quantifiers: neighbouring runs of the same characters must not trade characters.
 _COLON = r"(?:\\!|\s)*+\{?:\}?(?:\\!|\s)*+"
 _TIME = re.compile(
     rf"(\d{{1,2}})(?:{_COLON}(\d\d))?(?:{_COLON}(\d\d))?"
@@ -50,7 +50,7 @@ _NO_WORDS = re.compile(r"[0-9=^_+*/<>|,()]")
 
 
 def stated(text: str, read: Callable[[str], Node | None]) -> Node | None:
-    """What `text` states if it has a form of its own; `read` reads what stands beside a choice."""
+    """Return the answer in `text` if it has such a form; `read` parses the text beside a choice."""
     inner = (inside_text(text) or text) if text[0] == "\\" else text
     first, last = inner[0], inner[-1]
     if first.isdigit():
@@ -88,7 +88,7 @@ def _may_be_choice(text: str, first: str) -> bool:
 
 
 def without_lead(text: str) -> str:
-    """`text` without *the answer is* or *the area of the triangle is* before it."""
+    """Return `text` without a lead such as *the answer is* or *the area of the triangle is*."""
     if text[0] not in "tTaAfFcC":
         return text
     if said := _SAID.match(text):
@@ -101,14 +101,14 @@ def without_lead(text: str) -> str:
 
 
 def _in_words(words: str) -> Node | None:
-    """The empty set or the real line in words."""
+    """Return the empty set or the real line if named in words."""
     if words in NO_SOLUTION:
         return Node("set")
     return regions.WHOLE_LINE if words in ALL_REALS else None
 
 
 def _time(found: re.Match[str]) -> Node:
-    """A time of day with its half of the day, or a clock time with a leading zero; else a ratio."""
+    """Return a time of day if it has a.m. or p.m. or a leading zero, otherwise a ratio."""
     parts = tuple(number(part) for part in found.groups()[:3] if part)
     half = found[4][0].lower() if found[4] else ""
     if half or any(part[0] == "0" for part in found.groups()[1:3] if part):
@@ -117,7 +117,7 @@ def _time(found: re.Match[str]) -> Node:
 
 
 def _choice(found: re.Match[str], read: Callable[[str], Node | None]) -> Node | None:
-    """A choice's letter, with the text beside it if that can be read."""
+    """Return a choice's letter, with the text beside it if that can be read."""
     letter = (found[1] or found[2]).upper()
     beside = found[3].strip().strip("$").strip("{}")
     if not beside:

@@ -1,4 +1,4 @@
-"""± and ∓: one expression in, the expressions that it is short for out."""
+"""Expand ± and ∓ into the expressions that they abbreviate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _count_signs(node: Node) -> int:
 
 
 def _with_signs(node: Node, signs: list[bool]) -> Node:
-    """`node` with its next ± signs taken from `signs`; ∓ goes against the sign before it."""
+    """Replace the ± signs of `node` by `signs`; ∓ takes the opposite of the preceding sign."""
     if node.op in ("pm", "mp"):
         before = [_with_signs(part, signs) for part in node.args[:-1]]
         positive = signs.pop()
@@ -32,8 +32,7 @@ def _with_signs(node: Node, signs: list[bool]) -> Node:
 
 
 def sign_choices(node: Node) -> list[Node]:
-    """The expressions that `node` is short for: one for each choice of its signs,
-    the upper signs first."""
+    """Return one expression for each choice of the signs in `node`, the upper signs first."""
     count = _count_signs(node)
     if count > MAX_SIGNS:
         raise Unreadable(f"more than {MAX_SIGNS} ± signs")
@@ -48,7 +47,7 @@ def sign_choices(node: Node) -> list[Node]:
 
 
 def _paired(node: Node, upper: bool) -> Node:
-    """Where ± and ∓ stand together, all upper or all lower signs."""
+    """Return all upper and all lower signs, for ± and ∓ that occur together."""
     parts = tuple(_paired(part, upper) for part in node.args)
     if node.op not in ("pm", "mp"):
         return Node(node.op, parts, node.value, node.note) if parts else node

@@ -1,4 +1,4 @@
-"""A tree in, a short plain spelling of it out: for explanations, never for comparing."""
+"""Print a tree in short plain notation, for explanations only, never for comparing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Spelling = Callable[[Node, list[str]], str]
 
 
 def spell(node: Node, depth: int = 0) -> str:
-    """A plain spelling of `node`, cut short where it is nested deeply."""
+    """Return `node` in plain notation, truncated if nested deeply."""
     if depth > MAX_DEPTH:
         return "…"
     parts = [spell(part, depth + 1) for part in node.args]

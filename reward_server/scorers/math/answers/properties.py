@@ -1,6 +1,6 @@
-"""What is said of letters in words: `n is odd`, `all odd primes p`, `C is a constant`.
+"""Read properties of letters in words: `n is odd`, `all odd primes p`, `C is a constant`.
 
-property  value: (the words, the letters, is it denied?)
+property  value: (the words, the letters, whether it is negated)
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _FILLER = frozenset(
     ["a", "an", "the", "is", "are", "be", "being", "number", "numbers", "arbitrary", "of", "value",
      "values", "only", "both", "and"]
 )  # fmt: skip
-# What says no more than what kind of thing a letter stands for.
+# Words that only name the kind of thing a letter stands for.
 _NAMING = {
     **dict.fromkeys(["real", "reals", "complex"], "number"),
     **dict.fromkeys(["constant", "constants", "parameter", "parameters"], "constant"),
 }
 _ANY = frozenset(["all", "any", "every", "each", "some"])
-BARE = frozenset(["number", "constant"])  # properties that demand nothing
-# Properties that numbers of a kind are called by: `all primes`.
+BARE = frozenset(["number", "constant"])  # properties that impose no condition
+# Properties that can name a kind of number: `all primes`.
 _KINDS = frozenset(["prime", "composite", "square", "irrational"])
 _KIND_HINT = re.compile("prime|composite|square|irrational")
 _PROPERTIES = {
@@ -39,7 +39,8 @@ _PROPERTIES = {
 
 
 def property_in(said: str) -> Node | None:
-    """`n is odd`, `all odd primes p`, `C is a constant`: the letters and what they are."""
+    """Return the property stated by `n is odd`, `all odd primes p` or
+    `C is a constant`, or None."""
     letters: list[str] = []
     adjectives: set[str] = set()
     negated = False
@@ -65,7 +66,7 @@ def property_in(said: str) -> Node | None:
 
 
 def of_a_kind(text: str) -> Node | None:
-    """`n is prime` and `all primes`, or None."""
+    """Return the property stated by `n is prime` or `all primes`, or None."""
     if len(text) > MAX_KIND_CHARS or _KIND_HINT.search(text) is None:
         return None
     flat = " ".join(TEXT_COMMAND.sub(r" \1 ", text).lower().split())

@@ -1,7 +1,7 @@
-"""An answer's text in, the shaped answer it states out, or why it states none.
+"""Read the text of an answer into the answer that it states, or the reason why it states none.
 
-Plain numbers take a short road here; `forms` knows answers by their text; all else is `parse` and
-`shapes`. What is no mathematics and has words is an answer in words.
+Plain numbers take a fast path; `forms` recognizes answers by their text; `parse` and `answer_shape`
+handle the rest. A text that is not mathematics but has words is an answer in words.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ _NOTHING = frozenset(["nan", "none", "null", "n/a", "inf", "-inf"])
 
 
 class Reading(Struct):
-    """`node` is the answer stated, or None with the `reason` that there is none.
+    """`node` is the stated answer, or None with the `reason`.
 
-    `undecided`: the reader gave up at a limit of length, depth or work, and cannot tell.
+    `undecided`: the reader reached a limit of length, depth or work and cannot tell.
     """
 
     text: str
@@ -68,9 +68,9 @@ class Reading(Struct):
 
 
 def read(text: str) -> Reading:
-    """What `text` states. Never raises: text that states nothing is a Reading that says so.
+    """Return the answer that `text` states. Never raises: a failure is a Reading with its reason.
 
-    Short texts are remembered: the samples of a group have one ground truth and few answers.
+    Short texts are cached: the samples of a group share a ground truth and have few answers.
     """
     return remembered(text) if len(text) <= REMEMBERED_CHARS else _read_once(text)
 
@@ -95,7 +95,7 @@ remembered = lru_cache(maxsize=4096)(_read_once)
 
 
 def _read(text: str, beside: Beside) -> Reading:
-    """What `text` states; `beside` reads what stands beside the letter of a choice."""
+    """Read `text`; `beside` reads the text beside the letter of a choice."""
     if len(text) > MAX_CHARS:
         text = text.strip()
         if len(text) > MAX_CHARS:
@@ -110,7 +110,7 @@ def _read(text: str, beside: Beside) -> Reading:
     if not plain.endswith(("\\,", "\\;", "..")):
         plain = plain.rstrip(_TRAILING)
     if not plain or plain.lower() in _NOTHING:
-        raise Unreadable(f"{plain!r} is no answer")
+        raise Unreadable(f"{plain!r} is not an answer")
     plain = plain_looks(without_lead(plain) or plain)
     if (spellings := same_thing_twice(plain)) is not None:
         return Reading(text, _one_value(spellings, beside))
@@ -123,10 +123,10 @@ def _read(text: str, beside: Beside) -> Reading:
 
 
 def _state(plain: str, beside: Beside) -> Node:
-    """What `plain` states by its form, with a condition or in words, or else as mathematics.
+    """Read `plain` by its form, with a condition, in words, or else as mathematics.
 
     Raises:
-        Unreadable: it states nothing.
+        Unreadable: it states no answer.
     """
     one = partial(_one_answer, beside=beside)
     return in_parts(plain, one) or one(plain)
@@ -143,10 +143,10 @@ def _part(plain: str, beside: Beside) -> Node:
 
 
 def _without_condition(plain: str, beside: Beside) -> Node | None:
-    """What `plain` states by its form or in words, or None.
+    """Read `plain` by its form or in words, or return None.
 
     Raises:
-        Unreadable: there is nothing.
+        Unreadable: the text is empty.
     """
     if not plain:
         raise Unreadable("nothing to read")
@@ -162,7 +162,7 @@ def _mathematics(plain: str) -> Node:
 
 
 def _one_value(spellings: list[str], beside: Beside) -> Node:
-    """The value that all spellings have.
+    """Return the value shared by all spellings.
 
     Raises:
         Unreadable: they differ.
@@ -175,7 +175,7 @@ def _one_value(spellings: list[str], beside: Beside) -> Node:
 
 
 def _beside(text: str) -> Node | None:
-    """What stands beside a choice's letter; a choice in it has its letter alone."""
+    """Read the text beside a choice's letter; a choice nested there keeps only its letter."""
     try:
         return _read(text, lambda _: None).node
     except Unreadable:

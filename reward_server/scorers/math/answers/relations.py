@@ -1,4 +1,4 @@
-"""Chains of relations: what they assign, which part of the line they leave, or what they relate."""
+"""Read chains of relations as an assignment, a part of the real line, or a relation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PLACES = [Node("num", value=fmpq(p, q)) for p, q in ((0, 1), (1, 1), (-7, 3), (
 
 
 def relation(node: Node, shape: Shaper) -> Node:
-    """The answer that a chain of relations states."""
+    """Return the answer that a chain of relations states."""
     sides, operators = list(node.args), list(node.value)
     if "~" in operators:
         sides, operators = _without_asides(sides, operators)
@@ -54,10 +54,10 @@ def relation(node: Node, shape: Shaper) -> Node:
 
 
 def _without_asides(sides: list[Node], operators: list[str]) -> tuple[list[Node], list[str]]:
-    """Read ≈ as = where it says what a name is worth; drop what only repeats a value in digits.
+    r"""Read ≈ as = where it gives a value for a name, and drop decimals that repeat an exact value.
 
-    `x \\approx 3.14` states 3.14, `x = \\sqrt2 \\approx 1.41` states the root. Of an integral, a
-    limit or an infinite sum the digits are the answer.
+    `x \approx 3.14` states 3.14, `x = \sqrt2 \approx 1.41` states the root. For an integral, a
+    limit or an infinite sum the decimals are the answer.
     """
     kept = [sides[0]]
     chain: list[str] = []
@@ -73,14 +73,14 @@ def _without_asides(sides: list[Node], operators: list[str]) -> tuple[list[Node]
 
 
 def _is_worth_something(side: Node, at: int) -> bool:
-    """Is this side of a ≈ a value already, so that what follows is its size only?"""
+    """Tell whether this side of a ≈ already is a value, so that the other only approximates it."""
     if name_of(side) or contains(side, _UNREAD):
         return False
     return at > 0 or side.op not in VALUES or not features(side).names
 
 
 def _related(sides: list[Node], operator: str, shape: Shaper) -> Node:
-    """`l \\perp m`, `A \\subseteq B`, `x \\to 3`: a relation that is compared as it stands."""
+    r"""Return a relation that is compared as written: `l \perp m`, `A \subseteq B`, `x \to 3`."""
     sides = [shape(side) for side in sides]
     if (turned := _TURNED.get(operator)) is not None:
         sides, operator = sides[::-1], turned
@@ -89,7 +89,7 @@ def _related(sides: list[Node], operator: str, shape: Shaper) -> Node:
 
 def _membership(sides: list[Node], operators: list[str], shape: Shaper) -> Node:
     if operators != ["in"] or not name_of(sides[0]):
-        raise Unreadable("a membership of something else")
+        raise Unreadable("a membership in something that is not a set")
     name = name_of(sides[0])
     if sides[1].op == "name" and sides[1].value in ("Z", "N", "Q", "R"):
         sides[1] = Node("name", value=f"field {sides[1].value}", note="field")
@@ -102,7 +102,7 @@ def _membership(sides: list[Node], operators: list[str], shape: Shaper) -> Node:
 
 
 def _is_figure(node: Node) -> bool:
-    """`AB`, `dx` and `\\Delta x` are names; `ab` is a product."""
+    r"""Tell whether a product is a name: `AB`, `dx` and `\Delta x` are, `ab` is not."""
     letters = [part.value for part in node.args if part.op == "name"]
     if len(letters) < len(node.args) or len(letters) > 4:
         return False
@@ -110,7 +110,7 @@ def _is_figure(node: Node) -> bool:
 
 
 def _measured(node: Node) -> str | None:
-    """The name in `m\\angle ABC`, the measure of an angle, and in `(f \\circ g)(x)`."""
+    r"""Return the name in `m\angle ABC`, the measure of an angle, or in `(f \circ g)(x)`."""
     first, second = node.args
     if first.op == "name" and first.value == "m" and second.op == "name":
         return second.value if second.value[0] in SIGNS else None
@@ -119,7 +119,7 @@ def _measured(node: Node) -> str | None:
 
 
 def name_of(node: Node) -> str | None:
-    """What `node` names, if it is a name: `x`, `f(x)`, `(p, q)`, `a_3`, `A:B`, `\\angle A`."""
+    r"""Return the name that `node` is, or None: `x`, `f(x)`, `(p, q)`, `a_3`, `A:B`, `\angle A`."""
     if node.op == "name":
         return node.value
     if node.op in ("opaque", "index"):
@@ -136,11 +136,12 @@ def name_of(node: Node) -> str | None:
 
 
 def _equations(sides: list[Node], shape: Shaper) -> Node:
-    """`x = 5` assigns; `\\sqrt4 = 2` is a value with its working; `x + y = 1` is an equation."""
+    r"""Read equations: `x = 5` assigns, `\sqrt4 = 2` is a value with its working,
+    `x + y = 1` is an equation."""
     last = sides[-1]
     if sides[0].op == "derivative":
         if not same_value(sides[0], last, 1)[0]:
-            raise Unreadable("a derivative that is another")
+            raise Unreadable("an equation between two derivatives")
         return shape(last)
     named = [side for side in sides[:-1] if name_of(side)]
     if len(named) == len(sides) - 1:
@@ -161,7 +162,7 @@ def _equations(sides: list[Node], shape: Shaper) -> Node:
 
 
 def each_named(node: Node) -> tuple[Node, ...]:
-    """`a = b = 1` as `a = 1, b = 1`; any other answer alone."""
+    """Return `a = b = 1` as `a = 1, b = 1`; any other answer as a single item."""
     if node.op != "all equal":
         return (node,)
     names = [Node("name", value=name) for name in node.value]
@@ -169,7 +170,7 @@ def each_named(node: Node) -> tuple[Node, ...]:
 
 
 def _check_chain(sides: list[Node], shape: Shaper) -> Node:
-    """The last of some equal constants; parts that nobody can work out are believed.
+    """Return the last of several equal constants. Sides that cannot be evaluated are assumed equal.
 
     Raises:
         Unreadable: two of them differ, or all are plain literals: `1 = 1` states nothing.
@@ -185,7 +186,8 @@ def _check_chain(sides: list[Node], shape: Shaper) -> Node:
 
 
 def _inequalities(sides: list[Node], operators: list[str], shape: Shaper) -> Node:
-    """One variable against constants is a region; anything else one inequality."""
+    """Return one variable bounded by constants as a region, anything
+    else as a single inequality."""
     names = {name for side in sides for name in features(side).names}
     if len(names) == 1 and (variable := next(iter(names))):
         parts = [
@@ -211,7 +213,7 @@ def _inequalities(sides: list[Node], operators: list[str], shape: Shaper) -> Nod
 
 
 def _between(sides: list[Node], operators: list[str], name: str) -> Node:
-    """`a < x < b` with ends that are not numbers."""
+    """Return `a < x < b` with ends that are not numbers as a region."""
     low, high = sides[0], sides[2]
     if operators[0] in (">", ">="):
         low, high = high, low
@@ -233,7 +235,7 @@ def _inequality(left: Node, operator: str, right: Node, shape: Shaper) -> Node:
 
 
 def _solved(left: Node, operator: str, right: Node, variable: str) -> Node | None:
-    """The numbers that satisfy a relation that is linear in its only variable, or None."""
+    """Return the solutions of a relation that is linear in its only variable, or None."""
     if left.op == "name" and not features(right).names:
         return regions.half_line(operator, right, variable)
     if right.op == "name" and not features(left).names:
@@ -256,7 +258,7 @@ def _solved(left: Node, operator: str, right: Node, variable: str) -> Node | Non
 
 
 def _absolute(inner: Node, operator: str, size: Node, variable: str) -> Node | None:
-    """|u| < c as -c < u < c, and |u| > c as what lies outside."""
+    """Return |u| < c as -c < u < c, and |u| > c as the union of the two outer parts."""
     below = "<" if operator in ("<", ">=") else "<="
     low = _solved(inner, ">" if below == "<" else ">=", negative(size), variable)
     high = _solved(inner, below, size, variable)
@@ -267,7 +269,7 @@ def _absolute(inner: Node, operator: str, size: Node, variable: str) -> Node | N
 
 
 def put(node: Node, variable: str, value: Node) -> Node:
-    """`node` with something else for its variable."""
+    """Return `node` with `value` substituted for its variable."""
     if node.op == "name":
         return value if node.value == variable else node
     if not node.args:

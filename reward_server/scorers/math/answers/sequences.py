@@ -1,6 +1,6 @@
-"""Items that follow a rule: `1, 2, \\ldots, 10`, `2, 4, 6, \\ldots`, and answers in numbered parts.
+r"""Read items that follow a rule: `1, 2, \ldots, 10`, `2, 4, 6, \ldots`, and numbered parts.
 
-progression  args: the first value, the step, the last one, which is no number
+progression  args: the first value, the step, the last one, which is not a number
 parts        args: the answers to (1), (2), … in that order
 """
 
@@ -28,8 +28,10 @@ _NAMES = (tuple("123456789"), tuple("abcdefgh"), ("i", "ii", "iii", "iv", "v"))
 
 
 def written_out(items: Sequence[Node]) -> Node | None:
-    """What a list with one `…` in it stands for: all its numbers, a family that goes on for ever,
-    or a progression up to a formula. None where nobody can tell."""
+    """Expand a list with one `…`: into all its numbers, an infinite family, or a progression.
+
+    The last value of a progression is a formula. Return None if the rule is unclear.
+    """
     if items.count(_DOTS) != 1 or len(items) < 3:
         return None
     at = items.index(_DOTS)
@@ -65,7 +67,7 @@ def _endless(before: Sequence[Node], step: fmpq) -> Node:
 
 
 def _open(before: Sequence[Node], step: fmpq, after: Sequence[Node]) -> Node | None:
-    """`1, 2, \\ldots, n - 1, n`."""
+    r"""Return `1, 2, \ldots, n - 1, n` as a progression."""
     last, by = after[-1], Node("num", value=step)
     if any(item.op not in VALUES for item in after) or len(after) > 2:
         return None
@@ -75,7 +77,7 @@ def _open(before: Sequence[Node], step: fmpq, after: Sequence[Node]) -> Node | N
 
 
 def in_parts(text: str, read: Callable[[str], Node]) -> Node | None:
-    """`(1) 3 (2) 5` as the answers to its parts, or None."""
+    """Return `(1) 3 (2) 5` as the answers to its parts, or None."""
     if text[0] != "(" or (first := _MARK.match(text)) is None:
         return None
     names = next((row for row in _NAMES if row[0] == first["name"]), None)

@@ -1,7 +1,7 @@
-"""What stands around an answer or only changes its looks, taken off before the answer is read.
+"""Strip whatever surrounds an answer or changes only its appearance, before it is read.
 
-In: text in ASCII and LaTeX. Out: the same answer in fewer spellings. Each look is behind a glance
-at the text, for most answers have nothing to take off.
+The input is text in ASCII and LaTeX; the result has fewer spellings. A cheap test precedes each
+step, because most answers need none of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.units import is_unit
 
 MAX_BRACKETS = 64
 
-# Empty space and line ends, which say nothing before or behind an answer.
+# Space and line ends, which carry no meaning around an answer.
 _SPACE_COMMANDS = (
     "\\\\", "\\newline", "\\par", "\\noindent", "\\qquad", "\\quad", "\\hfill", "\\,", "\\;",
     "\\:", "\\!", "\\ ", "\\enspace", "\\thinspace", "\\nonumber",
@@ -31,14 +31,14 @@ _PLAIN_MODULUS = re.compile(
 )
 _UNIT_IN_BRACKETS = re.compile(r"\( ?\\(?:text|mathrm)\{ ?([a-zA-Z ]{1,24})\} ?\)$")
 _ONE_TEXT = re.compile(r"\\(?:text|mathrm|textrm|mbox|textbf|mathbf)\s*\{([^{}]*)\}")
-# A brace on the left of lines: `\left\{\begin{array}{l}…\end{array}\right.` is `cases`.
+# A brace to the left of lines: `\left\{\begin{array}{l}…\end{array}\right.` is `cases`.
 _BRACED_ARRAY = re.compile(r"\\left ?\\\{ ?\\begin\{(array|aligned|matrix)\}(?:\{[lcr|@ ]{0,9}\})?")
 _ENDS_OPEN = re.compile(r"\\end\{(?:array|aligned|matrix)\} ?\\right ?\.?")
 _CASE_WORDS = re.compile(r"&? ?\\(?:text|mbox|textrm|mathrm)\{ ?,? ?(?:if|for|when|where) ?\}")
 
 
 def trimmed(text: str) -> str:
-    """`text` without line ends, spaces, quotes and punctuation around it."""
+    """Return `text` without line ends, spaces, quotes and punctuation around it."""
     text = text.strip()
     start, end = 0, len(text)
     moved = text.startswith(_LEADING) or text.endswith(_ENDING) or "\\\\[" in text[-14:]
@@ -55,7 +55,7 @@ def trimmed(text: str) -> str:
                 end -= len(command)
             if _starts_with_command(text, command, start, end):
                 start += len(command)
-        if text.endswith("\\", start, end):  # what is left of a backslash and a space
+        if text.endswith("\\", start, end):  # the rest of a backslash and a space
             end -= 1
         quoted = end - start > 2 and _QUOTES.get(text[start]) == text[end - 1]
         if quoted and text[start] not in text[start + 1 : min(end - 1, start + 200)]:
@@ -65,11 +65,11 @@ def trimmed(text: str) -> str:
 
 
 def _starts_with_command(text: str, command: str, start: int, end: int) -> bool:
-    """Does `command` stand at `start`, and not only the first letters of a longer one?"""
+    """Tell whether `command` stands at `start`, rather than a longer command that begins alike."""
     after = start + len(command)
     if not text.startswith(command, start) or after > end:
         return False
-    longer = command[-1].isalpha() or command == "\\\\"  # an escaped backslash, and a command
+    longer = command[-1].isalpha() or command == "\\\\"  # an escaped backslash and a command
     if longer and text[after : after + 1].isalpha():
         return False
     escaped = command == "\\\\" and _BRACKETS.get(text[after : after + 1])
@@ -77,7 +77,7 @@ def _starts_with_command(text: str, command: str, start: int, end: int) -> bool:
 
 
 def plain_looks(text: str) -> str:
-    """`text` with what has a plain spelling in it."""
+    """Return `text` with decorative notation replaced by plain notation."""
     if "\\begin" in text:
         text = _arrays(text)
     if "." in text:
@@ -97,7 +97,7 @@ def plain_looks(text: str) -> str:
 
 
 def _arrays(text: str) -> str:
-    """`text` with a brace before lines, and `if` before their conditions, in plain cases."""
+    """Return `text` with a brace before lines, and `if` before their conditions, as plain cases."""
     if "\\right" in text and (found := _BRACED_ARRAY.search(text)):
         text = f"{text[: found.start()]}\\begin{{cases}}{text[found.end() :]}"
         text = _ENDS_OPEN.sub(r"\\end{cases}", text, count=1)
@@ -105,14 +105,15 @@ def _arrays(text: str) -> str:
 
 
 def _may_be_turned(text: str) -> bool:
-    """Is a closing bracket first, an opening one last, or are there several?"""
+    """Tell whether square brackets may face outward: a closing one first, an
+    opening one last, or several."""
     first, last = text.find("["), text.rfind("[")
     closing = text.find("]")
     return first != last or closing < first or last > text.rfind("]") or first < 0
 
 
 def round_intervals(text: str) -> str:
-    """`]a, b[` as `(a, b)`: square brackets that are turned away are open ends."""
+    """Return `]a, b[` as `(a, b)`: square brackets facing outward are open ends."""
     places = [at for at, sign in enumerate(text) if sign in "[]"]
     if len(places) % 2 or len(places) > MAX_BRACKETS or "\\sqrt[" in text:
         return text
@@ -130,7 +131,7 @@ def round_intervals(text: str) -> str:
 
 
 def same_thing_twice(text: str) -> list[str] | None:
-    """The parts of `3/10 ## 0.3`: one value in several spellings. None where there is no `##`."""
+    """Return the parts of `3/10 ## 0.3`, one value in several spellings; None without `##`."""
     if "#" not in text:
         return None
     parts = [part.strip(" $") for part in _HASHES.split(text)]
@@ -138,6 +139,6 @@ def same_thing_twice(text: str) -> list[str] | None:
 
 
 def inside_text(text: str) -> str | None:
-    """What stands in a `\\text{…}` that is all of `text`, or None."""
+    r"""Return the content of a `\text{…}` that spans all of `text`, or None."""
     found = _ONE_TEXT.fullmatch(text)
     return found[1].strip() if found else None

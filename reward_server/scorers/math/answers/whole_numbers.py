@@ -1,11 +1,11 @@
-"""Sets of whole numbers and of reals in words and signs.
+r"""Read sets of whole numbers and of reals in words and symbols.
 
-`n \\equiv 1 \\pmod 3`, `all odd integers`, `multiples of 3`, `all real numbers except 2`.
+`n \equiv 1 \pmod 3`, `all odd integers`, `multiples of 3`, `all real numbers except 2`.
 
-A family is all values of some expressions in one whole parameter. Further op:
+A family is the set of values of some expressions in one whole-number parameter. Further op:
 
-    family   args: the expressions; value: (the parameter's least value or None, is that said?,
-             values left out); note: (the parameter's name, the name of what takes the values)
+    family   args: the expressions; value: (the parameter's least value or None, whether that is
+             stated, values left out); note: (the parameter's name, the name of the values)
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ MAX_MODULUS = 10_000
 MAX_LISTED = 100  # remainders of `not divisible by`
 
 PARAMETER = Node("name", value="parameter")
-# The number fields of whole numbers, and where they start.
+# Number fields of whole numbers, and their first values.
 FIELD_STARTS: dict[str, int | None] = {"field Z": None, "field N": 1, "field Z+": 1, "field N0": 0}
 ZERO = Node("num", value=fmpq(0))
-_FUNCTIONS = ("f", "g", "h")  # that are odd or even in another sense
+_FUNCTIONS = ("f", "g", "h")  # odd or even in another sense
 
 _ORDERS = {
     "greater than": ">", "more than": ">", "bigger than": ">", "larger than": ">",
@@ -104,12 +104,12 @@ _FORM = re.compile(
 def family(
     items: Sequence[Node], start: int | None, letter: str, subject: str | None, said: bool = True
 ) -> Node:
-    """All values of `items`, in which `PARAMETER` is a whole number from `start` on."""
+    """Return the family of all values of `items` for whole `PARAMETER` from `start` on."""
     return Node("family", tuple(items), (start, said, ()), (letter, subject))
 
 
 def without_subject(node: Node, subject: str | None) -> Node | None:
-    """The family, if it is about `subject`, as a set of its own; else None."""
+    """Return the family without its name if that name is `subject`; else None."""
     letter, own = node.note
     if own != subject:
         return None
@@ -117,7 +117,8 @@ def without_subject(node: Node, subject: str | None) -> Node | None:
 
 
 def residues(subject: Node, classes: Sequence[Node], modulus: Node, negated: bool = False) -> Node:
-    """`n \\equiv 1, 2 \\pmod 5` as a family; as it stands where it is about no single letter."""
+    r"""Return `n \equiv 1, 2 \pmod 5` as a family, or as a plain congruence
+    unless n is a single letter."""
     plain = [*classes, modulus]
     whole = all(part.op == "num" and part.value.q == 1 for part in plain)
     if subject.op != "name" or not whole or not 0 < modulus.value <= MAX_MODULUS:
@@ -133,10 +134,10 @@ def residues(subject: Node, classes: Sequence[Node], modulus: Node, negated: boo
 
 
 def bounded_field(node: Node) -> Node:
-    """`\\mathbb{R}_{>0}` and `\\mathbb{Z}_{\\ge 2}`: the numbers of a field on one side of a bound.
+    r"""Return the numbers of a field beyond a bound: `\mathbb{R}_{>0}`, `\mathbb{Z}_{\ge 2}`.
 
     Raises:
-        Unreadable: whole numbers from a bound that is none.
+        Unreadable: the bound of whole numbers is not a whole number.
     """
     letter, operator = node.value
     (bound,) = node.args
@@ -156,7 +157,8 @@ def _progression(step: fmpq, offset: fmpq) -> Node:
 
 
 def in_words(text: str, read: Callable[[str], Node]) -> Node | None:
-    """The set of numbers that `text` describes in words, or None; `read` reads a formula in it."""
+    """Return the set of numbers that `text` describes in words, or None;
+    `read` parses its formulas."""
     if len(text) > MAX_CHARS or _HINT.search(text) is None:
         return None
     plain = TEXT_COMMAND.sub(r" \1 ", text).replace("$", " ").replace("\\", " \\")
@@ -164,7 +166,7 @@ def in_words(text: str, read: Callable[[str], Node]) -> Node | None:
     said = said.removeprefix("a ").replace(" ,", ",").rstrip(" .,")
     said = _IN_REALS.sub(r"\1 is real", said)
     if said in ("odd", "even"):
-        return None  # of a function, of a number: a word
+        return None  # about a function or a number: a word
     if (found := _PARITY.fullmatch(said)) is not None and _subject(found) not in _FUNCTIONS:
         return _parity(found)
     if (found := _WHOLE.fullmatch(said)) is not None:
@@ -187,7 +189,7 @@ def in_words(text: str, read: Callable[[str], Node]) -> Node | None:
 
 
 def _such_that(found: re.Match[str], demand: Node) -> Node | None:
-    """`all integers n \\ge 3`, `all real numbers x such that x > 2`."""
+    r"""Return `all integers n \ge 3` or `all real numbers x such that x > 2` as a set."""
     if demand.op != "region":
         return None
     if not found["whole"]:
@@ -201,7 +203,7 @@ def _such_that(found: re.Match[str], demand: Node) -> Node | None:
 
 
 def divides(text: str) -> Node | None:
-    """`3 \\mid n - 1`: the whole numbers that leave that remainder."""
+    r"""Return `3 \mid n - 1` as the whole numbers with that remainder."""
     found = _DIVIDES.fullmatch(text) if text[0].isdigit() else None
     if found is None or not 0 < int(found["modulus"]) <= MAX_MODULUS:
         return None
@@ -218,7 +220,7 @@ def _subject(found: re.Match[str]) -> str | None:
 
 
 def _signed(found: re.Match[str], step: int, offset: int) -> Node | None:
-    """`offset` and every `step` from it, as far as the sign in the words lets it go."""
+    """Return every `step`-th number from `offset`, limited to the sign in the words."""
     groups = found.groupdict()
     sign = (groups.get("sign") or groups.get("late") or "").replace("-", "")
     starts = {"": None, "nonzero": None, "positive": 1, "natural": 1, "nonnegative": 0}
@@ -239,7 +241,7 @@ def _signed(found: re.Match[str], step: int, offset: int) -> Node | None:
 
 
 def from_value(node: Node, low: int) -> Node | None:
-    """The values of a family of one progression from `low` on; None for another family."""
+    """Return the values of a one-progression family from `low` on; None for other families."""
     if len(node.args) != 1:
         return None
     places = [Node("num", value=fmpq(at)) for at in (0, 1)]
@@ -273,7 +275,7 @@ def _multiple(found: re.Match[str]) -> Node | None:
 
 
 def _left_out(found: re.Match[str], made: Node | None) -> Node | None:
-    """The family without the numbers that the words leave out."""
+    """Return the family without the numbers that the words exclude."""
     if made is None or not found["except"]:
         return made
     numbers = _numbers(found["except"])
@@ -284,7 +286,7 @@ def _left_out(found: re.Match[str], made: Node | None) -> Node | None:
 
 
 def _numbers(listed: str) -> list[Node] | None:
-    """`-4`, `0 and 1`, `1, 2, 3` as numbers."""
+    """Return `-4`, `0 and 1` or `1, 2, 3` as numbers, or None."""
     parts = listed.replace(" and ", ",").replace(" or ", ",").replace(" ", "").split(",")
     found = [_LEFT_OUT.fullmatch(part) for part in parts if part]
     plain = [part[1] for part in found if part is not None]
@@ -299,7 +301,7 @@ def _literal(written: str) -> Node:
     if len(digits) > 1:
         below = number(digits[1]).value
         if not below:
-            raise Unreadable("a fraction with nothing below")
+            raise Unreadable("a fraction with denominator zero")
         value /= below
     return Node("num", value=-value if written.startswith("-") else value)
 
@@ -324,7 +326,7 @@ def _real_numbers(found: re.Match[str]) -> Node | None:
 
 
 def _of_the_form(found: re.Match[str], read: Callable[[str], Node]) -> Node | None:
-    """`all numbers of the form 4k + 3`."""
+    """Return `all numbers of the form 4k + 3` as a family."""
     inner = read(found["form"])
     if inner.op in ("family", "conditioned"):
         return inner
@@ -332,7 +334,7 @@ def _of_the_form(found: re.Match[str], read: Callable[[str], Node]) -> Node | No
 
 
 def whole_formula(node: Node, subject: str | None) -> Node | None:
-    """An expression in one letter as all its values at whole numbers, or None."""
+    """Return an expression in one letter as the family of its values at whole numbers, or None."""
     items = node.args if node.op == "list" else (node,)
     names = features(*items).names
     if len(names) != 1 or not names <= WHOLE_LETTERS | frozenset("atp"):

@@ -1,1 +1,1 @@
-"""Finding the answer in a response: boxes, tags, announcements in many languages, last values."""
+"""Search a response for its answer: boxes, tags, announcements in many languages, last values."""

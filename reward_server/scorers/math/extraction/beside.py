@@ -1,6 +1,6 @@
-"""See what a response says directly beside its answer: *not* before it, *is wrong* behind it.
+"""Detect remarks directly beside an answer, such as *not* before it or *is wrong* after it.
 
-Every look is at a bounded piece of text.
+Every search is limited to a bounded piece of text.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _DENIED = re.compile(
     r"|(?:is|was)\s(?:only|just)\sa\sguess|unless\b)",
     re.IGNORECASE,
 )
-# What may follow *or* instead of a value and hedges all the same.
+# Words after *or* that hedge although they are not values.
 _OR = re.compile(
     r"(?:[\s$.(){}\[\]*_,?]|\\[)\] ,;]){0,12}(?:\\text\s?\{\s?)?"
     r"(?:\b(?i:or|oder|ou)\b|\\lor|\\vee|或者?|或是|или|または|또는)"
@@ -113,7 +113,7 @@ _INSTEAD = re.compile(r"\s{0,2}[,;]?\s{0,2}(?:and|but|is|it's|it\sis|,)?\s{0,2}$
 
 
 def negation_before(text: str, start: int) -> str | None:
-    """Return the words directly before `start` that negate what stands there."""
+    """Return the words directly before `start` that negate the value there, or None."""
     before = text[max(0, start - _BEFORE_CHARS) : start]
     if not any(word in before for word in _NEGATING):
         return None
@@ -122,7 +122,7 @@ def negation_before(text: str, start: int) -> str | None:
 
 
 def value_instead(text: str, start: int) -> FoundValue | None:
-    """Return the value that ends right before a negated one at `start`: of `4, not 5` the 4."""
+    """Return the value directly before a negated one at `start`: the 4 of `4, not 5`."""
     negation = _NEGATION.search(text, max(0, start - _BEFORE_CHARS), start)
     if negation is None:
         return None
@@ -140,12 +140,12 @@ def value_instead(text: str, start: int) -> FoundValue | None:
 
 
 def _ends_at(text: str, end: int) -> bool:
-    """Tell whether nothing is said behind `end`."""
+    """Tell whether nothing meaningful follows `end`."""
     return not text[end : end + _BEHIND_CHARS].strip(" \n$.\\])}*")
 
 
 def denial_behind(text: str, end: int) -> str | None:
-    """Return the words directly behind `end` that say the value there is wrong."""
+    """Return the words directly after `end` that call the value wrong, or None."""
     if _ends_at(text, end):
         return None
     found = _DENIED.match(text, end, end + _BEHIND_CHARS)
@@ -153,8 +153,10 @@ def denial_behind(text: str, end: int) -> str | None:
 
 
 def alternative_behind(text: str, end: int, in_words: bool) -> str | None:
-    """Return the other value that *or* joins on behind `end`, or the word that hedges; None where
-    there is none. `in_words`: may the other answer be a word, as the answer is?"""
+    """Return the other value joined by *or* after `end`, or the hedging word; None without either.
+
+    `in_words`: the other value may be a word, because the answer is one.
+    """
     if _ends_at(text, end):
         return None
     joint = _OR.match(text, end, end + _BEHIND_CHARS)
@@ -177,7 +179,7 @@ def alternative_behind(text: str, end: int, in_words: bool) -> str | None:
 
 
 def _maybe(text: str, end: int) -> str | None:
-    """The value of *maybe 6* behind `end`, where a sentence ends with it."""
+    """Return the value of *maybe 6* after `end`, if it ends the sentence."""
     joint = _MAYBE.match(text, end, end + _BEHIND_CHARS)
     if joint is None:
         return None
@@ -202,8 +204,11 @@ def _value_at(text: str, at: int, in_words: bool) -> str | None:
 
 
 def cases_around(text: str, start: int, end: int, earlier: int) -> str | None:
-    """Return what makes the value at `start` one of several cases: `if n is odd` behind it and
-    another case before or behind. `earlier` is where another value ends, or -1."""
+    """Return the words that make the value at `start` one of several cases, or None.
+
+    An example is `if n is odd` after it, with another case before or after. `earlier`: end of
+    another value before it, or -1.
+    """
     led = _IF.match(text, end, end + _BEHIND_CHARS)
     if led is not None:
         sentence = _SENTENCE.search(text, led.end(), led.end() + _BEHIND_CHARS)
@@ -222,8 +227,10 @@ def cases_around(text: str, start: int, end: int, earlier: int) -> str | None:
 def earlier_alternatives(
     text: str, start: int, said: str, only_or: bool = False
 ) -> tuple[str, int]:
-    """Return `said` with the values before `start` that *or*, *and* or commas join to it, and where
-    the first begins; with `only_or`, those that *or* joins."""
+    """Prepend to `said` the values joined to it by *or*, *and* or commas; return text and start.
+
+    With `only_or`, only values joined by *or* are added.
+    """
     for _ in range(8):
         tail = text[max(0, start - 12) : start].rstrip(" $(\\[*")
         if tail.endswith((" to", " through")) and not only_or:

@@ -1,4 +1,4 @@
-"""Find boxed answers from the end of a text back: `\\boxed{}`, `<|begin_of_box|><|end_of_box|>`."""
+r"""Find boxed answers from the end of a text: `\boxed{}`, `<|begin_of_box|><|end_of_box|>`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from touchstone_rewards.reward_server.scorers.math.extraction.places import (
 )
 from touchstone_rewards.reward_server.scorers.math.extraction.values import separator
 
-MOST_OPENINGS = 256  # that are looked at; a text with more that are none is hostile
-MOST_SCANNED_CHARS = 64_000  # within all boxes together
+MOST_OPENINGS = 256  # box commands to examine; a text with more that hold no answer is hostile
+MOST_SCANNED_CHARS = 64_000  # total over all boxes
 CHAIN_MAX_BOXES = 64
 JOINT_MAX_CHARS = 80
 
@@ -22,7 +22,7 @@ _TOKEN, _TOKEN_END = "<|begin_of_box|>", "<|end_of_box|>"
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _SPACES = re.compile(r"\s*")
 _BARE = re.compile(r"[^\s{}$\\.,;]+")
-# What stands around a joint and says nothing: `\boxed{1}$ and $x = \boxed{2}`.
+# Text around a joint that carries no meaning: `\boxed{1}$ and $x = \boxed{2}`.
 _DECORATION = re.compile(r"\\(?:q?quad|text)(?![a-zA-Z])|\\[()\[\] ,;]|[\s$.{}*]")
 _JOINT = re.compile(
     r"(?:,? ?(?:and|or|and/or|or maybe|or perhaps|or possibly|和|与|或|或者)|[,;，、；]|/)"
@@ -31,7 +31,7 @@ _JOINT = re.compile(
 
 
 class Box(NamedTuple):
-    """What a box holds, and where the box stands; `closed` is false where the text ends in it."""
+    """Content and position of a box; `closed` is false if the text ends inside it."""
 
     start: int
     text: str
@@ -40,7 +40,7 @@ class Box(NamedTuple):
 
 
 def _openings(text: str, end: int) -> Iterator[tuple[int, int]]:
-    """Yield where boxes open and their commands end, from the last before `end` to the first."""
+    """Yield the (start, end) of each box command before `end`, the last one first."""
     marks = {mark: text.rfind(mark, 0, end) for mark in (*_COMMANDS, _TOKEN)}
     for _ in range(MOST_OPENINGS):
         mark, at = max(marks.items(), key=lambda item: item[1])
@@ -53,8 +53,10 @@ def _openings(text: str, end: int) -> Iterator[tuple[int, int]]:
 
 
 def boxes_before(text: str, end: int) -> Iterator[Box]:
-    """Yield the boxes that open before `end`, the last first; none behind one that never closes,
-    which comes as not closed."""
+    """Yield the boxes that open before `end`, the last one first.
+
+    An unclosed box is yielded with `closed` false; boxes after it are skipped.
+    """
     left = MOST_SCANNED_CHARS
     if "box" not in text:
         return
@@ -100,7 +102,7 @@ def _group(text: str, start: int) -> int | None:
 
 
 def find_boxes(text: str, limit: int) -> list[str]:
-    """Return what the last `limit` closed boxes of `text` hold, first to last."""
+    """Return the contents of the last `limit` closed boxes of `text`, in order."""
     boxes: list[str] = []
     for box in boxes_before(text, len(text)):
         if not box.closed or len(boxes) == limit:
@@ -110,12 +112,13 @@ def find_boxes(text: str, limit: int) -> list[str]:
 
 
 def last_box(text: str) -> Box | None:
-    """Return the last box of `text`; one that never closes is a box that is not closed."""
+    """Return the last box of `text`, which may be unclosed."""
     return next(boxes_before(text, len(text)), None)
 
 
 def joint_between(text: str, start: int, end: int) -> str | None:
-    """Return the joint that all of `text[start:end]` is: *and*, *or*, a comma; or None."""
+    """Return the joint if `text[start:end]` is nothing else: *and*,
+    *or*, a comma; otherwise None."""
     if end - start > JOINT_MAX_CHARS:
         return None
     said = text[start:end].replace("\\lor", "or").replace("\\vee", "or")
@@ -124,9 +127,9 @@ def joint_between(text: str, start: int, end: int) -> str | None:
 
 
 def find_boxed(text: str) -> FoundAnswer | None:
-    """Return the last box, with the ones before it that `and`, `or` or a comma joins to it.
+    """Return the last box, together with earlier ones joined by `and`, `or` or a comma.
 
-    None without a box; an answer of no text for a box that never closes.
+    Return None without a box, and an answer with empty text for an unclosed box.
     """
     found = boxes_before(text, len(text))
     last = next(found, None)

@@ -1,8 +1,8 @@
-"""The words that announce an answer, by language, as data.
+"""Words that announce an answer, by language, as data.
 
-A head is the noun (*answer*, *respuesta*, 答案), in lower case. What may stand between it and the
-answer is a link (*is*, *lautet*, a colon). To teach a language, add its heads here and its verbs
-and its *not* to the link of its family.
+A head is the noun (*answer*, *respuesta*, 答案), in lower case. A link connects it to the answer
+(*is*, *lautet*, a colon). To add a language, add its heads here, and its verbs and its *not* to the
+link of its family.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ LanguageFamily = Literal["english", "european", "asian", "letter"]
 
 
 class Head(NamedTuple):
-    """The noun of an announcement: the family of its link, and what its language does with commas.
+    """Noun of an announcement, with the family of its link and the number format of its language.
 
-    `comma`: is 1.234,5 what English writes as 1,234.5? `whole`: is it a word with ends?
+    `comma`: the language writes 1.234,5 for 1,234.5. `whole`: the noun must be a separate word.
     """
 
     word: str
@@ -36,7 +36,7 @@ def _heads(
     return [Head(word.replace("_", " "), family, comma, whole) for word in listed.split()]
 
 
-# Nouns that intermediate steps have as well: behind a marked answer they announce no other.
+# Nouns that also announce intermediate steps: after a marked answer they announce no other.
 WEAK_WORDS = words(
     "result ergebnis resultado résultat risultato wynik результат 结果 结论 結果 결과"
 )
@@ -73,7 +73,7 @@ ASCII_HEADS = tuple(head for head in HEADS if head.word.isascii())
 
 _MARKS = r"[\"'*_`”)】\]}]{0,4}"  # markdown, quotes and brackets between a noun and its link
 _COLON = rf"{_MARKS}\s{{0,2}}(?:[:：=＝]|&#58;){_MARKS}"
-# Between a noun and its verb: `the answer to the question, in simplest form, is`.
+# Text between a noun and its verb: `the answer to the question, in simplest form, is`.
 _BETWEEN = (
     r"(?:\s(?:to|of|for|in|on|we|i|here|then|therefore|thus|now|hence|must|should|would|will|could"
     r"|has|cannot|can['’]t|does|doesn['’]t|after|when|rounded)\b[^\n.:=?!;$\\]{0,60}?"
@@ -90,7 +90,7 @@ ENGLISH = re.compile(
     r"\s{0,2}[:：]?)",
     re.IGNORECASE,
 )
-# Verbs and negations of many languages at once: the noun has said which language it is.
+# Verbs and negations of many languages together: the noun has already determined the language.
 EUROPEAN = re.compile(
     rf"(?:{_COLON}|\s?[-–—]{{1,2}}(?=\s)|\s{{1,2}}(?=[-−$\\(\d])|[^\n.:=?!;$\\,]{{0,48}}?"
     r"(?:(?:\s{1,2}(?:no|non|não|nu|не|nie|inte|ikke|không\sphải|ليس|ليست|bukan|si)"
@@ -117,19 +117,19 @@ LINKS: dict[LanguageFamily, re.Pattern[str]] = {
     "asian": ASIAN,
     "letter": LETTER,
 }
-# A link that denies what it leads to.
+# A link that negates the following answer.
 NEGATES = re.compile(
     r"\b(?:not|never|cannot|no|non|não|nu|не|nie|inte|ikke|bukan|nicht|pas|niet|нет|không)\b"
     r"|n['’](?:t\b|\s?est)|不|ليس",
     re.IGNORECASE,
 )
 
-# What may stand at the end of a told answer and is no part of it: 12です, 12입니다.
+# Endings after an announced answer that do not belong to it: 12です, 12입니다.
 ENDINGS = ("です", "である", "だ", "となります", "になります", "입니다", "이다", "이에요", "예요")
-# A told answer with one of these is denied: it is kept whole, and so it is no value.
+# An announced answer with one of these is negated: it is kept whole and is not a value.
 DENIALS = ("ではな", "ではあり", "じゃな", "でない", "아니", "아닙", "不是", "नहीं", "ไม่ใช่", "değil")
 
-# Words of a comment on an answer, which is no answer: "This answer is correct."
+# Words of a comment on an answer, which states none: "This answer is correct."
 GOOD_WORDS = words(
     "correct right valid verified confirmed reasonable consistent sound sensible plausible accurate"
     " found obtained shown stated boxed below above here in based supposed expected required known"
@@ -144,7 +144,7 @@ BAD_WORDS = words(
     " fausse faux sbagliata errata errada incorreta неверный неверен неправильный fout salah"
     " yanlış"
 )
-# What an answer is said to be besides its value: "an integer", "a whole number".
+# Words that describe an answer besides its value: "an integer", "a whole number".
 KINDS = words(
     "integer whole positive negative valid natural rational real prime even odd multiple perfect"
     " number fraction decimal percentage single unique same simple"

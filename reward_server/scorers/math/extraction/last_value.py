@@ -1,4 +1,4 @@
-"""Find the answer of a response that marks none: its last value."""
+"""Find the answer of a response without markers: its last value."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _COPULA = re.compile(
     r"\b(?:is|are|equals|be|to|gives?|get|obtain|have|becomes?|option|choice)\s|:\s|[：是为]\s?"
 )
 _QED_COMMAND = re.compile(r"\s?\$?\\(?:blacksquare|square|Box|qed|qedsymbol)\$?\s{0,3}$")
-# What goes on behind a value at the end: `x = 8 (rejecting x = -3).`, `x = 8, as x > 0.`
+# Text after a final value: `x = 8 (rejecting x = -3).`, `x = 8, as x > 0.`
 _ASIDE_BEHIND = re.compile(
     r"(?<=[\d)$}%])(?:\s?\((?=[A-Za-z]{3})(?!(?:maybe|perhaps|possibly|could|might|not|either|but)\b)"
     r"[^()\n]{3,120}\)|,?\s(?:because|since|as)\s[^.\n]{3,120})[.\s]{0,4}$"
 )
-_RELATED = re.compile(r"\b(?:multiples?\sof|divisible\sby)\s[$(\\]{0,3}$")  # says of another
-# A sentence that asks for a value says none: *Evaluate $6 + 9$.*, *What is $9/2$ as a decimal?*
+_RELATED = re.compile(r"\b(?:multiples?\sof|divisible\sby)\s[$(\\]{0,3}$")  # about another number
+# A sentence that asks for a value states none: *Evaluate $6 + 9$.*, *What is $9/2$ as a decimal?*
 _ASKED_BEHIND = re.compile(r"\A[^.?!\n。？！]{0,200}[?？]")
 _ASKED_BEFORE = re.compile(
     r"(?:^|[.?!:\n]\s{0,3})(?:calculate|compute|convert|determine|evaluate|expand|express|factor"
@@ -57,15 +57,18 @@ _CONNECTIVE = re.compile(
     re.IGNORECASE,
 )
 _ARITHMETIC = re.compile(r"[\d)] ?(?:[-+*/x×÷]) ?[$(]?\d[\d.,]{0,20}%?(?: [a-z]{1,12})? ?$")
-_ASIDE = re.compile(r" ?[A-Za-z][^,;:.=<>\n]{0,160}")  # what is counted, and what for
+_ASIDE = re.compile(r" ?[A-Za-z][^,;:.=<>\n]{0,160}")  # the counted things and their purpose
 _HEDGED = re.compile(r"\b(?:or|not|maybe|but|no|wrong|rather|instead|if|else|unless|never)\b")
 _UNIT_POWER = re.compile(r"[\d}$ ](?:\\text\{ ?|\\mathrm\{ ?)?[a-z]{2,6}\}?\^\{?$")  # of cm^2
 _WHOLE_CHARS = 200
 
 
 def find_last_value(text: str) -> FoundAnswer | None:
-    """Return all of a short answer, else the value that the last sentence ends in, else the last
-    mathematics or number; None where the text ends in the middle of a formula."""
+    """Return the last value of a text without markers, or None if it ends inside a formula.
+
+    This is all of a short text, else the value that ends the last sentence, else the last formula
+    or number.
+    """
     end = len(text.rstrip(_QED))
     if mark := _QED_COMMAND.search(text, max(0, end - 40), end):
         end = mark.start()
@@ -91,7 +94,7 @@ def find_last_value(text: str) -> FoundAnswer | None:
 
 
 def _is_asked(text: str, found: FoundValue) -> bool:
-    """Tell whether the sentence that the value stands in asks for one."""
+    """Tell whether the value is part of a question or task that asks for one."""
     if _ASKED_BEHIND.match(text[found.end : found.end + 201]):
         return True
     said = text[found.start : found.end]
@@ -122,7 +125,7 @@ def is_cut(text: str) -> bool:
 
 
 def _is_money(line: str) -> bool:
-    """Tell whether every dollar of `line` stands before an amount."""
+    """Tell whether every dollar sign of `line` precedes an amount."""
     return all(part[:1].isdigit() for part in line.replace("$ ", "$").split("$")[1:])
 
 
@@ -139,11 +142,12 @@ def _whole(text: str, end: int) -> FoundAnswer | None:
 
 
 def _line(text: str, start: int, end: int) -> FoundValue | None:
-    """The last line, or what its last sentence says of something, if that is an expression."""
+    """Return the last line, or the end of its last sentence after *is* or
+    a colon, if an expression."""
     begin = max(text.rfind("\n", start, end) + 1, start)
     line = text[begin:end]
     if line.count("**") == 2 and line.rstrip(" .").endswith("**"):
-        begin = text.index("**", begin) + 2  # what is in bold type
+        begin = text.index("**", begin) + 2  # text in bold type
         line = text[begin:end]
     if led := _CONNECTIVE.match(line):
         begin += led.end()
@@ -182,8 +186,10 @@ def _last(text: str, start: int, end: int) -> FoundValue | None:
 
 
 def _computed(text: str, start: int, last: FoundValue) -> FoundValue | None:
-    """The number behind the last `=` of the sentence that `last` ends: of *3 * 5 = 15 laps in 5
-    minutes* the 15."""
+    """Return the number after the last `=` of a calculation in the sentence that ends with `last`.
+
+    In *3 * 5 = 15 laps in 5 minutes* this is 15.
+    """
     low = max(start, last.start - _WHOLE_CHARS, text.rfind("\n", start, last.start) + 1)
     low = max(low, text.rfind(". ", low, last.start) + 1)
     equals = text.rfind("=", low, last.start)
@@ -200,7 +206,7 @@ def _computed(text: str, start: int, last: FoundValue) -> FoundValue | None:
 
 
 def _last_math(text: str, start: int, end: int) -> FoundValue | None:
-    """What stands between the last `$…$`, `\\(…\\)` or `\\[…\\]` of the text from `start` on."""
+    r"""Return the content of the last `$…$`, `\(…\)` or `\[…\]` of the text from `start` on."""
     close, opening, closing = max((_last_of(text, b, start, end), a, b) for a, b in _DELIMITERS)
     stop = close
     while closing == "$" and stop > start and text[stop - 1] == "$":
@@ -216,7 +222,7 @@ def _last_math(text: str, start: int, end: int) -> FoundValue | None:
 
 
 def _last_of(text: str, sign: str, start: int, end: int) -> int:
-    """Return where the last `sign` stands that no backslash escapes, or -1."""
+    """Return the position of the last unescaped `sign`, or -1."""
     at = text.rfind(sign, start, end)
     while at > start and sign == "$" and text[at - 1] == "\\":
         at = text.rfind(sign, start, at)
@@ -224,7 +230,7 @@ def _last_of(text: str, sign: str, start: int, end: int) -> int:
 
 
 def _with_earlier(text: str, start: int, begin: int, said: str) -> tuple[str, int]:
-    """`said` and the mathematics before it that *and*, *or* or a comma join to it."""
+    """Return `said` with earlier formulas joined to it by *and*, *or* or a comma, and its start."""
     for _ in range(MOST_JOINED):
         joint = _JOINED_TO_NEXT.search(text, max(start, begin - 24), begin)
         if joint is None:

@@ -26,7 +26,7 @@ _OPENING, _CLOSING = "<answer>", "</answer>"
 
 
 def find_answer_tag(text: str) -> FoundAnswer | None:
-    """Return what the last answer tag holds, with the tag before it that *or* joins to it."""
+    """Return the content of the last answer tag, with an earlier tag that *or* joins to it."""
     end = text.rfind(_CLOSING)
     start = text.rfind(_OPENING, 0, end) if end >= 0 else -1
     if start < 0:
@@ -51,14 +51,14 @@ def _inner(text: str, start: int, end: int) -> str:
 
 
 def _said(line: str) -> str:
-    """Return the value that a line tells, or all of it where that is no one value."""
+    """Return the value stated by a line, or the whole line if it is not a single value."""
     found = told(line, 0, comma=False, denied=False) if "\n" not in line else None
     return found.text if found and found.is_value else line
 
 
 def find_hashes(text: str) -> FoundAnswer | None:
-    """Return the rest of the line after the last `####`, or None for a heading such as
-    `#### Final FoundAnswer`."""
+    """Return the rest of the line after the last `####`; None for a heading
+    such as `#### Final Answer`."""
     at = text.rfind("####")
     if at < 0:
         return None

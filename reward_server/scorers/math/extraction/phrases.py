@@ -1,7 +1,7 @@
-"""Find what a response announces as its answer: *the answer is …*, *Antwort: …*, 答案是….
+"""Find an announced answer: *the answer is …*, *Antwort: …*, 答案是….
 
-The last announcement that tells a value counts. A comment on an answer ("This answer is correct.")
-tells none, nor does one of another's answer ("a common wrong answer is 12").
+The last announcement with a value counts. Comments on an answer ("This answer is correct.") and
+mentions of someone else's ("a common wrong answer is 12") are skipped.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from touchstone_rewards.reward_server.scorers.math.extraction.places import (
 from touchstone_rewards.reward_server.scorers.math.extraction.told import Told, told
 from touchstone_rewards.reward_server.scorers.math.extraction.values import last_match
 
-MOST_TRIES = 32  # announcements of one noun that are looked at, from the last one back
+MOST_TRIES = 32  # announcements to examine per noun, from the last one back
 _MARKED_A = re.compile(r"^[ \t]{0,8}[*_]{0,2}A[*_]{0,2}[ \t]{0,8}:[*_]{0,2}", re.MULTILINE)
 _HEADING = re.compile(r"[ \t#*_:]{0,12}\n")
 _HEADING_LEAD = re.compile(r"(?:^|\n)[ \t#>*_\d.)]{0,12}(?:the |my |our )?(?:final |correct )?$")
-# What stands before *answer* when it is not the response's own answer.
+# Words before *answer* that show it is not the response's own answer.
 _NOT_OURS = re.compile(
     r"\b(?:wrong|incorrect|previous|initial|first|second|third|next|original|naive|naïve|tempting|bad|other|another"
     r"|student['’]s|earlier|old)\s{1,3}$"
@@ -47,7 +47,7 @@ _BEFORE = re.compile(
     r"(?:therefore\s|thus\s|hence\s)?(?:the|our|my)\s(?:(?:final|correct|right|desired|required"
     r"|only|best)\s)?$"
 )
-# Words that tell of values all the same: `5 or 6`, `either 5 or 6`, `not 5`.
+# Words that begin a value all the same: `5 or 6`, `either 5 or 6`, `not 5`.
 _VALUED = re.compile(r"[-−+]?[\d\\$(\[]|(?:either|both|not|neither)\b|(?-i:[A-J]\b)", re.IGNORECASE)
 _IFFY = re.compile(r"\b(?:if|suppose|assume|whether|unless|why|not|n['’]t)\s{1,2}$", re.IGNORECASE)
 _CHOSEN = re.compile(
@@ -61,14 +61,14 @@ _CHOOSING = ("nswer", "ption", "hoice", "hoose", "pick", "select", "go with")
 class _Announced(NamedTuple):
     head: Head
     lead: int
-    start: int  # behind the link
-    colon: bool  # after *FoundAnswer:* stands no comment
+    start: int  # end of the link
+    colon: bool  # no comment can follow *Answer:*
     denied: bool
-    comment: bool  # *this answer is* can only be followed by a comment
+    comment: bool  # only a comment can follow *this answer is*
 
 
 def _lowered(text: str) -> str:
-    """`text` in lower case, each character at its place."""
+    """Return `text` in lower case with all positions unchanged."""
     return (text.replace("İ", "i") if "İ" in text else text).lower()
 
 
@@ -96,29 +96,31 @@ def _occurrences(text: str, lowered: str, head: Head) -> Iterator[_Announced]:
 
 
 def _heading(text: str, at: int, behind: int) -> re.Match[str] | None:
-    """A heading that says *Final FoundAnswer* and no more: the answer is on the next line."""
+    """Match the end of a heading such as *Final Answer*, whose answer is on the next line."""
     if not _HEADING_LEAD.search(_lowered(text[max(0, at - 30) : at])):
         return None
     return _HEADING.match(text, behind)
 
 
 def _announcements(text: str) -> list[_Announced]:
-    """The announcements of `text`, the last first."""
+    """Return the announcements of `text`, the last one first."""
     lowered = _lowered(text)
     heads = ASCII_HEADS if text.isascii() else HEADS
     there = [head for head in heads if head.word in lowered]
     found = [each for head in there for each in _occurrences(text, lowered, head)]
     if "A" in text:
         marked = last_match(_MARKED_A, text, 0, len(text))
-        if marked is not None and "\nB:" not in text[marked.end() :]:  # no list of choices
+        if marked is not None and "\nB:" not in text[marked.end() :]:  # not a list of choices
             head = Head("a", "english")
             found.append(_Announced(head, marked.start(), marked.end(), True, False, False))
     return sorted(found, key=lambda each: (each.start, -each.lead), reverse=True)
 
 
 def find_phrase(text: str, begin: int = 0, only_values: bool = False) -> FoundAnswer | None:
-    """Return what the last announcement behind `begin` tells; `only_values` asks for a number, a
-    letter, mathematics, yes or no, and not for words."""
+    """Return the answer in the last announcement after `begin`.
+
+    With `only_values`, the answer must be a number, a letter, mathematics, yes or no.
+    """
     offset = max(begin, len(text) - PHRASE_CHARS)
     said = text[offset:]
     for each in _announcements(said):
@@ -146,7 +148,7 @@ def _is_comment(found: Told, announced: _Announced) -> bool:
 
 
 def _or_chosen(answer: FoundAnswer | None, text: str, offset: int) -> FoundAnswer | None:
-    """`answer`, or the value that is said to be the answer behind it: *so C is our answer*."""
+    """Return `answer`, or a later value that is called the answer: *so C is our answer*."""
     last = answer
     if not any(word in text for word in _CHOOSING):
         return last
@@ -167,7 +169,7 @@ def _or_chosen(answer: FoundAnswer | None, text: str, offset: int) -> FoundAnswe
 
 
 def _said_before(text: str, offset: int) -> re.Match[str] | None:
-    """The last value that is said to be the answer behind it."""
+    """Match the last value that the following words call the answer."""
     at = len(text)
     for _ in range(MOST_TRIES):
         at = text.rfind("answer", offset, at)

@@ -1,4 +1,4 @@
-"""Name the places where an answer may stand, and what is found there."""
+"""Places where an answer may stand, and the type of a found answer."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Literal, NamedTuple, get_args
 Place = Literal["boxed", "answer_tag", "hashes", "phrase", "last_value"]
 PLACES: tuple[Place, ...] = get_args(Place)
 
-ANSWER_MAX_CHARS = 8_000  # a longer answer is not read
-TAIL_CHARS = 4_000  # how far back from the end a last value is looked for
-NOTHING_SAID = " \t\n$.*)]}"  # what may stand behind an answer and says nothing
-PHRASE_CHARS = 20_000  # and how far a phrase
+ANSWER_MAX_CHARS = 8_000  # longer answers are not read
+TAIL_CHARS = 4_000  # distance from the end in which a last value is searched
+NOTHING_SAID = " \t\n$.*)]}"  # characters without meaning after an answer
+PHRASE_CHARS = 20_000  # distance from the end in which a phrase is searched
 
 
 class FoundAnswer(NamedTuple):
-    """The text of an answer, the place that had it, and where it stands in the response.
+    """Text of an answer, the place where it was found, and its position in the response.
 
-    `lead` is where its announcement begins: the start of *the answer is*, or of the answer itself.
-    `also` is another answer that the response gives later and that must be right too.
+    `lead`: start of its announcement, such as *the answer is*, or of the answer itself. `also`:
+    another answer given later, which must be right too.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""See whether a response takes its answer back."""
+"""Detect that a response takes its answer back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from touchstone_rewards.reward_server.scorers.math.extraction.places import (
     FoundAnswer,
 )
 
-# Of text in lower case: without that the engine would try every branch at every place.
+# Matches lower-case text: with IGNORECASE the engine would try every branch at every position.
 _RETRACTION = re.compile(
     r"\b(?:i\s{1,3}(?:refuse|give up|cannot|can't|can not|do not know|don't know"
     r"|take (?:that|it) back|made (?:a|an) (?:mistake|error)|was wrong)\b"
@@ -35,7 +35,7 @@ _RETRACTION = re.compile(
     r"|(?:respuesta|resultado) (?:es incorrect|no es correct|está mal)"
     r"|réponse (?:est (?:fausse|incorrecte)|n'est pas correcte)|ответ (?:неверн|неправильн)"
 )
-# A text without any of these takes nothing back.
+# A text without any of these contains no retraction.
 _SIGNS = (
     "refuse", "give up", "cannot", "can't", "can not", "take that", "take it", "mistake", "error",
     "wrong", "unsure", "guessing", "wait", "kidding", "scratch that", "second thought", "oops",
@@ -45,7 +45,7 @@ _SIGNS = (
     "rather-", "no,", "no wait", "no—", "no–", "no-", "correction:", "should be", "should have",
     "i mean",
 )  # fmt: skip
-_REACH_CHARS = 60  # of a retraction, before and behind its sign
+_REACH_CHARS = 60  # window around the sign of a retraction, before and after it
 _LOOK_BACK_CHARS = 200
 # A correction without *the answer*: `Actually, it is 6`, `Correction: 6`.
 _CORRECTION = re.compile(
@@ -59,8 +59,11 @@ _CORRECTION = re.compile(
 
 
 def retracted(response: str, answer: FoundAnswer) -> str | None:
-    """Return what the response says that takes its answer back, or None: anything behind the
-    answer, or directly before it; where the answer is only the last value, also near before it."""
+    """Return the words by which the response takes its answer back, or None.
+
+    They may stand anywhere after the answer or directly before it. If the answer is only the last
+    value, a wider window before it is searched.
+    """
     behind = answer.end
     if answer.place != "last_value":
         if not response[behind : behind + TAIL_CHARS].strip(NOTHING_SAID):

@@ -1,8 +1,8 @@
-"""Find the part of a response that is said: thoughts are not looked at."""
+"""Find the part of a response outside its thoughts."""
 
 from __future__ import annotations
 
-# How models mark what they think: the marks around it.
+# Delimiters of thoughts in different models.
 _THOUGHTS = (
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
@@ -14,10 +14,9 @@ _THOUGHTS = (
 
 
 def said_span(response: str) -> tuple[int, int]:
-    """Return where the said part begins and ends: behind the last thought, and before one that
-    never ends."""
+    """Return start and end of the text after the last thought and before an unclosed one."""
     start, end = 0, len(response)
-    has_mark = (  # written out, for every response of most scorers comes by here
+    has_mark = (  # unrolled: most scorers call this for every response
         "think" in response
         or "THINK" in response
         or "thought" in response

@@ -1,4 +1,4 @@
-"""See what stands behind an announcement: a value, words, a comment, or nothing."""
+"""Read the text after an announcement: a value, words, a comment, or nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from touchstone_rewards.reward_server.scorers.math.grammar.symbols import TURNIN
 _MARKS = re.compile(r"[\s*_`\"“”「『#>}]*+(?:-{3,40}\s*+)?[*_`\"“「『]*+")
 _SENTENCE_END = re.compile(r"\n|<\||[。！？]|(?<=\S)\.(?=\s|$)")
 _QUOTES = {'"': '"', "“": "”", "`": "`", "*": "*", "「": "」", "『": "』"}
-# Where a told value ends although its sentence goes on: `C because …`, `5, not 6`, `4 (four)`.
+# Where an announced value ends although its sentence goes on: `C because …`, `5, not 6`,
+# `4 (four)`.
 _GOES_ON = re.compile(
     r"\s?(?:[,，;]|\s[-–—])?\s?\b(?:because|since|which|so\b(?!\s(?:many|much))|therefore|thus|hence"
     r"|due\sto|given\sthat|rather\sthan|instead\sof|and\snot|but\snot|not|i\.e\.|that\sis|weil|da"
@@ -56,7 +57,7 @@ _UNSURE = _HEDGES | words(
 _COMMENTS = GOOD_WORDS | BAD_WORDS
 _TURNING = TURNING_WORDS | _HEDGES
 _ALONE = re.compile(r"\b[A-J]\b")
-# What may stand before a told value: `option C`, `la opción (C)`, `is 5`.
+# Words that may precede an announced value: `option C`, `la opción (C)`, `is 5`.
 _LEAD = re.compile(
     r"(?:is|are|it\sis|it's|that\sis|simply|just)\s"
     r"|(?:(?:the|la|el|le|les|l['’]|a|o|die|das)\s?)?(?:option|choice|letter|opción|letra|lettre"
@@ -96,10 +97,10 @@ _LOCAL_NUMBER = re.compile(
 
 
 class Told(NamedTuple):
-    """What an announcement tells and where.
+    """Text and position of an announced answer.
 
-    `is_number`: is it a number or mathematics? `is_working`: does it work towards the answer, so
-    that the answer stands at its end?
+    `is_number`: it is a number or mathematics. `is_working`: it is a calculation that ends with the
+    answer.
     """
 
     text: str
@@ -112,8 +113,10 @@ class Told(NamedTuple):
 
 
 def told(text: str, start: int, comma: bool, denied: bool) -> Told | None:
-    """Return what is told from `start` to the end of its sentence; `comma`: is 1,5 one and a half?
-    None where nothing is told."""
+    """Return the announced text from `start` to the end of its sentence, or None if there is none.
+
+    `comma`: read 1,5 as a decimal.
+    """
     marks = _MARKS.match(text, start)
     begin = marks.end() if marks else start
     if text.startswith('\\"', begin):
@@ -150,14 +153,15 @@ def told(text: str, start: int, comma: bool, denied: bool) -> Told | None:
 
 
 def _end_of_environment(text: str, begin: int, end: int) -> int:
-    """Return where the environment that begins at `begin` ends, for it has lines of its own."""
+    """Return the end of the environment that begins at `begin`; it may contain line ends."""
     closing = text.find("\\end{", begin, begin + ANSWER_MAX_CHARS)
     brace = text.find("}", closing) if closing >= 0 else -1
     return max(end, brace + 1)
 
 
 def _is_cut(said: str) -> bool:
-    """Tell whether `said` opens mathematics that never closes; money does not open any."""
+    """Tell whether `said` opens mathematics that never closes; a dollar sign
+    before an amount does not."""
     if said.startswith(("\\(", "\\[", "$$")):
         return True
     return said.startswith("$") and any(sign in said for sign in "+*^=\\_{")
@@ -179,13 +183,15 @@ def _words_of(said: str) -> list[str]:
 
 
 def _is_working(said: str) -> bool:
-    """Tell whether `said` is a sentence with numbers, and with no word that hedges."""
+    """Tell whether `said` is a sentence with numbers and without hedging words."""
     return is_prose(said) and bool(_DIGIT.search(said)) and not _UNSURE & set(_words_of(said))
 
 
 def _value_of(said: str, begin: int, cut: int) -> FoundValue | None:
-    """Return the value that a sentence tells, or None where it tells words; `cut` is where it goes
-    on with a reason or an aside, or 0."""
+    """Return the value stated by a sentence, or None if it states words.
+
+    `cut`: position where the sentence goes on with a reason or an aside, or 0.
+    """
     if cut and (head := _plain(_without_lead(said[:cut]))) and _is_value(head):
         return FoundValue(_stepped(head), begin, begin + cut)
     whole = _plain(_without_lead(said))
@@ -214,7 +220,7 @@ def _goes_on_with_others(rest: str) -> bool:
 
 
 def _plain(said: str) -> str:
-    """`said` without the marks and end tokens around it."""
+    """Return `said` without the markup and end tokens around it."""
     said = without_end_tokens(said.strip()).strip(' \t*_`"”」』】。').rstrip(".").rstrip()
     if said.endswith("}") and said.count("{") < said.count("}"):
         said = said.rstrip("}").rstrip("\"' ")
@@ -224,7 +230,7 @@ def _plain(said: str) -> str:
 
 
 def _without_ending(said: str) -> str:
-    """`said` without the verb that ends a sentence in Japanese or Korean."""
+    """Return `said` without the verb that ends a sentence in Japanese or Korean."""
     plain = said.rstrip(" .。")
     for ending in ENDINGS:
         if plain.endswith(ending):
@@ -253,7 +259,7 @@ def _is_counted(said: str) -> bool:
 
 
 def _value_in_prose(said: str, begin: int) -> FoundValue | None:
-    """The value behind the last *is* of a sentence, or its only number: `the total of 42`."""
+    """Return the value after the last *is* of a sentence, or its only number: `the total of 42`."""
     if len(said) > 400:
         return None
     at = said.rfind(" is ")
@@ -274,8 +280,10 @@ def _value_in_prose(said: str, begin: int) -> FoundValue | None:
 
 
 def _localised(said: str) -> str:
-    """`said` with the decimal commas and the dots between thousands of most of Europe written as in
-    English; a list in brackets stays."""
+    """Return `said` with European decimal commas and thousands dots converted to English format.
+
+    A list in brackets is left unchanged.
+    """
     if any(sign in said for sign in "([") or not any(sign in said for sign in ",. \u00a0\u202f"):
         return said
     return _LOCAL_NUMBER.sub(_in_english, _EURO_BEHIND.sub(r"€\1", said))

@@ -1,6 +1,6 @@
-"""See which value stands at a place of a text: mathematics in dollars, a number, an expression.
+"""Find the value at a position of a text: mathematics in dollars, a number, an expression.
 
-Nothing is read here: a value is a stretch of text that looks like one.
+Nothing is parsed here: a value is a piece of text that looks like one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from touchstone_rewards.reward_server.scorers.math.extraction.languages import words
 from touchstone_rewards.reward_server.scorers.math.extraction.places import ANSWER_MAX_CHARS
 
-MOST_JOINED = 64  # values that `and`, `or` and commas make one answer
+MOST_JOINED = 64  # largest number of values that `and`, `or` and commas join into one answer
 _DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _MATH_JOINT = re.compile(r"\s{0,3}(?:,\s{0,3}(?:and|or)\b|[,;]|and\b|or\b|[和与或、])\s{0,3}")
 NUMBER = re.compile(
@@ -23,7 +23,7 @@ NUMBER = re.compile(
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,40}[\s,:]{1,9}(?:[A-Za-z]{2}|[-$\d])")
 _OTHER_SCRIPT = re.compile(r"[^\W\d_a-zA-Z\u0370-\u03ff]{3}")
 _DIGIT = re.compile(r"\d")
-# The pieces of an expression in plain text; all else is prose or punctuation.
+# Tokens of an expression in plain text; all else is prose or punctuation.
 _PIECE = re.compile(r"\\(?:[a-zA-Z]+|.)|[^\W\d_]+|\d+(?:[.,]\d+)*|\s+|.", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z](?:_\{?\w{1,3}\}?)?'?(?:\([a-z]\))?")
 _TIMES = re.compile(r"(?<=[\d%)]) ?x ?(?=[\d($])")
@@ -44,7 +44,7 @@ _LOOK_LEFT, _LOOK_RIGHT = 240, 120  # characters of an expression around its las
 
 
 class FoundValue(NamedTuple):
-    """A value's text and where it stands."""
+    """Text and position of a value."""
 
     text: str
     start: int
@@ -52,14 +52,14 @@ class FoundValue(NamedTuple):
 
 
 def is_prose(text: str) -> bool:
-    """Tell whether words stand beside each other, or another script's letters beside digits."""
+    """Tell whether words stand side by side, or letters of another script beside digits."""
     if _PROSE.search(text):
         return True
     return not text.isascii() and bool(_OTHER_SCRIPT.search(text) and _DIGIT.search(text))
 
 
 def math_at(text: str, start: int) -> FoundValue | None:
-    """Return the mathematics in dollars or brackets that begins at `start`."""
+    """Return the mathematics in dollars or brackets that begins at `start`, or None."""
     for opening, closing in _DELIMITERS:
         if not text.startswith(opening, start):
             continue
@@ -73,7 +73,8 @@ def math_at(text: str, start: int) -> FoundValue | None:
 
 
 def _closing(text: str, sign: str, begin: int) -> int:
-    """Return where `sign` closes mathematics that begins at `begin`, or -1; `\\$` closes none."""
+    r"""Return the position where `sign` closes the mathematics from `begin`,
+    or -1; `\$` does not count."""
     end = text.find(sign, begin, begin + ANSWER_MAX_CHARS)
     while end > begin and sign == "$" and text[end - 1] == "\\":
         end = text.find(sign, end + 1, begin + ANSWER_MAX_CHARS)
@@ -81,14 +82,15 @@ def _closing(text: str, sign: str, begin: int) -> int:
 
 
 def _is_money(inner: str) -> bool:
-    """Tell whether a dollar before `inner` is money: prose stands up to the next dollar."""
+    """Tell whether a dollar before `inner` is money: prose follows up to the next dollar."""
     if "\n\n" in inner:
         return True
     return inner[0].isdigit() and "\\" not in inner and is_prose(inner)
 
 
 def joined_math_at(text: str, start: int) -> FoundValue | None:
-    """Return the mathematics that begins at `start`, with what `and`, `or` and commas join on."""
+    """Return the mathematics that begins at `start`, with further parts
+    joined by `and`, `or` or commas."""
     found = math_at(text, start)
     if found is None:
         return None
@@ -103,14 +105,14 @@ def joined_math_at(text: str, start: int) -> FoundValue | None:
 
 
 def separator(joint: str) -> str:
-    """Return how a list writes what joins two values."""
+    """Return the separator that a list uses for this joint of two values."""
     return r" \text{ or } " if any(each in joint for each in ("or", "或", "/")) else ", "
 
 
 def last_number(text: str, start: int, end: int) -> FoundValue | None:
-    """Return the last number of `text[start:end]`."""
+    """Return the last number of `text[start:end]`, or None."""
     last = None
-    if text.isascii():  # begin near the last digit, for most texts are long
+    if text.isascii():  # start near the last digit, because most texts are long
         digit = max(text.rfind(each, start, end) for each in "0123456789")
         if digit < 0:
             return None
@@ -120,7 +122,7 @@ def last_number(text: str, start: int, end: int) -> FoundValue | None:
 
 
 def last_match(pattern: re.Pattern[str], text: str, start: int, end: int) -> re.Match[str] | None:
-    """Return the last match of `pattern` in `text[start:end]`."""
+    """Return the last match of `pattern` in `text[start:end]`, or None."""
     last = deque(pattern.finditer(text, start, end), maxlen=1)
     return last[0] if last else None
 
@@ -141,7 +143,7 @@ def _is_label(piece: str) -> bool:
 
 
 def is_expression(text: str) -> bool:
-    """Tell whether all of `text` is one expression in plain text: no words, no sentence."""
+    """Tell whether `text` as a whole is an expression in plain text, without words or sentences."""
     if not text or len(text) > _LOOK_LEFT or text in ("a", "I"):
         return False
     pieces = _PIECE.findall(_IN_TEXT.sub("", text) if "\\" in text else text)
@@ -156,8 +158,10 @@ def is_expression(text: str) -> bool:
 
 
 def expression_around(text: str, number: FoundValue) -> FoundValue:
-    """Return the expression that `number` ends or stands in: `x + 1` for its 1, `(3, 4)` for its 4,
-    what is behind the last `=`."""
+    """Return the expression that contains `number`, from the last `=` on.
+
+    Examples are `x + 1` for its 1 and `(3, 4)` for its 4.
+    """
     low = max(0, number.start - _LOOK_LEFT)
     start = number.start
     for piece in reversed(list(_PIECE.finditer(text, low, number.start))):
@@ -177,7 +181,7 @@ def expression_around(text: str, number: FoundValue) -> FoundValue:
 
 
 def _behind_word(text: str, start: int, stop: int) -> int:
-    """Return where the word that reaches over `start` ends: that's, 2 kg x 3."""
+    """Return the end of the word that covers `start`: that's, 2 kg x 3."""
     while start < stop and not text[start].isspace() and text[start] not in "+-*/=(":
         start += 1
     times = _LEADING_TIMES.match(text, start, stop)
@@ -185,7 +189,8 @@ def _behind_word(text: str, start: int, stop: int) -> int:
 
 
 def _is_colon(text: str, at: int) -> bool:
-    """Tell whether a ratio's colon stands at `at`, digits on both sides; not in `Day 3:210`."""
+    """Tell whether the colon at `at` is a ratio's, with digits on both
+    sides; not in `Day 3:210`."""
     if text[at] != ":" or not text[at - 1 : at].isdigit() or not text[at + 1 : at + 2].isdigit():
         return False
     return _COUNTED_STEP.search(text, max(0, at - 24), at) is None
@@ -195,7 +200,7 @@ def _trimmed(text: str, start: int, end: int, number: FoundValue) -> FoundValue:
     start, end = _within_brackets(text, start, end, number)
     start = end - len(last_step(text[start:end]))
     behind = text[number.end : end]
-    if not any(sign in behind for sign in "+-*/^=<>()[]{}|_,:−"):  # a unit at most
+    if not any(sign in behind for sign in "+-*/^=<>()[]{}|_,:−"):  # no longer than a unit
         end -= len(behind.lstrip("%°"))
     while start < number.start and (text[start] in " \t=*+/^),]}|%!" or _is_article(text, start)):
         start += 1
@@ -207,7 +212,7 @@ def _trimmed(text: str, start: int, end: int, number: FoundValue) -> FoundValue:
 
 
 def last_step(said: str) -> str:
-    """Return the last of equal steps: of `3 + 4 = 7` the 7; an equation and `x = 7` stay whole."""
+    """Return the last of equal steps: the 7 of `3 + 4 = 7`; an equation or `x = 7` stays whole."""
     at = said.rfind("=")
     if at <= 0 or any(sign in said for sign in (*"<>≤≥≠!≈", ", ")):
         return said
@@ -224,7 +229,7 @@ def last_step(said: str) -> str:
 
 
 def without_unit(said: str, steps: str) -> str:
-    """Return `said` without a unit that the steps before it have too: of `2g + 3g = 5g` the 5."""
+    """Return `said` without a unit shared by the steps before it: the 5 of `2g + 3g = 5g`."""
     unit = _WITH_UNIT.fullmatch(said)
     return unit[1] if unit and unit[2] in _UNITS.findall(steps) else said
 
@@ -244,8 +249,7 @@ def _is_in_number(text: str, comma: int) -> bool:
 
 
 def _within_brackets(text: str, start: int, end: int, number: FoundValue) -> tuple[int, int]:
-    """Cut a stretch at the brackets around `number` that have no partner in it, and at the commas
-    that stand in no bracket."""
+    """Trim a piece around `number` at unmatched brackets and at commas outside brackets."""
     depth, opened = 0, list[int]()
     for at in range(start, number.start):
         sign = text[at]

@@ -1,1 +1,1 @@
-"""From the text of an answer to an expression tree."""
+"""Parse the text of an answer into an expression tree."""

@@ -1,6 +1,6 @@
-"""The smallest parts of an answer: literals as exact rationals, and LaTeX environments.
+"""Build the smallest parts of an answer: literals as exact rationals, and LaTeX environments.
 
-A decimal literal keeps its digits beside its value, for rounding to be judged by.
+A decimal literal keeps its digits besides its value, so that rounding can be judged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from flint import fmpq, fmpz
 from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
 
 SHORT_CHARS = 40
-MAX_EXPONENT = 4_000  # beyond it 1e9999 is kept as a power and never written out
+MAX_EXPONENT = 4_000  # larger exponents such as 1e9999 are kept as a power and never expanded
 
 _GROUPING = re.compile(r"[\s,{}!\\]")
 _MATRICES = frozenset(
@@ -37,7 +37,8 @@ _ROWS = frozenset(
 
 
 def number(written: str) -> Node:
-    """A literal such as `1,000`, `.5`, `12{,}345.6` or `3e8`; never through a float."""
+    """Return a literal such as `1,000`, `.5`, `12{,}345.6` or `3e8`
+    exactly, never through a float."""
     return _short_number(written) if len(written) <= SHORT_CHARS else _number(written)
 
 
@@ -59,7 +60,7 @@ def _number(written: str) -> Node:
 
 
 def repeating_decimal(written: str) -> Node:
-    """`0.1\\overline{6}` is 1/6."""
+    r"""Return `0.1\overline{6}` as 1/6."""
     before, _, after = written.replace("(", "\\").partition("\\")
     whole, _, fixed = before.partition(".")
     cycle = re.sub(r"\D", "", after)
@@ -73,36 +74,37 @@ _short_number = lru_cache(maxsize=4096)(_number)  # long ones would fill the mem
 
 
 def endless_decimal(node: Node) -> Node:
-    """`0.1666...`: the digits at the end that repeat go on for ever.
+    """Return `0.1666...` as a fraction: the repeating digits at the end continue forever.
 
     Raises:
-        Unreadable: none do.
+        Unreadable: no digits repeat.
     """
     digits = node.note.partition(".")[2]
     for length in range(1, min(len(digits), 24) // 2 + 1):
         cycle = digits[-length:]
         if digits.endswith(cycle * (3 if length == 1 else 2)):
             return repeating_decimal(f"{node.note}\\overline{{{cycle}}}")
-    raise Unreadable("a decimal that goes on, nobody knows how")
+    raise Unreadable("an endless decimal without repeating digits")
 
 
 def base_literal(digits: str, base: int) -> Node:
-    """`4210_{7}`: kept with its base, for a number in another base is another answer."""
+    """Return `4210_{7}` with its base, because the same value in another base is another answer."""
     plain = digits.replace(".", "", 1)
     if not 2 <= base <= 36 or not plain.isdigit():
         raise Unreadable(f"{digits} in base {base}")
     if any(int(digit) >= base for digit in plain):
-        raise Unreadable(f"{digits} has a digit that base {base} has not")
+        raise Unreadable(f"{digits} has a digit that is not in base {base}")
     return Node("base", value=(digits.lstrip("0") or "0", base))
 
 
 def made_environment(name: str, rows: list[list[Node]]) -> Node:
-    """What the rows of the environment `name` make: a matrix, a determinant, cases, or lines."""
+    """Return the node for the rows of environment `name`: a matrix, a
+    determinant, cases, or lines."""
     if not rows:
         raise Unreadable("an empty environment")
     if name in _MATRICES:
         if len({len(row) for row in rows}) != 1:
-            raise Unreadable("a matrix with rows of unlike length")
+            raise Unreadable("a matrix with rows of different lengths")
         cells = tuple(cell for row in rows for cell in row)
         if name == "array" and all(cell.op == "relation" for cell in cells):
             return Node("list", cells, "and")

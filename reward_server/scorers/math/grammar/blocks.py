@@ -1,4 +1,4 @@
-"""What spans several values: sums and products with bounds, matrices, cases."""
+"""Parse constructs that span several values: sums and products with bounds, matrices, cases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ MAX_CELLS = 144
 
 
 def big_operator(cur: Cursor) -> Node:
-    """`\\sum_{k=1}^{n}` and what it runs over; a limit or an integral is kept unread."""
+    r"""Parse `\sum_{k=1}^{n}` and its body; an operator without a
+    numeric value stays unevaluated."""
     kind = cur.kinds[cur.at]
     cur.at += 1
     below = above = None
@@ -49,7 +50,8 @@ def big_operator(cur: Cursor) -> Node:
 
 
 def _numeric(kind: str, below: Node | None, above: Node | None, body: Node) -> Node | None:
-    """A definite integral, a limit or an infinite sum; None where one of its parts is missing."""
+    """Return a definite integral, a limit or an infinite sum; None if
+    one of its parts is missing."""
     if below is None:
         return None
     if kind == "int" and above is not None and (split := _differential(body)) is not None:
@@ -64,14 +66,14 @@ def _numeric(kind: str, below: Node | None, above: Node | None, body: Node) -> N
 
 
 def _approached(place: Node) -> tuple[Node, str]:
-    """The place of a limit without `^+` or `^-`, and which of them it has."""
+    """Return the point of a limit, with its `^+` or `^-` removed, and that side."""
     if place.op == "pow" and place.args[1].op == "name" and place.args[1].value in ("+", "-"):
         return place.args[0], place.args[1].value
     return place, ""
 
 
 def integrand(cur: Cursor) -> Node:
-    """What an integral runs over: terms up to the first that ends in `dx`."""
+    """Parse the body of an integral: terms up to the first one that ends in `dx`."""
     parts = [cur.rules.product(cur)]
     while _differential(parts[-1]) is None and cur.kinds[cur.at] in ("+", "-"):
         negated = cur.kinds[cur.at] == "-"
@@ -85,7 +87,7 @@ def integrand(cur: Cursor) -> Node:
 
 
 def _differential(node: Node) -> tuple[Node, str] | None:
-    """A product that ends in `dx` as what stands before it, and `x`."""
+    """Split a product that ends in `dx` into its other factors and `x`."""
     if node.op == "neg" and (inner := _differential(node.args[0])) is not None:
         return negative(inner[0]), inner[1]
     if node.op == "div" and (inner := _differential(node.args[0])) is not None:
@@ -99,7 +101,7 @@ def _differential(node: Node) -> tuple[Node, str] | None:
 
 
 def _starts(below: Node) -> bool:
-    """`k = 1`: where an index starts."""
+    """Parse the start of an index: `k = 1`."""
     return (
         below.op == "relation" and below.value == ("=",) and below.args[0].op in ("name", "const")
     )
@@ -117,13 +119,13 @@ def limits_below(cur: Cursor) -> Node:
 
 
 def environment(cur: Cursor) -> Node:
-    """`\\begin{…}…\\end{…}`, row by row."""
+    r"""Parse `\begin{…}…\end{…}`, row by row."""
     name = cur.values[cur.at]
     cur.at += 1
     rows: list[list[Node]] = [[]]
     while (kind := cur.kinds[cur.at]) != "end_env":
         if kind == "end":
-            raise cur.fail("an environment that does not end")
+            raise cur.fail("an environment without an end")
         if kind in ("&", "\\\\", ".", "quad"):
             cur.at += 1
             if kind == "\\\\":
@@ -139,7 +141,8 @@ def environment(cur: Cursor) -> Node:
 
 
 def cell(cur: Cursor) -> Node:
-    """One cell of a matrix or line of cases: its bars and separators are its own."""
+    """Parse one cell of a matrix or line of cases; its bars and separators are
+    independent of the outside."""
     bars, cur.bars = cur.bars, False
     cur.deeper()
     items = [cur.rules.clause(cur)]

@@ -1,4 +1,4 @@
-"""Counts of choices in the letters of schools: `C_{10}^{3}`, `A_5^2`, `{}_{10}P_3`."""
+"""Numbers of combinations in school notation: `C_{10}^{3}`, `A_5^2`, `{}_{10}P_3`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 
 def combinations(node: Node, power: Node) -> Node | None:
-    """`C_{10}^{3}` as a binomial and `A_5^2` as a falling factorial; None for another power."""
+    """Return `C_{10}^{3}` as a binomial and `A_5^2` as a falling
+    factorial; None for other powers."""
     if node.op != "name" or power.op != "num" or node.value[:2] not in ("C_", "A_", "P_"):
         return None
     below = node.value[2:]
@@ -19,6 +20,6 @@ def combinations(node: Node, power: Node) -> Node | None:
 
 
 def choice_count(kind: str, of: Node, chosen: Node) -> Node:
-    """How many ways there are to choose, in any order or, for `A` and `P`, in a certain one."""
+    """Return the number of combinations or, for `A` and `P`, of permutations."""
     ways = Node("call", (of, chosen), "binom")
     return ways if kind == "C" else Node("mul", (ways, Node("fact", (chosen,))))

@@ -1,9 +1,9 @@
-"""Where the reader stands: the tokens, a place in them, and how deep it is nested.
+"""State of the parser: the tokens, a position in them, and the nesting depth.
 
-The grammar is five rooms of functions over one cursor: `parse` (answers, lists, relations, words),
-`expressions` (sums down to powers), `calls` (named functions), `blocks` (bounded sums, matrices),
-`primaries` (what stands alone).
-Rooms call the ones before them by name and the ones after them through `Rules`.
+The grammar consists of five modules of functions over one cursor: `parse` (answers, lists,
+relations, words), `expressions` (sums down to powers), `function_calls` (named functions), `blocks`
+(bounded sums, matrices) and `primaries` (single values). A module imports those below it and calls
+those above it through `Rules`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MINUS_ONE, TWO, THREE = (Node("num", value=fmpq(number)) for number in (-1, 2, 3
 
 
 class Rules(Struct, frozen=True):
-    """The rules that are asked for from deeper in the grammar than they stand."""
+    """Grammar rules that modules further down call without importing them."""
 
     clauses: Callable[[Cursor], Node]
     clause: Callable[[Cursor], Node]
@@ -36,12 +36,12 @@ class Rules(Struct, frozen=True):
 
 
 class Cursor:
-    """A place in the tokens.
+    r"""A position in the tokens.
 
-    `bars`: are we inside |…|, where the next bar closes? `bound`: the indices of the sums around
-    us. `integrals`: how many are open, in which `dx` ends what a function is applied to. `braced`:
-    directly inside {…}, where a colon is no ratio? `began`: where the present clause begins.
-    `logical`: is there a `\\land`, `\\lor` or `\\lnot` at all?
+    `bars`: inside |…|, where the next bar closes. `bound`: indices of the enclosing sums.
+    `integrals`: number of open integrals, in which `dx` ends a function's argument. `braced`:
+    directly inside {…}, where a colon is not a ratio. `began`: start of the current clause.
+    `logical`: the answer contains `\land`, `\lor` or `\lnot`.
     """
 
     __slots__ = (

@@ -1,7 +1,7 @@
-"""Derivatives in Leibniz's notation: `\\frac{dy}{dx}` is a name of its own and no quotient.
+r"""Read derivatives in Leibniz notation: `\frac{dy}{dx}` is a name of its own, not a quotient.
 
-In: what stands above and below the line. Out: a name such as `dy/dx`, the derivative of an
-expression worked out, or None where the line is a plain fraction's.
+From numerator and denominator, build a name such as `dy/dx` or the computed derivative of an
+expression; None for a plain fraction.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable,
 MAX_ORDER = 6
 TOTAL, PARTIAL = "d", "∂"
 SIGNS = frozenset([TOTAL, PARTIAL])
-# Letters that depend on the variable of a total derivative: d/dx of xy is not y.
+# Letters that may depend on the variable of a total derivative: d/dx of xy is not y.
 _DEPENDENT = frozenset("xyzuvwfghrst") | {"theta", "phi", "psi"}
 
 
 class Differential(Struct, frozen=True, gc=False):
-    """A derivative's sign, the name it is of, and the variables that it is taken by, in order."""
+    """A derivative: its sign, the differentiated name, and the variables in order."""
 
     sign: str
     of: str
     by: tuple[str, ...]
 
     def spelled(self) -> str:
-        """Return `dy/dx`, `d^2y/dx^2`, `∂^2u/∂x∂y`."""
+        """Return the derivative as text: `dy/dx`, `d^2y/dx^2`, `∂^2u/∂x∂y`."""
         order = f"^{len(self.by)}" if len(self.by) > 1 else ""
         below = "".join(self.sign + name for name in dict.fromkeys(self.by))
         return f"{self.sign}{order}{self.of}/{below}{order if len(set(self.by)) == 1 else ''}"
 
 
 class Operator(Struct, frozen=True):
-    """What a derivative is taken by and, if it stands above the line, what it is taken of."""
+    """Variables of a derivative and, if it is in the numerator, the differentiated expression."""
 
     sign: str
     by: tuple[str, ...]
@@ -41,13 +41,13 @@ class Operator(Struct, frozen=True):
 
 
 def begins(node: Node) -> bool:
-    """Is it `d`, `∂`, `d^2`: the beginning of a derivative?"""
+    """Tell whether a node begins a derivative: `d`, `∂`, `d^2`."""
     base = node.args[0] if node.op == "pow" else node
     return base.op == "name" and base.value in SIGNS
 
 
 def operator(above: Node, below: Node) -> Operator | None:
-    """Return the derivative that `above / below` is, or None: `\\\\frac{da}{b}` is a fraction."""
+    r"""Return `above / below` as a derivative, or None for a fraction such as `\\frac{da}{b}`."""
     first, *rest = above.args if above.op == "mul" else (above,)
     if not begins(first):
         return None
@@ -63,7 +63,7 @@ def _is(order: Node, count: int) -> bool:
 
 
 def _variables(below: Node, sign: str) -> list[str] | None:
-    """The names in `dx`, `dx^2`, `∂x ∂y`, or None where anything else stands there."""
+    """Return the names in `dx`, `dx^2` or `∂x ∂y`, or None for anything else."""
     parts = below.args if below.op == "mul" else ()
     found: list[str] = []
     for at in range(0, len(parts) - 1, 2):
@@ -80,7 +80,7 @@ def _variables(below: Node, sign: str) -> list[str] | None:
 
 
 def made(found: Operator, operand: Node | None) -> Node:
-    """Return the derivative of `operand`: a name, an expression, or what is kept unread."""
+    """Return the derivative of `operand`: a name, an expression, or an unevaluated node."""
     if operand is None:
         return Node("other", (), "derivative " + Differential(found.sign, "", found.by).spelled())
     if operand.op == "name" and operand.value not in found.by:
@@ -105,7 +105,7 @@ def named(sign: str, of: str, by: tuple[str, ...]) -> Node:
 
 
 def _of_function(found: Operator, operand: Node) -> Node:
-    """`\\\\frac{d}{dx} f(x)` is f'(x)."""
+    r"""Return `\\frac{d}{dx} f(x)` as f'(x)."""
     own = tuple(part.value for part in operand.args if part.op == "name")
     if len(own) != len(operand.args) or not set(found.by) <= set(own):
         return Node("other", (operand,), f"derivative by {found.by}")

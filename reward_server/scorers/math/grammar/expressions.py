@@ -1,4 +1,4 @@
-"""Expressions by precedence climbing: sets, sums, products, powers, then what stands alone."""
+"""Parse expressions by precedence climbing: sets, sums, products, powers, then single values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from touchstone_rewards.reward_server.scorers.math.tree import (
     sum_of,
 )
 
-# What may begin a factor without a sign before it: 2x, 2(x+1), 2\sqrt{3}.
+# Tokens that may begin a factor without a multiplication sign: 2x, 2(x+1), 2\sqrt{3}.
 FACTOR_STARTS = frozenset(
     ["num", "repeating", "name", "const", "func", "(", "[", "frac", "sqrt", "surd", "cbrt", "{",
      "accent", "binom", "lfloor", "lceil", "sum", "prod", "int", "lim", "begin", "empty", "field",
@@ -56,7 +56,7 @@ _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "differenc
 
 
 def set_terms(cur: Cursor) -> Node:
-    """Unions, intersections and differences of sums."""
+    """Parse unions, intersections and differences of sums."""
     left = terms(cur)
     while (kind := cur.kinds[cur.at]) in _SET_OPERATIONS:
         cur.at += 1
@@ -126,7 +126,8 @@ def _product_below(cur: Cursor) -> Node:
 
 
 def divided(cur: Cursor, factors: list[Node]) -> list[Node]:
-    """The factors before a `/` over the one behind it; `dy/dx` among them is a derivative."""
+    """Return the factors before a `/` divided by the one after it; `dy/dx`
+    among them is a derivative."""
     start = cur.at
     below = signed_factor(cur)
     if begins(below) and cur.kinds[cur.at] == "name":
@@ -147,7 +148,7 @@ def _composes(cur: Cursor) -> bool:
 
 
 def composed(cur: Cursor, node: Node) -> Node:
-    """`f \\circ g`: the functions cannot change places."""
+    r"""Parse `f \circ g`, whose functions do not commute."""
     cur.at += 1
     return ordered(node, primary(cur), "circ")
 
@@ -159,7 +160,7 @@ def signed_factor(cur: Cursor) -> Node:
 
 
 def factor(cur: Cursor) -> Node:
-    """A primary with its powers, factorials, percent signs and degrees."""
+    """Parse a primary with its powers, factorials, percent signs and degrees."""
     node = primary(cur)
     while True:
         kind = cur.kinds[cur.at]
@@ -179,17 +180,17 @@ def factor(cur: Cursor) -> Node:
 
 
 def with_factorial(cur: Cursor, node: Node) -> Node:
-    """Read `n!`, and `n!!`, which is every second factor and not `(n!)!`."""
+    """Parse `n!`, and `n!!`, which is the double factorial and not `(n!)!`."""
     start = cur.at
     while cur.kinds[cur.at] == "!":
         cur.at += 1
     if cur.at - start > 2:
-        raise cur.fail("more than two signs of factorials")
+        raise cur.fail("more than two factorial signs")
     return Node("fact", (node,), 2 if cur.at - start == 2 else None)
 
 
 def degrees(cur: Cursor, node: Node) -> Node:
-    """Degrees of an angle, or of Celsius or Fahrenheit where such a letter follows."""
+    """Parse degrees of an angle, or of Celsius or Fahrenheit if that letter follows."""
     scale = cur.values[cur.at].lower() if cur.kinds[cur.at] in ("name", "unit", "word") else ""
     if scale in _TEMPERATURES and (len(scale) > 1 or cur.values[cur.at].isupper()):
         cur.at += 1
@@ -198,7 +199,7 @@ def degrees(cur: Cursor, node: Node) -> Node:
 
 
 def minutes(cur: Cursor, node: Node) -> Node:
-    """`30^\\circ 15' 36''`: degrees with their minutes and seconds."""
+    r"""Parse `30^\circ 15' 36''`: degrees with minutes and seconds."""
     parts = [node]
     for mark, share in (("'", 60), ("''", 3600)):
         end = cur.at + 1 + len(mark)
@@ -212,7 +213,7 @@ def minutes(cur: Cursor, node: Node) -> Node:
 
 
 def raised(cur: Cursor, node: Node) -> Node:
-    """`node` and the power behind it; `^\\circ` is a degree sign, `^\\text{th}` nothing."""
+    r"""Parse a power after `node`; `^\circ` is a degree sign, `^\text{th}` is ignored."""
     cur.at += 1
     kind = cur.kinds[cur.at]
     braces = kind == "{"
@@ -231,18 +232,18 @@ def raised(cur: Cursor, node: Node) -> Node:
 
 
 def written_before(cur: Cursor) -> Node:
-    """`{}_{10}C_3` and `{}^{10}P_3`: what is chosen from stands before the letter."""
+    """Parse `{}_{10}C_3` and `{}^{10}P_3`, whose first number precedes the letter."""
     cur.at += 1
     of = exponent(cur)
     letter = cur.values[cur.at]
     if cur.kinds[cur.at] != "name" or letter not in "CP" or cur.kinds[cur.at + 1] != "_":
-        raise cur.fail("what this stands below")
+        raise cur.fail("expected a letter after a leading subscript")
     cur.at += 2
     return choice_count(letter, of, exponent(cur))
 
 
 def _derivative_marks(cur: Cursor, name: str) -> str | None:
-    """The primes that `y^{(4)}` is short for, or None where the exponent is a power."""
+    """Return the primes that `y^{(4)}` abbreviates, or None if the exponent is a power."""
     bracketed = cur.kinds[cur.at : cur.at + 5] in _IN_BRACKETS
     if not bracketed or name.rstrip("'") not in _DERIVED:
         return None
@@ -253,14 +254,14 @@ def _derivative_marks(cur: Cursor, name: str) -> str | None:
 
 
 def marked(cur: Cursor, name: str) -> Node:
-    """A function's name with its primes, and its arguments if a bracket follows."""
+    """Parse a function's name with its primes, and its arguments if a bracket follows."""
     if cur.kinds[cur.at] == "(" and cur.at not in cur.gaps:
         return Node("opaque", primaries.arguments(cur), name)
     return Node("name", value=name)
 
 
 def _ordinal(cur: Cursor) -> bool:
-    """Is `th`, `{th}` or `\\text{th}` raised here? Then it is passed over."""
+    r"""Skip a superscript `th`, `{th}` or `\text{th}`; return whether there was one."""
     at, braces = cur.at, cur.kinds[cur.at] == "{"
     at += braces
     for length in (1, 2):
@@ -286,11 +287,11 @@ def raised_mark(cur: Cursor, node: Node, braces: bool) -> Node:
         return degrees(cur, node)
     if kind == "'" and node.op == "name":
         return Node("name", value=node.value + "'" * max(1, len(value)))
-    raise cur.fail("what is raised here")
+    raise cur.fail("an unknown text in an exponent")
 
 
 def exponent(cur: Cursor) -> Node:
-    """One group, number, name or call, with its sign and its own power."""
+    """Parse one group, number, name or call, with its sign and its own power."""
     cur.deeper()
     sign = signs(cur)
     node = bare_number(cur) if cur.kinds[cur.at] == "num" else primary(cur)

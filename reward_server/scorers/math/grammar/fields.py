@@ -1,4 +1,4 @@
-"""The number fields with what stands beside them: `\\mathbb{R}^+`, `\\mathbb{Z}_{\\ge 2}`."""
+r"""Parse number fields with their decorations: `\mathbb{R}^+`, `\mathbb{Z}_{\ge 2}`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node
 
 
 def number_field(cur: Cursor) -> Node:
-    """`\\mathbb{R}`, `\\mathbb{Z}^+`, `\\mathbb{N}_0`, `\\mathbb{R}_{\\ge 0}`."""
+    r"""Parse `\mathbb{R}`, `\mathbb{Z}^+`, `\mathbb{N}_0` or `\mathbb{R}_{\ge 0}`."""
     letter = cur.values[cur.at]
     cur.at += 1
     if cur.kinds[cur.at] not in ("^", "_") or letter in "CP":
@@ -38,7 +38,8 @@ def _field(letter: str) -> Node:
 
 
 def _signed_field(letter: str, sign: str) -> Node:
-    """`^+`, `_+` and `^-`: the positive and the negative numbers. `^*`: those that are not zero."""
+    """Parse `^+`, `_+` and `^-`, the positive and negative numbers,
+    and `^*`, those without zero."""
     if letter == "N":
         return _field("N")
     zero = Node("num", value=fmpq(0))

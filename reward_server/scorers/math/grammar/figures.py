@@ -1,7 +1,7 @@
-"""Names of figures: the letters after `\\angle` or `\\triangle`, behind the figure's sign.
+r"""Names of geometric figures: the letters after `\angle` or `\triangle`, with the figure's sign.
 
-An angle has its name from either side: `∠CBA` is written `∠ABC`. Corners of a triangle stay in
-their order, for `\\triangle ABC \\sim \\triangle DEF` says which belongs to which.
+An angle can be named from either side, so `∠CBA` becomes `∠ABC`. The corners of a triangle keep
+their order, because `\triangle ABC \sim \triangle DEF` states which corners correspond.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SIGNS = (ANGLE, TRIANGLE, QUADRILATERAL)
 
 
 def figure(cur: Cursor) -> Node:
-    """`\\angle ABC`, `\\triangle ABC`, `\\angle 1`: a name of its own."""
+    r"""Parse `\angle ABC`, `\triangle ABC` or `\angle 1` as a name."""
     sign = cur.values[cur.at]
     cur.at += 1
     braces = cur.kinds[cur.at] == "{"
@@ -28,13 +28,13 @@ def figure(cur: Cursor) -> Node:
         cur.at += 1
     if braces:
         cur.take("}")
-    if not corners and sign != TRIANGLE:  # a \triangle alone is written for \Delta
-        raise cur.fail("the name of a figure")
+    if not corners and sign != TRIANGLE:  # a \triangle alone is used for \Delta
+        raise cur.fail("expected the name of a figure")
     return Node("name", value=figure_name(sign, corners))
 
 
 def _corner(cur: Cursor) -> str | None:
-    """One corner with its index and primes, or None where no capital letter stands."""
+    """Parse one corner with its index and primes; None if there is no capital letter."""
     kind, name = cur.kinds[cur.at], cur.values[cur.at]
     if kind not in ("name", "word", "unit") or not name.isupper():
         return None
@@ -49,7 +49,7 @@ def _corner(cur: Cursor) -> str | None:
 
 
 def figure_name(sign: str, corners: list[str]) -> str:
-    """Return the one name of the figure with these corners.
+    """Return the canonical name of the figure with these corners.
 
     >>> figure_name("∠", ["C", "B", "A"])
     '∠ABC'
@@ -62,7 +62,7 @@ def figure_name(sign: str, corners: list[str]) -> str:
 
 
 def same_name(left: str | None, right: str | None) -> bool:
-    """Are the names the same? The sign of a figure may be left out on one side."""
+    """Tell whether two names are the same; one of them may omit the figure's sign."""
     if left == right:
         return True
     if not left or not right:

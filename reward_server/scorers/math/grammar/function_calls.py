@@ -1,4 +1,4 @@
-"""Named functions: the name, its power or base, and what it is applied to."""
+"""Parse named functions: the name, its power or base, and its arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BARE_FACTORS = frozenset(["num", "name", "const", "frac", "sqrt", "surd", "*", 
 
 
 def named_function(cur: Cursor) -> Node:
-    """A function's name, its power or base, and what it is applied to."""
+    """Parse a function's name, its power or base, and its arguments."""
     name = cur.values[cur.at]
     cur.at += 1
     power: Node | None = None
@@ -63,12 +63,13 @@ def applied(cur: Cursor, name: str, base: Node | None) -> Node:
 
 
 def _is_differential(cur: Cursor) -> bool:
-    """Does the `dx` of an integral stand here?"""
+    """Tell whether the `dx` of an integral follows."""
     return cur.integrals > 0 and cur.values[cur.at] == "d" and cur.kinds[cur.at + 1] == "name"
 
 
 def bare_argument(cur: Cursor) -> Node:
-    """`\\sin 2x`: factors side by side, to the next function, sign or bracket."""
+    r"""Parse an argument without brackets, `\sin 2x`: factors up to the next
+    function, sign or bracket."""
     cur.deeper()
     sign = signs(cur)
     factors = [cur.rules.factor(cur)]

@@ -1,4 +1,4 @@
-"""A run of letters in, what it is: a function, a constant, a unit, a word, or one-letter names."""
+"""Split a run of letters into tokens: a function, constant, unit, word, or one-letter names."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _WHOLE: dict[str, Token] = {
 
 
 def split_word(word: str, in_text: bool, after_number: bool, joined: bool) -> tuple[Token, ...]:
-    """The tokens that a run of letters makes.
+    r"""Return the tokens of a run of letters.
 
     `abc` is a product of three; `Even` and `metres` are words; `xsin` is `x` and a function.
-    `in_text`: does it stand in `\\text{}`; `after_number`: does a value stand before it, and with
-    no space between, `joined`, so that `2abcd` is a product and `2 apples` is not?
+    `in_text`: the run is inside `\text{}`. `after_number`: a value precedes it; `joined`: without a
+    space between, so that `2abcd` is a product and `2 apples` is not.
     """
     split = _remembered if len(word) <= SHORT_CHARS else _split
     return split(word, in_text, after_number, joined)

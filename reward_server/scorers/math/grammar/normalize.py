@@ -1,4 +1,4 @@
-"""An answer's text in, the same text in one plain spelling out: no reading, no judgement."""
+"""Normalize the notation of an answer's text without parsing or judging it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from touchstone_rewards.reward_server.scorers.math.grammar.symbols import (
 
 _RAISED = re.compile(f"[{''.join(SUPERSCRIPTS)}]+")
 _LOWERED = re.compile(f"[{''.join(SUBSCRIPTS)}]+")
-_STYLED = re.compile("[\U0001d400-\U0001d7ff]+")  # 𝑥, 𝟓: letters and digits of the maths block
+_STYLED = re.compile("[\U0001d400-\U0001d7ff]+")  # 𝑥, 𝟓: mathematical letters and digits
 _TAGS = re.compile(r"</?(?:b|i|em|strong|span|br|p)\s*/?>")
 _RAISED_TAG = re.compile(r"<(su[bp])>([^<>]{1,40})</\1>")
 
@@ -40,8 +40,10 @@ _LOOKS = re.compile(
 
 
 def to_ascii(text: str) -> str:
-    """`text` with Unicode mathematics, full-width forms and digits of any script in ASCII and
-    LaTeX; what has no such spelling stays as it is."""
+    """Return `text` with Unicode mathematics, full-width forms and all digits in ASCII and LaTeX.
+
+    Characters without such a form are left unchanged.
+    """
     if text.isascii():
         return text
     text = _RAISED.sub(lambda m: "^{" + "".join(map(SUPERSCRIPTS.__getitem__, m[0])) + "}", text)
@@ -56,8 +58,10 @@ def to_ascii(text: str) -> str:
 
 
 def without_markup(text: str) -> str:
-    """`text` without HTML's raised and lowered type (which becomes `^` and `_`) and emphasis,
-    without LaTeX's phantoms, and without quotes around all of it."""
+    """Return `text` without HTML markup, LaTeX phantoms and surrounding quotes.
+
+    Superscripts and subscripts become `^` and `_`; emphasis is removed.
+    """
     if "phantom" in text:
         text = without_phantoms(text)
     text = without_quotes(text)
@@ -68,7 +72,7 @@ def without_markup(text: str) -> str:
 
 
 def without_phantoms(text: str) -> str:
-    """Return `text` without `\\phantom{…}`, which takes up room and shows nothing."""
+    r"""Return `text` without `\phantom{…}`, which takes up space but shows nothing."""
     while (found := _PHANTOM.search(text)) is not None:
         depth, end = 0, found.end() - 1
         for end in range(found.end() - 1, len(text)):  # to its closing brace
@@ -88,7 +92,7 @@ def without_quotes(text: str) -> str:
 
 
 def single_backslashes(text: str) -> str:
-    """`text` with commands that were escaped twice (`\\\\frac`) written once."""
+    r"""Return `text` with double-escaped commands (`\\frac`) written once."""
     if "\\\\" not in text:
         return text
     if not _LONE_BACKSLASH.search(text):
@@ -97,7 +101,10 @@ def single_backslashes(text: str) -> str:
 
 
 def normalize_math_expression(text: str) -> str:
-    """`text` without what changes its looks only: dollars, spaces, `\\left`, fraction styles, the
-    full stop at its end; Unicode mathematics in LaTeX."""
+    r"""Return `text` without notation that changes only its appearance.
+
+    Dollars, spaces, `\left`, fraction styles and a final full stop are removed; Unicode mathematics
+    becomes LaTeX.
+    """
     text = _FRACTION_STYLE.sub(r"\\frac", to_ascii(without_markup(text)))
     return _LOOKS.sub("", text).rstrip(".")

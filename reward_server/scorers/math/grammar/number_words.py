@@ -1,7 +1,7 @@
 """Numbers in words: `one thousand six hundred twenty-five`, `two thirds`, `the twelfth`, 三分之二.
 
-The words are read by text2num and cn2an; here is what they leave out: fractions, signs, and what is
-counted. Only a text that is nothing but such a number is one.
+text2num and cn2an read the words; this module adds fractions, signs and counted things. Only a text
+that consists of nothing but such a number is converted.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _MEASURES = (
 
 
 def number_in_words(text: str) -> str | None:
-    """The number that all of `text` is, written in digits for the grammar to read; else None."""
+    """Return the number that `text` consists of, in digits for the parser; else None."""
     if len(text) > MAX_CHARS:
         return None
     if text[0].isascii():
@@ -74,7 +74,7 @@ def _written(value: fmpq) -> str:
 
 
 def _counted(words: list[str]) -> str | None:
-    """`seven days`, `fifty percent`: a number and what it counts, as one word."""
+    """Return the digits and the noun of `seven days` or `fifty percent`."""
     *before, noun = words
     known = is_unit(noun) or noun in _COUNTED or (len(noun) > 3 and noun.endswith("s"))
     parts = noun[:-1] in _ORDINAL and noun != "seconds"
@@ -99,7 +99,7 @@ def _number(words: list[str]) -> fmpq | None:
 
 
 def _fraction(words: list[str]) -> fmpq | None:
-    """`two thirds`, `a half`, `three and a half`, `five twenty-fourths`."""
+    """Return the fraction in `two thirds`, `a half`, `three and a half`, `five twenty-fourths`."""
     if "and" in words:
         at = len(words) - 1 - words[::-1].index("and")
         whole, part = _cardinal(words[:at]), _fraction(words[at + 1 :])
@@ -112,7 +112,7 @@ def _fraction(words: list[str]) -> fmpq | None:
     stem = words[-1][:-1] if many else words[-1]
     if stem not in _ORDINAL or stem in ("first", "second") or len(words) < 2:
         return None
-    for split in range(len(words) - 1, max(0, len(words) - 3), -1):  # twenty-fourths are two
+    for split in range(len(words) - 1, max(0, len(words) - 3), -1):  # twenty-fourths are two words
         below = _ordinal([*words[split:-1], stem])
         above = _above(words[:split], not many)
         joined = split == len(words) - 1 or words[split] in _TENS.split()
@@ -122,14 +122,14 @@ def _fraction(words: list[str]) -> fmpq | None:
 
 
 def _above(words: list[str], single: bool) -> fmpq | None:
-    """What stands before the parts: `two`, or `a` and nothing where there is one."""
+    """Return the numerator before the parts: `two`, or 1 for `a` or nothing."""
     if words in ([], ["a"], ["an"]):
         return fmpq(1) if single else None
     return _cardinal(words)
 
 
 def _ordinal(words: list[str]) -> fmpq | None:
-    """`twelfth`, `the twenty-first`."""
+    """Return the number of `twelfth` or `the twenty-first`."""
     if words[0] == "the":
         words = words[1:]
     if not words or words[-1] not in _ORDINAL or not _CARDINAL.issuperset({*words[:-1]} - {"and"}):
@@ -139,7 +139,7 @@ def _ordinal(words: list[str]) -> fmpq | None:
 
 
 def _cardinal(words: list[str]) -> fmpq | None:
-    """`one hundred and five`, `a thousand`, `two point five`."""
+    """Return the number in `one hundred and five`, `a thousand` or `two point five`."""
     if words[:1] == ["a"] and len(words) > 1 and words[1] in _SCALES.split():
         words = ["one", *words[1:]]
     if "point" in words:
@@ -186,7 +186,7 @@ def _chinese_number(text: str) -> str | None:
 
 @lru_cache(maxsize=256)
 def _chinese_value(text: str) -> fmpq | None:
-    import cn2an  # takes a while to load, and few answers need it
+    import cn2an  # slow to import, and few answers need it
 
     plain = text.replace("两", "二").replace("〇", "零")
     try:
@@ -198,7 +198,7 @@ def _chinese_value(text: str) -> fmpq | None:
 
 
 def ordinal_digits(text: str) -> str | None:
-    """`12th` and `the 12th` as `12`; None where the ending is not that number's."""
+    """Return `12th` and `the 12th` as `12`; None if the ending does not fit the number."""
     found = _ORDINAL_DIGITS.fullmatch(text.removeprefix("the ").removeprefix("The "))
     if found is None:
         return None

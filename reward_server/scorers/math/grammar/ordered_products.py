@@ -1,4 +1,4 @@
-"""Products whose sides cannot change places: of vectors, of sets, and of functions."""
+"""Products that do not commute: of vectors, of sets, and of functions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ MAX_ORDERED = 16
 def ordered_product(
     cur: Cursor, factors: list[Node], right: Node, starts: tuple[int, int]
 ) -> Node | None:
-    """Return the `\\times` of vectors or sets, whose sides cannot change places; None for a plain
-    product. `starts` are the tokens that the two sides begin at."""
+    r"""Return the `\times` of vectors or sets, which does not commute; None for a plain product.
+
+    `starts`: the tokens at which the two sides begin.
+    """
     left = factors[-1]
     bold = any(at in cur.plain and cur.kinds[at] in ("name", "const") for at in starts)
     if bold or _is_vector(left) or _is_vector(right):
@@ -26,16 +28,16 @@ def ordered_product(
 
 
 def ordered(left: Node, right: Node, kind: str) -> Node:
-    """The product of two that cannot change places.
+    """Return a product of two factors that do not commute.
 
     Raises:
-        Unreadable: it is one of very many, nested to the left.
+        Unreadable: too many such products are nested to the left.
     """
     depth, inner = 0, left
     while inner.op == "ordered":
         depth, inner = depth + 1, inner.args[0]
     if depth > MAX_ORDERED:
-        raise Unreadable(f"more than {MAX_ORDERED} products in order")
+        raise Unreadable(f"more than {MAX_ORDERED} non-commuting products")
     return Node("ordered", (left, right), kind)
 
 

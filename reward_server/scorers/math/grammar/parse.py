@@ -1,8 +1,8 @@
-"""An answer's text in, its tree out: linear in its length and of bounded depth.
+"""Parse an answer's text into a tree, in linear time and with bounded depth.
 
-LaTeX and plain text are one language here. It says what stands there, not what it is worth: that
-`(1, 2)` may be a point or an interval is for `shapes` and `compare` to settle. This room reads
-answers: lists, relations, words and units; `cursor` says where the rest of the grammar is.
+LaTeX and plain text form one language. The tree records the notation, not its meaning: whether
+`(1, 2)` is a point or an interval is decided by `answer_shape` and `compare`. This module parses
+answers: lists, relations, words and units; `cursor` lists the modules for the rest.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RELATIONS = frozenset(
      "propto", "nsubset", "nsubseteq"]
 )  # fmt: skip
 SEPARATORS = frozenset([",", ";", "and", "or", "quad", "\\\\"])
-FLAT_TOKENS = 30  # of so few none can be nested too deeply
+FLAT_TOKENS = 30  # too few to be nested too deeply
 UNIT_WORDS = frozenset(["per", "square", "cubic", "squared", "cubed", "sq", "cu"])
 _BETWEEN_UNITS = frozenset(["/", "*", "-"])
 _UNIT_TOKENS = frozenset(["unit", "word", "/", "*", "-"])
@@ -44,19 +44,19 @@ CLOSERS = frozenset(["end", ")", "]", "}", "\\}", "&", "rfloor", "rceil"])
 
 
 def answer(cur: Cursor) -> Node:
-    """All tokens as one answer; a sign of equality that leads in is no part of it."""
+    """Parse all tokens as one answer, ignoring a leading equals sign."""
     if cur.kinds[cur.at] in ("=", "~"):
         cur.at += 1
     node = clauses(cur)
     while cur.kinds[cur.at] in (".", "?", "!", '"'):
         cur.at += 1
     if cur.kinds[cur.at] != "end":
-        raise cur.fail("something is left over")
+        raise cur.fail("unexpected rest")
     return node
 
 
 def clauses(cur: Cursor) -> Node:
-    """Items with separators between them; one item alone is itself."""
+    """Parse items with separators between them; a single item is returned as it is."""
     cur.deeper()
     items = [statement(cur)]
     joints: list[set[str]] = []
@@ -71,7 +71,7 @@ def clauses(cur: Cursor) -> Node:
 
 
 def joined(items: list[Node], joints: list[set[str]]) -> Node:
-    """The items as one list; where both , and ; stand between them, as a list of tuples."""
+    """Return the items as a list, or as a list of tuples if both , and ; separate them."""
     kinds = {kind for joint in joints for kind in joint}
     if kinds >= {",", ";"}:
         rows: list[list[Node]] = [[items[0]]]
@@ -85,7 +85,7 @@ def joined(items: list[Node], joints: list[set[str]]) -> Node:
 
 
 def joint(cur: Cursor) -> set[str]:
-    """A run of separators such as `, and`."""
+    """Parse a run of separators such as `, and`."""
     seen: set[str] = set()
     while (kind := cur.kinds[cur.at]) in SEPARATORS:
         if kind in seen and kind in ",;":
@@ -96,7 +96,7 @@ def joint(cur: Cursor) -> set[str]:
 
 
 def statement(cur: Cursor) -> Node:
-    """Clauses with `\\land`, `\\lor` and `\\lnot`; and binds tighter than or."""
+    r"""Parse clauses with `\land`, `\lor` and `\lnot`, where `\land` binds tighter."""
     if not cur.logical:
         return clause(cur)
     alternatives = [_conjunction(cur)]
@@ -125,7 +125,7 @@ def _part(cur: Cursor) -> Node:
 
 
 def clause(cur: Cursor) -> Node:
-    """An expression or a chain of relations, with a unit or a label behind it."""
+    """Parse an expression or a chain of relations, with a unit or a label after it."""
     kind = cur.kinds[cur.at]
     cur.began = cur.at
     if kind == "word" or (kind == "unit" and len(cur.values[cur.at]) > 1):
@@ -141,7 +141,7 @@ def clause(cur: Cursor) -> Node:
 
 
 def _behind(cur: Cursor, rule: Callable[[Cursor], Node]) -> Node:
-    """What a quantifier or a name stands before, one level deeper."""
+    """Parse the operand of a quantifier or a label, one level deeper."""
     cur.deeper()
     node = rule(cur)
     cur.depth -= 1
@@ -170,7 +170,7 @@ def relation_chain(cur: Cursor, first: Node) -> Node:
 
 
 def congruence(cur: Cursor, sides: list[Node]) -> Node | None:
-    """`n \\equiv 1, 2 \\pmod 5`: side, remainders and modulus; None where no modulus follows."""
+    r"""Parse `n \equiv 1, 2 \pmod 5`: side, remainders and modulus; None without a modulus."""
     start = cur.at
     classes = sides[1:]
     if classes[-1].op == "mod":  # n \equiv 1 \mod 3
@@ -190,7 +190,7 @@ def congruence(cur: Cursor, sides: list[Node]) -> Node | None:
 
 
 def ratio_relation(cur: Cursor, sides: list[Node], operators: list[str]) -> Node:
-    """`A : B = 1`: the colons bind tighter than what relates the ratios."""
+    """Parse `A : B = 1`, where colons bind tighter than relations."""
     grouped: list[list[Node]] = [[sides[0]]]
     kept: list[str] = []
     for operator, side in zip(operators, sides[1:], strict=True):
@@ -204,7 +204,10 @@ def ratio_relation(cur: Cursor, sides: list[Node], operators: list[str]) -> Node
 
 
 def worded(cur: Cursor) -> Node:
-    """Words first: `Area = 6`, `Maximum: 2` and `Sequence 1` name what follows, else text."""
+    """Parse a clause that begins with words, which label the rest or are the answer.
+
+    `Area = 6`, `Maximum: 2` and `Sequence 1` are labelled values.
+    """
     if is_currency(cur.values[cur.at]) and cur.kinds[cur.at + 1] == "num":  # USD 5
         word = cur.values[cur.at]
         cur.at += 1
@@ -230,13 +233,13 @@ def take_words(cur: Cursor) -> str:
 
 
 def with_label(cur: Cursor, node: Node) -> Node:
-    """`node` with the unit or the words that stand behind it."""
+    """Return `node` with the unit or the words after it."""
     kind = cur.kinds[cur.at]
     if kind == "money":  # 5 €
         cur.at += 1
         return Node("quantity", (node,), ((currency(cur.values[cur.at - 1]), 1),))
     if kind == "unit" and cur.values[cur.at] == "in" and cur.kinds[cur.at + 1] in ("word", "unit"):
-        return Node("labelled", (node,), take_words(cur), "behind")  # in total: no inches
+        return Node("labelled", (node,), take_words(cur), "behind")  # in total: not inches
     if kind == "word" and cur.values[cur.at].lower() in UNIT_WORDS:
         parts = unit_parts(cur)
         return Node("quantity", (node,), parts) if parts else node
@@ -266,14 +269,14 @@ def with_label(cur: Cursor, node: Node) -> Node:
 
 
 def scaled(node: Node, power: int) -> Node:
-    """`\\$5` million: the amount is multiplied and stays money."""
+    r"""Parse `\$5` million: the amount is multiplied and stays money."""
     if node.op == "quantity":
         return Node("quantity", (scaled(node.args[0], power),), node.value)
     return Node("mul", (node, Node("num", value=fmpq(10) ** power)))
 
 
 def with_unit(cur: Cursor, node: Node) -> Node:
-    """`node` with its unit, and what a second unit adds: `1 hour 30 minutes`."""
+    """Return `node` with its unit, and a second quantity if one follows: `1 hour 30 minutes`."""
     if cur.kinds[cur.at] == "*":
         cur.at += 1
     parts = unit_parts(cur)
@@ -293,7 +296,10 @@ def _labelled_behind(cur: Cursor, node: Node) -> Node:
 
 
 def unit_parts(cur: Cursor) -> tuple[tuple[str, int], ...]:
-    """`cm^2`, `km/h`, `kg·m/s^2`, `W/(m^2 K)`, `square feet per second` as words with powers."""
+    """Parse a unit into words with powers.
+
+    Examples are `cm^2`, `km/h`, `kg·m/s^2`, `W/(m^2 K)` and `square feet per second`.
+    """
     parts: list[tuple[str, int]] = []
     sign = 1
     while (kind := cur.kinds[cur.at]) in _UNIT_TOKENS or (parts and _unit_at(cur, cur.at)):
@@ -319,7 +325,7 @@ def unit_parts(cur: Cursor) -> tuple[tuple[str, int], ...]:
 
 
 def _divided_by(cur: Cursor) -> tuple[tuple[str, int], ...]:
-    """`/(m^2 K)`: every unit in the brackets is below the line."""
+    """Parse `/(m^2 K)`: every unit in the brackets is in the denominator."""
     cur.at += 2
     for at in range(cur.at, min(cur.at + 8, len(cur.kinds))):
         if cur.kinds[at] == "name" and is_unit(cur.values[at]):
@@ -330,7 +336,7 @@ def _divided_by(cur: Cursor) -> tuple[tuple[str, int], ...]:
 
 
 def _with_ohm(cur: Cursor, word: str) -> str:
-    """`\\text{M}\\Omega`: the prefix and its unit."""
+    r"""Parse `\text{M}\Omega`: the prefix and its unit."""
     if cur.kinds[cur.at] == "name" and cur.values[cur.at] == "Omega" and is_unit(f"{word}Ω"):
         cur.at += 1
         return f"{word}Ω"
@@ -356,7 +362,7 @@ def unit_power(cur: Cursor) -> int:
 
 
 def _power_follows(cur: Cursor) -> bool:
-    """Does `2` or `-1` stand right behind the unit, as in `cm2` and `m s-1`?"""
+    """Tell whether `2` or `-1` directly follows the unit, as in `cm2` and `m s-1`."""
     at = cur.at + (cur.kinds[cur.at] == "-")
     near = cur.at not in cur.gaps and at not in cur.gaps and at in cur.plain
     return near and cur.kinds[at] == "num" and cur.values[at] in ("1", "2", "3", "4")
@@ -366,11 +372,11 @@ _RULES = Rules(clauses, statement, joint, terms, product, factor, exponent, prim
 
 
 def parse(text: str) -> Node:
-    """The tree of an answer that is already in ASCII.
+    """Return the tree of an answer that is already in ASCII.
 
     Raises:
         TooLarge: it is too long or nested too deeply.
-        Unreadable: this is no answer that the grammar has.
+        Unreadable: it does not fit the grammar.
     """
     tokens = tokenize(text)
     node = answer(Cursor(tokens, _RULES))

@@ -1,4 +1,4 @@
-"""What can stand alone in an expression: literals, names, brackets, roots, sums, environments."""
+"""Parse single values: literals, names, brackets, roots, sums, environments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node
 OPERAND_STARTS = frozenset(
     ["num", "name", "const", "func", "(", "[", "{", "frac", "sqrt", "accent", "int", "sum"]
 )
-MAX_PARAMETERS = 12  # tokens between the brackets of a function that is being defined
+MAX_PARAMETERS = 12  # tokens between the brackets of a function definition
 _ALONE = frozenset(["num", "name", "const"])
 _INVERSE_MARK = ["^", "{", "-", "num", "}", "("]
 # Letters that are functions when a bracket follows: f(x), P(3).
@@ -33,7 +33,7 @@ def literal(cur: Cursor) -> Node:
 
 
 def mixed_number(cur: Cursor, whole: Node) -> Node:
-    """`3\\frac{1}{2}` and `3 1/2`: a whole number and a proper fraction of literals."""
+    r"""Parse `3\frac{1}{2}` and `3 1/2`: a whole number and a proper fraction of literals."""
     start, kind = cur.at, cur.kinds[cur.at]
     part: Node | None = None
     if kind == "frac" and is_unit_fraction(cur):
@@ -53,7 +53,7 @@ def mixed_number(cur: Cursor, whole: Node) -> Node:
 
 
 def money_amount(cur: Cursor) -> Node:
-    """`\\$10`, `€10`: the sign stands before the number."""
+    r"""Parse `\$10` or `€10`, with the sign before the number."""
     sign = cur.values[cur.at]
     cur.at += 1
     cur.deeper()
@@ -63,7 +63,7 @@ def money_amount(cur: Cursor) -> Node:
 
 
 def currency(sign: str) -> str:
-    """The word of a sign of money."""
+    """Return the currency's word for a money sign."""
     return "dollar" if sign == "\\$" else sign
 
 
@@ -81,7 +81,7 @@ def constant(cur: Cursor) -> Node:
 
 
 def variable(cur: Cursor) -> Node:
-    """A variable with its subscript and primes, or an unknown function and its arguments."""
+    """Parse a variable with its subscript and primes, or an unknown function with its arguments."""
     name, begin = cur.values[cur.at], cur.at
     cur.at += 1
     index: Node | None = None
@@ -114,20 +114,22 @@ def variable(cur: Cursor) -> Node:
 
 
 def named_below(cur: Cursor, node: Node) -> Node:
-    """The name with the subscript that stands here.
+    """Return the name with the subscript that follows.
 
     Raises:
         Unreadable: the subscript is an expression.
     """
     written = subscript(cur)
     if written is None:
-        raise cur.fail("a subscript that is no name")
+        raise cur.fail("a subscript that is not a name")
     return Node("name", value=f"{node.value}_{written}")
 
 
 def is_definition(cur: Cursor) -> bool:
-    """Does `(r) =` or `(x, y) =` stand here, behind a letter that begins an answer? Then the letter
-    is a function, whatever it is called."""
+    """Tell whether `(r) =` or `(x, y) =` follows the first letter of an answer.
+
+    Such a letter is a function, whatever its name.
+    """
     if cur.kinds[cur.at] != "(":
         return False
     at = cur.at + 1
@@ -137,7 +139,7 @@ def is_definition(cur: Cursor) -> bool:
 
 
 def is_inverse(cur: Cursor) -> bool:
-    """Does `^{-1}(` stand here?"""
+    """Tell whether `^{-1}(` follows."""
     marked = cur.kinds[cur.at : cur.at + 6] == _INVERSE_MARK
     return marked and cur.values[cur.at + 3] == "1"
 
@@ -149,7 +151,7 @@ def is_call(cur: Cursor, name: str) -> bool:
 
 
 def subscript(cur: Cursor) -> str | None:
-    """A subscript as written, `max` or `10` or `n`; None where it is an expression."""
+    """Return a subscript as written, such as `max`, `10` or `n`; None for an expression."""
     if cur.kinds[cur.at] == "end":
         raise cur.fail("a subscript")
     if cur.kinds[cur.at] != "{":
@@ -167,7 +169,7 @@ def subscript(cur: Cursor) -> str | None:
 
 
 def arguments(cur: Cursor) -> tuple[Node, ...]:
-    """What stands in the brackets that open here."""
+    """Parse the content of the brackets that open here."""
     cur.take("(")
     inner = inside(cur)
     cur.take(")")
@@ -175,7 +177,7 @@ def arguments(cur: Cursor) -> tuple[Node, ...]:
 
 
 def inside(cur: Cursor) -> Node:
-    """Clauses in brackets of their own: bars of the outside do not close here."""
+    """Parse clauses in brackets; bars from outside cannot close here."""
     bars, braced = cur.bars, cur.braced
     cur.bars = cur.braced = False
     node = cur.rules.clauses(cur)
@@ -197,7 +199,7 @@ def bracket(cur: Cursor) -> Node:
     if inner.op == "list":
         return Node("bracket", inner.args, opening + closing)
     if opening + closing not in ("()", "[]"):
-        raise cur.fail("unlike brackets around one value")
+        raise cur.fail("mismatched brackets around one value")
     return inner if inner.op != "relation" else Node("group", (inner,))
 
 
@@ -265,13 +267,14 @@ def rounded(cur: Cursor) -> Node:
 
 
 def bare_number(cur: Cursor) -> Node:
-    """A literal that no fraction behind it makes a mixed number: `\\frac12\\frac34`."""
+    r"""Parse a literal that does not form a mixed number with a fraction
+    after it: `\frac12\frac34`."""
     cur.at += 1
     return number(cur.values[cur.at - 1])
 
 
 def small_group(cur: Cursor) -> Node | None:
-    """`{2}` and `{x}`, the short way; None for a group of more than one token."""
+    """Parse `{2}` or `{x}` quickly; return None for a group of more than one token."""
     if cur.kinds[cur.at + 1] not in _ALONE or cur.kinds[cur.at + 2] != "}":
         return None
     cur.at += 1
@@ -281,7 +284,7 @@ def small_group(cur: Cursor) -> Node | None:
 
 
 def argument(cur: Cursor) -> Node:
-    """What a LaTeX command applies to: a group, or one digit, letter or command."""
+    """Parse the argument of a LaTeX command: a group, or one digit, letter or command."""
     kind = cur.kinds[cur.at]
     if kind == "{":
         if (node := small_group(cur)) is not None:
@@ -299,7 +302,7 @@ def argument(cur: Cursor) -> Node:
 
 
 def fraction(cur: Cursor) -> Node:
-    """A fraction, or a derivative with what it is taken of."""
+    """Parse a fraction, or a derivative with its operand."""
     cur.at += 1
     above, below = argument(cur), argument(cur)
     if (found := derivatives.operator(above, below)) is None:
@@ -308,12 +311,12 @@ def fraction(cur: Cursor) -> Node:
 
 
 def is_unit_fraction(cur: Cursor) -> bool:
-    """Does `\\frac{\\text{m}}{\\text{s}}` stand here?"""
+    r"""Tell whether a fraction of units such as `\frac{\text{m}}{\text{s}}` follows."""
     return cur.kinds[cur.at + 1 : cur.at + 3] == ["{", "unit"]
 
 
 def operand(cur: Cursor) -> Node | None:
-    """The product behind `d/dx`, or None where none stands there."""
+    """Parse the product after `d/dx`; None if there is none."""
     if cur.kinds[cur.at] not in OPERAND_STARTS:
         return None
     cur.deeper()
@@ -342,7 +345,7 @@ def any_root(cur: Cursor) -> Node:
 
 
 def accent(cur: Cursor) -> Node:
-    """`\\vec{a}`, `\\overline{AB}`: a name of its own."""
+    r"""Parse `\vec{a}` or `\overline{AB}` as a name."""
     accent = SAME_ACCENT.get(cur.values[cur.at], cur.values[cur.at])
     cur.at += 1
     start = cur.at
@@ -360,7 +363,7 @@ def accent(cur: Cursor) -> Node:
 
 
 def _accented_name(cur: Cursor, start: int, accent: str) -> Node:
-    """`\\vec{v_0}`: the accent of a name with a subscript."""
+    r"""Parse `\vec{v_0}`: an accented name with a subscript."""
     cur.at = start
     inner = argument(cur)
     if inner.op != "name" or inner.note:
@@ -374,7 +377,7 @@ def empty_set(cur: Cursor) -> Node:
 
 
 def dots(cur: Cursor) -> Node:
-    """`\\ldots` stands for what nobody wrote: it is the same as itself only."""
+    r"""Parse `\ldots`, which stands for omitted items and equals only itself."""
     cur.at += 1
     return Node("name", value="…")
 

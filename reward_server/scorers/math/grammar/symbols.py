@@ -1,6 +1,6 @@
-"""The vocabulary as data: Unicode to ASCII or LaTeX, LaTeX commands to tokens, functions, words.
+"""Vocabulary as data: Unicode to ASCII or LaTeX, LaTeX commands to tokens, functions, words.
 
-To teach the reader a new symbol, add a line here.
+To support a new symbol, add a line here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# ---- Unicode: what a character is written as in LaTeX or ASCII
+# ---- Unicode: the LaTeX or ASCII form of each character
 
 _CHARACTERS = {
     "，": ", ", "、": ", ", "。": ".", "﹐": ", ", "；": ";", "：": ":", "（": "(", "）": ")",
@@ -65,7 +65,7 @@ UNICODE: dict[int, str | None] = {
     **{ord(character): " " for character in _SPACES},
 }
 
-# ---- LaTeX commands. A token is a kind and, where the kind needs one, a payload.
+# ---- LaTeX commands. A token is a kind and, if the kind needs one, a payload.
 
 GREEK = frozenset(_GREEK.values()) | {"varepsilon", "vartheta", "varphi", "varrho", "ell", "hbar"}
 VARIANTS = {"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", "varrho": "rho"}
@@ -150,7 +150,7 @@ CONSTANTS: dict[str, Token] = {
     "intercal": ("name", "T"),
 }
 
-# Every function the evaluator knows, by all the names people give it.
+# Every function of the evaluator, under all its common names.
 FUNCTIONS: dict[str, str] = {
     **{name: name for name in _set(
         "sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arccot "
@@ -163,7 +163,7 @@ FUNCTIONS: dict[str, str] = {
     "cosec": "csc", "arctg": "arctan", "lg": "lg", "lb": "lb", "sgn": "sign", "ceiling": "ceil",
     "nCr": "binom", "conjugate": "conj",
 }  # fmt: skip
-# Commands that are letters as LaTeX but functions as plain words.
+# Commands that are letters in LaTeX but functions as plain words.
 _LETTER_COMMANDS = {"gamma", "zeta"}
 
 INVERSE = {
@@ -185,13 +185,13 @@ COMMANDS: dict[str, Token] = {
     "cbrt": ("cbrt", ""),
     **{name: ("quantifier", name) for name in ("forall", "exists")},
     "partial": ("name", "∂"),
-    "times": ("*", "times"),  # of vectors and sets it is not the dot
-    "circ": ("degree", "circ"),  # between functions it is no degree sign
+    "times": ("*", "times"),  # between vectors and sets it is not the dot
+    "circ": ("degree", "circ"),  # between functions it is not a degree sign
     **dict.fromkeys(("angle", "measuredangle", "sphericalangle"), ("figure", "∠")),
     **{"triangle": ("figure", "△"), "square": ("figure", "□")},
 }
 
-# Commands that change looks only, and commands whose argument keeps its name: \vec{a}.
+# Commands that only change the appearance, and commands whose argument keeps its name: \vec{a}.
 IGNORED = _set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle "
     "textstyle scriptstyle limits nolimits hfill rm bf it sf tt cal mathrm mathbf "
@@ -201,14 +201,14 @@ IGNORED = _set(
     "centering displaylimits nonumber notag allowbreak nobreak enspace enskip thinspace medspace "
     "thickspace space therefore because smash overbrace"
 )
-# Signs of money and the words that they are read as: a dollar is no euro.
+# Money signs and the words they are read as: a dollar is not a euro.
 CURRENCY_COMMANDS = {
     "euro": "euro", "EUR": "euro", "texteuro": "euro", "pounds": "gbp", "textsterling": "gbp",
     "yen": "¥", "textyen": "¥", "rupee": "rupee", "won": "won", "ruble": "ruble", "lira": "lira",
     "shekel": "shekel", "baht": "baht", "dong": "dong", "peso": "peso", "naira": "naira",
     "textdollar": "dollar", "textcent": "cent", "cent": "cent",
 }  # fmt: skip
-# Accents that mean the same.
+# Accents with the same meaning.
 SAME_ACCENT = {"overrightarrow": "vec", "widehat": "hat", "widetilde": "tilde", "bar": "overline"}
 ACCENTS = _set(
     "vec hat bar overline underline tilde dot ddot widehat widetilde overrightarrow mathcal "
@@ -227,13 +227,13 @@ _COUNTING = (
 )
 NUMBER_WORDS = {word: number for number, word in enumerate(_COUNTING.split())}
 SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-# Short runs of letters that are words all the same, not products.
+# Short runs of letters that are words and not products.
 SHORT_WORDS = _set(
     "no yes men day cat dog red odd one two six ten for all are the per nan was has can not but "
     "jan feb mar apr may jun jul aug sep oct nov dec mon tue wed thu fri sat sun "
     "hen pig cow kid bus car pen box"
 )
-# A word among these beside a number makes it another answer, or no answer.
+# One of these words beside a number makes it another answer, or no answer.
 TURNING_WORDS = _set(
     "not no never or nor either neither maybe perhaps possibly probably unless except if "
     "but anything something nothing everything any all none unknown undefined least most "

@@ -1,7 +1,7 @@
-"""An answer's text in, its tokens out, in one pass that looks at each character once.
+"""Split an answer's text into tokens in one pass that reads each character once.
 
-A token has a kind (what the grammar asks for) and a payload. It knows no grammar: whether `|`
-opens or closes is for the reader to say.
+A token has a kind, which the grammar uses, and a payload. The tokenizer knows no grammar: whether
+`|` opens or closes is decided by the parser.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from touchstone_rewards.reward_server.scorers.math.tree import TooLarge, Unreada
 MAX_CHARS = 4_000
 MAX_TOKENS = 2_000
 
-# Signs that are one token by themselves, whatever follows.
+# Signs that always form a single token.
 _SINGLE = frozenset("+/^_}|,;:'%&#?\"")
 _SIGNS = re.compile(r"\*\*|<=|>=|!=|==|<>|->|=>|[-*<>=!]")
 _SIGN_KINDS = {"**": "^", "==": "=", "<>": "!="}
@@ -36,7 +36,7 @@ _NUMBER = re.compile(
     re.ASCII,
 )
 _DOTS = re.compile(r"\.\.\.+")
-# In brackets a comma parts two numbers: (1,234) is a pair. 1,000 is not: nobody writes 000.
+# In brackets a comma separates two numbers: (1,234) is a pair. 1,000 is not: nobody writes 000.
 _SEPARATED = re.compile(r"\d{1,3}(?:,[1-9]\d\d)+$")
 _RATE = re.compile(r"(m|km|cm|mm|ft|mi|g|kg|L|l|mL|J|N|W) ?/ ?(s|h|hr|sec|min)(?![a-zA-Z])")
 _WORD = re.compile(r"[a-zA-Z]+")
@@ -50,7 +50,7 @@ _NAMING = ("\\mathbf", "\\boldsymbol", "\\bm", "\\mathit")
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{(\w*)\*?\}(?:\s*\{[lcr|@{} ]*\})?")
 _FIELD = re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?([RZNQCP])\}?(?![a-zA-Z])")
 _EMPTY_SPACE = re.compile(r"\\(?:left|right)\s*\.|\\[hv]space\*?\{[^{}]*\}|\\[,;:!> \n]")
-_BEHIND_LOOKS = frozenset("()|\\[]0123456789")  # behind `\left`: none of a longer command
+_BEHIND_LOOKS = frozenset("()|\\[]0123456789")  # after `\left`, not a longer command
 _LINES = frozenset(["aligned", "align", "split", "eqnarray", "alignedat"])
 _NOT = re.compile(r"\\not ?(=|<|>|\\(?:equiv|in|subset|subseteq)(?![a-zA-Z]))")
 _NEGATED = {
@@ -66,18 +66,18 @@ _ESCAPED = {
     "\\_": "_", "\\\\": "\\\\",
 }  # fmt: skip
 _OTHER_SCRIPT = re.compile(r"[和与及或]|[^\x00-\x7f和与及或]+")
-# A run of letters behind one of these may be a unit: 5 cm, 3^2 m.
+# A run of letters after one of these may be a unit: 5 cm, 3^2 m.
 _BEFORE_UNIT = frozenset(
     ["num", "repeating", "}", ")", "unit", "/", "word", "%", "*", "const", "^"]
 )
 
 
 class Tokens:
-    """Parallel lists, one entry a token, ending with one of kind `end`. `lines`: how many
-    environments of aligned lines are open.
+    r"""Parallel lists with one entry per token, ending with a token of kind `end`.
 
-    `gaps`: the tokens with white space before them; `plain`: those that stand in `\\text{}`;
-    `naming`: are we in letters that name something, as `\\mathbf{b}` and `\\mathrm{C}_5` do?
+    `lines`: number of open environments with aligned lines. `gaps`: tokens preceded by white space.
+    `plain`: tokens inside `\text{}`. `naming`: inside letters that form a name, such as
+    `\mathbf{b}` and `\mathrm{C}_5`.
     """
 
     __slots__ = ("depth", "gap", "gaps", "kinds", "lines", "naming", "plain", "values")
@@ -113,11 +113,11 @@ class Tokens:
 
 
 def tokenize(text: str) -> Tokens:
-    """The tokens of `text`.
+    """Return the tokens of `text`.
 
     Raises:
-        TooLarge: too long, or too many tokens.
-        Unreadable: a character that no answer has.
+        TooLarge: the text is too long, or has too many tokens.
+        Unreadable: it has a character that occurs in no answer.
     """
     if len(text) > MAX_CHARS:
         raise TooLarge(f"{len(text)} characters; at most {MAX_CHARS} are read")
@@ -224,7 +224,7 @@ def _letters(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
 
 
 def _measures(tokens: Tokens) -> bool:
-    """May a word of `\\text{}` that stands here be a unit?"""
+    r"""Tell whether a word in `\text{}` at this position may be a unit."""
     last, before = tokens.last(), tokens.kinds[-2] if len(tokens.kinds) > 1 else ""
     if tokens.naming:
         return False
@@ -244,7 +244,7 @@ def _backslash(text: str, at: int, tokens: Tokens, in_text: bool) -> int:
     name = command[1]
     known = COMMANDS.get(name)
     if known is not None and name == "square" and not _CORNER.match(text, command.end()):
-        known = None  # the end of a proof, and no figure
+        known = None  # the end of a proof, not a figure
     if known is not None:
         tokens.add(known[0], known[1], in_text)
         return command.end()
@@ -286,7 +286,7 @@ def _text(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
 
 
 def _environment(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
-    if found[2] in _LINES:  # where & only says what stands under what
+    if found[2] in _LINES:  # where & only aligns columns
         tokens.lines += 1 if found[1] == "begin" else -1
     tokens.add("begin" if found[1] == "begin" else "end_env", found[2], in_text)
 
@@ -304,7 +304,7 @@ def _negated(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
 
 
 def _nothing(found: re.Match[str], tokens: Tokens, in_text: bool) -> None:
-    """Leave a colour, a reference or a line under an expression aside."""
+    """Skip a colour, a reference or a line under an expression."""
 
 
 _LONG_COMMANDS = (

@@ -1,11 +1,11 @@
-"""Units by their words and symbols, each with its worth in SI units and its dimensions.
+"""Units by their words and symbols, each with its factor to SI units and its dimensions.
 
 Written by tests/reward_server/scorers/math/unit_table.py from pint's registry: change it there.
 """
 
 from __future__ import annotations
 
-# words, symbols, prefixes of the symbols, worth, dimensions with their powers
+# words, symbols, prefixes of the symbols, factor, dimensions with their powers
 UNITS: tuple[tuple[str, str, str, str, tuple[tuple[str, int], ...]], ...] = (
     ("meter metre", "m", "T G M k m u µ n p f P E h d c a da",
      "1", (("length", 1),)),

@@ -1,8 +1,8 @@
-"""Units of measure: what the words or symbols beside a number are worth, and of which dimension.
+"""Units of measure: the exact factor and the dimensions of the words or symbols beside a number.
 
-In: words with their powers. Out: the units they may stand for, exact; none where a word is no unit.
-What a unit is worth is in `unit_table`, which pint's registry made. Money is here: each currency is
-a dimension of its own, for rates change. Counted things (`apples`) are no units.
+Words with their powers are resolved into the units they may mean; none if a word is not a unit.
+Factors come from `unit_table`, generated from pint's registry. Each currency is a dimension of its
+own, because exchange rates change. Counted things (`apples`) are not units.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from touchstone_rewards.reward_server.scorers.math.grammar.unit_table import PRE
 Parts = tuple[tuple[str, int], ...]
 MAX_READINGS = 8
 
-# Words that say that there is a unit and not which: `10 units`, `square units`.
+# Words for an unspecified unit: `10 units`, `square units`.
 NEUTRAL = frozenset(["unit", "units"])
 _POWERS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
-# The words of a currency; after a stroke those of its hundredth.
+# Words of each currency; after the bar, those of its hundredth.
 _CURRENCIES = (
     "dollar dollars usd buck bucks 美元|cent cents ¢", "euro euros eur 欧元|cent cents",
     "gbp sterling 英镑|pence penny", "yen jpy 日元|", "yuan rmb cny renminbi 元 人民币|",
@@ -31,7 +31,7 @@ _CURRENCIES = (
     "krona kronor sek|", "krone kroner nok dkk|", "zloty pln|", "forint huf|", "dinar dinars|",
     "riyal riyals sar|", "aud|", "cad|", "hkd|", "nzd|", "sgd|",
 )  # fmt: skip
-# Other spellings, as units of the table.
+# Other spellings of units in the table.
 _ALIASES: dict[str, Parts] = {
     **dict.fromkeys(("mph",), (("mi", 1), ("h", -1))),
     **dict.fromkeys(("kmh", "kph", "kmph"), (("km", 1), ("h", -1))),
@@ -55,7 +55,7 @@ _ALIASES: dict[str, Parts] = {
        for square, power in (("平方", 2), ("立方", 3))
        for unit, symbol in (("米", "m"), ("厘米", "cm"), ("分米", "dm"), ("千米", "km"))},
 }  # fmt: skip
-# Words that have more than one meaning. Either is accepted, for the other side says which.
+# Words with more than one meaning. Either is accepted, because the other side decides.
 _READINGS: dict[str, tuple[Parts, ...]] = {
     **dict.fromkeys(("ton", "tons"), ((("t", 1),), (("short_ton", 1),))),
     **dict.fromkeys(("pound", "pounds"), ((("lb", 1),), (("gbp", 1),))),
@@ -67,18 +67,18 @@ _READINGS: dict[str, tuple[Parts, ...]] = {
 }
 # Prefixed symbols that mean something else: acidity, words.
 _NO_UNITS = frozenset(["pH", "as", "am", "at", "Ms"])
-# Symbols and words that are units behind a number even where letters are variables: 5 cm.
+# Symbols and words that are units after a number even where letters are variables: 5 cm.
 _PLAIN_SYMBOLS = (
     "km dm cm mm kg mg lb lbs oz in ft yd mi min mins sec secs hr hrs yr yrs day days week "
     "year mL ml gal qt pt cc cup cups mph kmh kph kN kJ cal kcal kWh kW MW Pa kPa MPa atm Hz kHz "
     "MHz GHz eV keV MeV GeV amp amps volt ohm ohms usd eur gbp yen rmb kgs cms"
 )
 _PLAIN = frozenset(_PLAIN_SYMBOLS.split())
-_MIN_NAME_CHARS = 4  # of a word that is a unit wherever it stands in plain text
+_MIN_NAME_CHARS = 4  # of a word that is a unit anywhere in plain text
 
 
 class Unit(Struct, frozen=True):
-    """A factor to base units, the dimensions with their powers, and where the scale begins."""
+    """A factor to base units, the dimensions with their powers, and the zero point of the scale."""
 
     factor: fmpq
     dimensions: Parts
@@ -95,7 +95,7 @@ def _plural(word: str) -> str:
 
 
 def _base_units() -> tuple[dict[str, Unit], dict[str, Unit]]:
-    """Return the units by their words, which any case spells, and by their symbols."""
+    """Return the units by their words, which ignore case, and by their symbols."""
     words: dict[str, Unit] = {}
     symbols: dict[str, Unit] = {}
     for names, signs, prefixes, worth, dimensions in UNITS:
@@ -145,7 +145,7 @@ _SCALES = {
 
 @lru_cache(maxsize=4096)
 def _known(word: str) -> Unit | None:
-    """Return the unit that a word or symbol is: symbols by their case, words in any."""
+    """Return the unit of a word or symbol; symbols are case-sensitive, words are not."""
     if word in _NO_UNITS:
         return None
     lower = word.lower()
@@ -154,31 +154,32 @@ def _known(word: str) -> Unit | None:
     ):  # fmt: skip
         if (unit := table.get(spelled)) is not None:
             return unit
-    if word[:1] == "K" and len(word) > 1:  # no prefix: Kg and KB mean kilo
+    if word[:1] == "K" and len(word) > 1:  # not a prefix: Kg and KB mean kilo
         return _SYMBOLS.get("k" + word[1:])
     return None
 
 
 def is_unit(word: str) -> bool:
-    """Is this a unit's word or symbol?"""
+    """Tell whether this is a unit's word or symbol."""
     return word in _ALIASES or word in _READINGS or word in NEUTRAL or _known(word) is not None
 
 
 def is_plain_unit(word: str) -> bool:
-    """Is it a unit behind a number even outside of `\\text{}`, where `mA` is a product?"""
+    r"""Tell whether this is a unit after a number even outside
+    `\text{}`, where `mA` is a product."""
     return word in _PLAIN or (len(word) >= _MIN_NAME_CHARS and is_unit(word))
 
 
 def is_currency(word: str) -> bool:
-    """Is it the word, code or sign of a currency?"""
+    """Tell whether this is the word, code or sign of a currency."""
     return word == "¥" or word.lower() in _MONEY
 
 
 @lru_cache(maxsize=4096)
 def make_units(parts: Parts) -> tuple[Unit, ...]:
-    """Return the units that the product of `parts` may be; none where a word is no unit.
+    """Return the units that the product of `parts` may mean; none if a word is not a unit.
 
-    Each part is a word and its power. `pound` is a mass or money, so there may be two.
+    Each part is a word and its power. `pound` is a mass or money, so there may be two results.
     """
     readings: list[tuple[Parts, ...]] = []
     pending = 1

@@ -1,4 +1,4 @@
-"""Answers in words: which are the same, and which text is words at all."""
+"""Compare answers in words, and decide whether a text consists of words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|hbox|operatorname|emph)(?![a-zA-Z])"
 )
 _WORD = re.compile(r"[^\W_]+")
-# Words that state a set: what they are read as.
+# Words that state a set, and how they are read.
 NO_SOLUTION = frozenset(
     [
         "no solution", "no solutions", "no real solution", "no real solutions", "empty set",
@@ -35,7 +35,7 @@ _SYNONYMS = {
 
 
 def words_of(text: str) -> str:
-    """The words of `text` in lower case, one space between them, without articles and signs."""
+    """Return the words of `text` in lower case, single-spaced, without articles and signs."""
     plain = unicodedata.normalize("NFKC", _COMMAND.sub(" ", text)).casefold()
     return " ".join(word for word in _WORD.findall(plain) if word not in _FILLER)
 
@@ -45,7 +45,7 @@ def _singular(words: str) -> str:
 
 
 def same_words(left: str, right: str) -> bool:
-    """The same words in the same order; yes is true, and no is false."""
+    """Tell whether two texts have the same words in order; yes equals true, and no equals false."""
     a, b = words_of(left), words_of(right)
     if not a or not b:
         return False
@@ -53,7 +53,7 @@ def same_words(left: str, right: str) -> bool:
 
 
 def letters_of(node: Node) -> str | None:
-    """`D*N*E`, read as a product of letters, as the word `dne`."""
+    """Return `D*N*E`, parsed as a product of letters, as the word `dne`."""
     if node.op in ("name", "const"):
         return str(node.value).casefold()
     if node.op != "mul":
@@ -63,7 +63,7 @@ def letters_of(node: Node) -> str | None:
 
 
 def is_wordy(text: str) -> bool:
-    """Has the text a word of at least two letters, and no more signs than words?"""
+    """Tell whether the text has a word of at least two letters, and no more signs than words."""
     plain = _COMMAND.sub(" ", text).translate({ord("{"): " ", ord("}"): " ", ord("$"): " "})
     if "\\" in plain:
         return False

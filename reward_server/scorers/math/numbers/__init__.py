@@ -1,1 +1,1 @@
-"""From an expression tree to values, and whether two values are the same."""
+"""Evaluate expression trees, and compare their values."""

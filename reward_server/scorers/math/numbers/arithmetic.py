@@ -1,7 +1,7 @@
-"""Numbers: exact rationals while they are small, balls beyond, and the arithmetic of the two.
+"""Arithmetic on numbers: exact rationals while they are small, balls beyond that.
 
-A ball (flint's acb) holds the true value for certain, so two that do not meet are unlike. Nothing
-huge is ever written out: past `MAX_BITS` a rational becomes a ball.
+A ball (flint's acb) is certain to contain the true value, so disjoint balls prove a difference.
+Huge numbers are never expanded: beyond `MAX_BITS` a rational becomes a ball.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import sp
 
 Value = fmpq | acb
 
-MAX_BITS = 1 << 16  # of an exact power; beyond it a ball of the same number
+MAX_BITS = 1 << 16  # of an exact power; beyond it, use a ball of the same number
 MAX_EXACT_BITS = 1 << 17  # of an exact sum or product
-BIG_BITS = 512  # from here on sizes are watched
+BIG_BITS = 512  # from here on sizes are checked
 MAX_FACTORIAL = 3_000
 GAMMA_WORK, POWER_WORK = 60, 3
-_PARTS = 1 << 14  # drawn values are odd 16384ths: as an exponent never an odd root
+_PARTS = 1 << 14  # random values are odd 16384ths: as an exponent never an odd root
 ZERO, ONE, _HALF = fmpq(0), fmpq(1), fmpq(1, 2)
 _HUGE = arb(2) ** 4_000
 
@@ -29,11 +29,11 @@ class Undefined(Exception):
 
 
 class Point:
-    """A value for every variable, made when asked for and the same for the same seed.
+    """A value for every variable, drawn on demand and reproducible from the seed.
 
-    `scale` bounds the values; `signs` says how they are signed: `+`, `-`, or `*` for either.
-    After an evaluation `crossed` tells that a root or logarithm of a negative number was taken,
-    and `lossy` that something was added to a number too large to show it.
+    `scale` bounds the values; `signs` sets their sign: `+`, `-`, or `*` for either. After an
+    evaluation, `crossed` reports that a root or logarithm of a negative number was taken, and
+    `lossy` that a term was lost in a sum with a huge number.
     """
 
     __slots__ = (
@@ -66,12 +66,12 @@ class Point:
 
 
 def ball(value: Value) -> acb:
-    """The value as a ball at the present precision."""
+    """Return the value as a ball at the current precision."""
     return value if isinstance(value, acb) else acb(value)
 
 
 def is_real(value: Value) -> bool:
-    """May the value be real? A ball counts as real where its imaginary part can be zero."""
+    """Tell whether the value may be real; a ball may be if its imaginary part contains zero."""
     return not isinstance(value, acb) or value.imag.contains(0)
 
 
@@ -82,7 +82,7 @@ def finite(value: acb) -> acb:
 
 
 def noted(value: acb, point: Point) -> acb:
-    """`value`; the point remembers where it is too large for a sum to show its other terms.
+    """Return `value`, and record in the point if it is so large that sums lose their other terms.
 
     Raises:
         Undefined: it is not finite.
@@ -93,7 +93,7 @@ def noted(value: acb, point: Point) -> acb:
 
 
 def bounded(value: Value, point: Point) -> Value:
-    """An exact number as it is while it is small enough, else as a ball."""
+    """Return an exact number unchanged while it is small enough, else as a ball."""
     if isinstance(value, acb) or _bits(value) <= MAX_EXACT_BITS:
         return value
     return noted(acb(value), point)
@@ -104,14 +104,14 @@ def _bits(value: fmpq) -> int:
 
 
 def watched(value: fmpq, point: Point) -> fmpq:
-    """`value`; from here on the point watches sizes if it is big."""
+    """Return `value`; if it is big, the point checks sizes from here on."""
     if _bits(value) > BIG_BITS:
         point.big = True
     return value
 
 
 def divide(above: Value, below: Value) -> Value:
-    """The quotient.
+    """Return the quotient.
 
     Raises:
         Undefined: the divisor may be zero.
@@ -125,7 +125,7 @@ def divide(above: Value, below: Value) -> Value:
 
 
 def power(base: Value, exponent: Value, point: Point) -> Value:
-    """The power: exact while small, real where an odd root of a negative number is asked for."""
+    """Return the power: exact while small, and real for an odd root of a negative number."""
     if isinstance(exponent, fmpq):
         if exponent.q == 1:
             return _integer_power(base, exponent.p, point)
@@ -181,7 +181,7 @@ def _note_crossing(value: Value, point: Point) -> None:
 
 
 def factorial(value: Value, point: Point) -> Value:
-    """The factorial, exact for small whole numbers, else by the gamma function."""
+    """Return the factorial: exact for small whole numbers, else by the gamma function."""
     if isinstance(value, fmpq) and value.q == 1:
         if value < 0:
             raise Undefined("factorial of a negative number")
@@ -192,13 +192,13 @@ def factorial(value: Value, point: Point) -> Value:
 
 
 def double_factorial(value: Value, point: Point) -> Value:
-    """Return n!!, every second factor of n!, for a whole number n.
+    """Return n!!, the product of every second number down from n, for a whole number n.
 
     Raises:
-        Undefined: the value is no whole number, or below -1.
+        Undefined: the value is not a whole number, or is below -1.
     """
     if not isinstance(value, fmpq) or value.q != 1 or value < -1:
-        raise Undefined("double factorial of what is no whole number")
+        raise Undefined("double factorial of a number that is not whole")
     half = fmpq((value / 2).floor())
     if value.p % 2 == 0:
         return power(fmpq(2), half, point) * factorial(half, point)
@@ -207,5 +207,5 @@ def double_factorial(value: Value, point: Point) -> Value:
 
 
 def precision(bits: int) -> None:
-    """Set the bits that balls are computed with from here on."""
+    """Set the precision of balls in bits from here on."""
     ctx.prec = bits

@@ -1,6 +1,6 @@
-"""The derivative of an expression, as an expression: the rules of the calculus book, nothing more.
+"""Differentiate an expression tree by the elementary rules of calculus.
 
-In: a tree and a variable. Out: a tree. What has no rule here is kept unread by the caller.
+A derivative without a rule here is left unevaluated by the caller.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _pow(node: Node, variable: str) -> Node:
 
 
 def _scaled(node: Node, variable: str) -> Node:
-    """A percent or degree sign, or brackets: a constant factor."""
+    """Differentiate a percent sign, a degree sign or brackets, which act as a constant factor."""
     return Node(node.op, (derivative(node.args[0], variable),), node.value, node.note)
 
 

@@ -1,6 +1,6 @@
-"""A tree and a point in, its value there out: an exact rational where it can, else a ball.
+"""Evaluate a tree at a point: as an exact rational if possible, else as a ball.
 
-Nothing here decides whether two values are the same.
+Whether two values are the same is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import (
 )
 from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
 
-MAX_TERMS = 400  # of a sum or product that is written out
+MAX_TERMS = 400  # of a sum or product that is expanded
 GENERIC_WORK = 8
 
 
 def evaluate(node: Node, point: Point) -> Value:
-    """The value of `node` at `point`, at the precision that flint's context has.
+    """Return the value of `node` at `point`, at the current precision of flint's context.
 
     Raises:
-        Undefined: there is none here.
-        Unreadable: the node is no expression: a set, an interval, words.
-        TooMuchWork: the verdict's meter is empty.
+        Undefined: there is no value here.
+        Unreadable: the node is not an expression: a set, an interval, words.
+        TooMuchWork: the work budget of the verdict is exhausted.
     """
     METER.left -= 1
     if METER.left < 0:
@@ -84,7 +84,7 @@ def _add(node: Node, point: Point) -> Value:
 
 
 def _hides(total: acb, values: list[Value]) -> bool:
-    """Is one of the values of a sum too small for the sum's ball to show it?"""
+    """Tell whether a term of a sum is too small to affect the sum's ball."""
     radius = max(total.real.rad(), total.imag.rad())
     for value in values:
         if isinstance(value, fmpq):
@@ -144,7 +144,7 @@ def _inner(node: Node, point: Point) -> Value:
 
 
 def _index(node: Node, point: Point) -> Value:
-    """`F_{n-1}`: one variable for each value of its index."""
+    """Evaluate `F_{n-1}` as a separate variable for each value of its index."""
     value = evaluate(node.args[0], point)
     if isinstance(value, fmpq):
         return point[f"{node.value}_{value}"]
@@ -156,14 +156,15 @@ def _opaque(node: Node, point: Point) -> Value:
 
 
 def _ordered(node: Node, point: Point) -> Value:
-    """A product that does not commute; the vector product only changes its sign."""
+    """Evaluate a product that does not commute; reversing a vector
+    product only changes its sign."""
     left, right = (evaluate(part, point) for part in node.args)
     value = generic(node.value, (left, right), point)
     return value - generic(node.value, (right, left), point) if node.value == "cross" else value
 
 
 def generic(name: str, arguments: tuple[Value, ...], point: Point) -> Value:
-    """The value of a function that nobody knows: some smooth one, the same for the same name."""
+    """Return the value of an unknown function: some smooth function determined by its name."""
     spend(GENERIC_WORK)
     total = ball(point[f"{name}()"])
     for place, argument in enumerate(arguments):
@@ -173,10 +174,10 @@ def generic(name: str, arguments: tuple[Value, ...], point: Point) -> Value:
 
 
 def _series(node: Node, point: Point) -> Value:
-    """A sum or product with whole bounds, term by term."""
+    """Evaluate a sum or product with whole bounds, term by term."""
     first, last = (evaluate(bound, point) for bound in node.args[:2])
     if not (isinstance(first, fmpq) and isinstance(last, fmpq)) or first.q != 1 or last.q != 1:
-        raise Undefined("bounds that are no whole numbers")
+        raise Undefined("bounds that are not whole numbers")
     if last - first > MAX_TERMS:
         raise Undefined("too many terms")
     point.big = True  # small terms make large sums

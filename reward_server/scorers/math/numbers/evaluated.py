@@ -1,4 +1,4 @@
-"""Is an answer worked out? `12+7` is worth 19 and is not 19 written down."""
+"""Check that an answer is fully evaluated: `12+7` equals 19 but is not written as 19."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _COLLECTIONS = frozenset(["list", "set", "bracket"])
 
 
 def evaluated(truth: Node, answer: Node) -> bool:
-    """Is the answer a number written out where the ground truth is an integer?
+    """Tell whether the answer is a literal number if the ground truth is an integer.
 
-    Of two collections of one size, the answer has as many numbers written out as the ground truth
-    has integers. What has another form, an inequality for an interval, is not looked into.
+    For collections of equal size, the answer needs as many literal numbers as the ground truth has
+    integers. Other forms, such as an inequality for an interval, are not checked.
 
-    Source: the grader of PRM800K, which holds an integer to be matched by an integer alone; here a
-    number in scientific notation is written out too.
+    Source: the grader of PRM800K, which accepts only an integer for an integer; here scientific
+    notation counts as a literal number too.
     """
     truth, answer = _bare(truth), _bare(answer)
     if truth.op not in _COLLECTIONS:
@@ -27,7 +27,7 @@ def evaluated(truth: Node, answer: Node) -> bool:
 
 
 def _bare(node: Node) -> Node:
-    """Return what is left without names and units around it."""
+    """Return the node without names and units around it."""
     while node.op in _AROUND and node.args:
         node = node.args[0]
     return node
@@ -38,7 +38,7 @@ def _is_integer(node: Node) -> bool:
 
 
 def _is_written(node: Node) -> bool:
-    """Is it a number, one times a power of ten, or one before a unit in letters: 5000 m?"""
+    """Tell whether a node is a number, alone, times a power of ten, or before a unit: 5000 m."""
     if node.op != "mul":
         return node.op == "num"
     first, *rest = node.args

@@ -1,6 +1,6 @@
-"""The named functions, each as a rule from values to a value: what `\\sin` and `\\log` are.
+r"""Named functions such as `\sin` and `\log`, each as a rule from values to a value.
 
-Real functions of exact numbers stay exact where that is cheap; everything else is a ball.
+Real functions of exact numbers stay exact where that is cheap; all others return a ball.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ COSTLY = {"gamma": 60, "zeta": 200, "erf": 60}
 
 
 def apply(name: str, values: list[Value], point: Point) -> Value:
-    """The value of the function called `name`.
+    """Return the value of the function called `name`.
 
     Raises:
-        Undefined: there is none here.
-        TooMuchWork: the verdict's meter is empty.
+        Undefined: there is no value here.
+        TooMuchWork: the work budget of the verdict is exhausted.
     """
     spend(COSTLY.get(name, FUNCTION_WORK))
     if (several := _SEVERAL.get(name)) is not None:
@@ -68,7 +68,7 @@ def _log(value: Value, point: Point) -> Value:
 
 
 def _plain_log(value: Value, point: Point) -> Value:
-    """`\\log` without a base: natural, or to base 10 where the point says so."""
+    r"""Evaluate `\log` without a base: natural, or to base 10 if the point says so."""
     natural = _log(value, point)
     return divide(natural, _log(fmpq(10), point)) if point.common_logs else natural
 
@@ -95,7 +95,7 @@ def _sign(value: Value, point: Point) -> Value:
     if isinstance(value, fmpq):
         return fmpq((value > 0) - (value < 0))
     if value.contains(0) or not value.imag.contains(0):
-        raise Undefined("sign of what may be zero")
+        raise Undefined("sign of a value that may be zero")
     return fmpq(1 if value.real > 0 else -1)
 
 
@@ -104,7 +104,7 @@ def _of_ball(rule: Callable[[acb], acb]) -> Callable[[Value, Point], Value]:
 
 
 def _inverse_of(rule: Callable[[acb], acb]) -> Callable[[Value, Point], Value]:
-    """arcsec x = arccos 1/x, and the like."""
+    """Define inverse functions by a reciprocal: arcsec x = arccos 1/x, and the like."""
     return lambda value, point: rule(ball(divide(fmpq(1), value)))
 
 

@@ -1,7 +1,7 @@
-"""Limits, definite integrals and infinite sums of constants, as balls: by numbers, never by rules.
+"""Evaluate limits, definite integrals and infinite sums of constants numerically, as balls.
 
-Each is worked out twice in unlike ways, and has a value only where the two agree to more bits than
-any comparison asks for. What does not settle has none.
+Each is computed in two different ways, and has a value only if both agree to more bits than any
+comparison needs. Otherwise it is undefined.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from touchstone_rewards.reward_server.scorers.math.numbers.arithmetic import (
 from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import METER, spend
 from touchstone_rewards.reward_server.scorers.math.tree import Node, contains
 
-WORK = 2_800  # of a verdict's, for one of these, whatever is in it
-MAX_NODES = 40  # of what stands in it
-BITS = 1_400  # that cancellation may eat from
+WORK = 2_800  # of a verdict's budget, for one of these, whatever its content
+MAX_NODES = 40  # of its content
+BITS = 1_400  # spare bits against cancellation
 INTEGRAL_BITS = 320
 AGREED = arb(2) ** -100
-NEAR = 300  # a limit is looked at 2^-NEAR from its place, or at 2^NEAR
+NEAR = 300  # a limit is evaluated 2^-NEAR from its point, or at 2^NEAR
 LEVIN_TERMS = (48, 60)
-FAR_TERM = 1 << 14  # a term that tells whether the sum converges
-STEPS = (fmpq(1, 20), fmpq(1, 28))  # of the two integrations between two ends
-WIDE_STEPS = (fmpq(1, 40), fmpq(1, 56))  # and where one end is infinite
-REACH, WIDE_REACH = fmpq(9, 2), 5  # beyond it the weights of an integration vanish
-INNER_WORK = 40_000  # that may be spent on the many values of one of these
+FAR_TERM = 1 << 14  # a term that decides convergence of the sum
+STEPS = (fmpq(1, 20), fmpq(1, 28))  # of the two integrations between finite ends
+WIDE_STEPS = (fmpq(1, 40), fmpq(1, 56))  # and with one infinite end
+REACH, WIDE_REACH = fmpq(9, 2), 5  # beyond it the weights of the quadrature vanish
+INNER_WORK = 40_000  # budget for the many values of one of these
 
 _BINDING = frozenset(["limit", "integral", "infinite sum", "sum", "prod", "other"])
 
@@ -42,7 +42,7 @@ Integrand = Callable[[Node, Point], Value]
 
 
 def _at(node: Node, name: str, place: Value, point: Point, body: Integrand) -> acb:
-    """The value of `node` with the bound variable at `place`."""
+    """Return the value of `node` with the bound variable at `place`."""
     outer = point.bindings.get(name)
     point.bindings[name] = place  # type: ignore[assignment]
     try:
@@ -55,28 +55,28 @@ def _at(node: Node, name: str, place: Value, point: Point, body: Integrand) -> a
 
 
 def _settled(first: acb, second: acb) -> acb:
-    """The value that both are, with what they differ by as its radius.
+    """Return the common value, with the agreed tolerance as its radius.
 
     Raises:
-        Undefined: they differ by more.
+        Undefined: the two differ by more.
     """
     apart = (first - second).abs_upper()
     size = first.abs_upper()
     if not (first.is_finite() and apart < AGREED * (size if size > 1 else arb(1))):
-        raise Undefined("what does not settle")
+        raise Undefined("the two computations do not agree")
     return acb(arb(first.real.mid(), AGREED), arb(first.imag.mid(), AGREED))
 
 
 @contextmanager
 def _apart(node: Node, bits: int) -> Generator[None]:
-    """Work at more bits inside, for one price, and at the caller's bits again outside.
+    """Run the block at higher precision and on a fixed work budget, then restore the caller's.
 
     Raises:
-        Undefined: the node is too large, or another of its kind stands in it.
+        Undefined: the node is too large, or contains another limit, integral or sum.
     """
     inner = node.args[-1]
     if contains(inner, _BINDING) or _size(inner) > MAX_NODES:
-        raise Undefined("too much in it")
+        raise Undefined("the expression is too large")
     left, before = METER.left, ctx.prec
     METER.left, ctx.prec = INNER_WORK, bits
     try:
@@ -90,10 +90,10 @@ def _size(node: Node) -> int:
 
 
 def limit(node: Node, point: Point, body: Integrand) -> Value:
-    """`\\lim_{x \\to a}`: the value very near a, from both sides unless one is named.
+    r"""Evaluate `\lim_{x \to a}` very near a, from both sides unless one is given.
 
     Raises:
-        Undefined: values near a differ.
+        Undefined: the values near a differ.
     """
     name, side = node.value
     place, inner = node.args
@@ -112,10 +112,10 @@ def limit(node: Node, point: Point, body: Integrand) -> Value:
 
 
 def infinite_sum(node: Node, point: Point, body: Integrand) -> Value:
-    """`\\sum_{n=a}^{\\infty}` of constants.
+    r"""Evaluate `\sum_{n=a}^{\infty}` of constants.
 
     Raises:
-        Undefined: it has a variable, or does not settle.
+        Undefined: it has a variable, or does not converge.
     """
     spend(WORK)
     return _remembered(node, _infinite_sum, body)
@@ -125,7 +125,7 @@ def infinite_sum(node: Node, point: Point, body: Integrand) -> Value:
 def _remembered(
     node: Node, rule: Callable[[Node, Point, Integrand], Value], body: Integrand
 ) -> Value:
-    """The value of a node without variables, worked out once for all precisions."""
+    """Return the cached value of a node without variables, which serves all precisions."""
     if _names(node) - {node.value}:
         raise Undefined("a variable in it")
     return rule(node, Point(0), body)
@@ -137,14 +137,14 @@ def _names(node: Node) -> set[str]:
 
 
 def _infinite_sum(node: Node, point: Point, body: Integrand) -> Value:
-    """`\\sum_{n=a}^{\\infty}` by Levin's u-transform of two orders.
+    r"""Evaluate `\sum_{n=a}^{\infty}` by Levin's u-transform of two orders.
 
     Raises:
         Undefined: the terms do not vanish fast enough, or the orders differ.
     """
     start = body(node.args[0], point)
     if not isinstance(start, fmpq) or start.q != 1:
-        raise Undefined("a sum from no whole number")
+        raise Undefined("a sum whose start is not a whole number")
     with _apart(node, BITS):
         terms = [
             _at(node.args[1], node.value, start + at, point, body) for at in range(LEVIN_TERMS[1])
@@ -153,13 +153,16 @@ def _infinite_sum(node: Node, point: Point, body: Integrand) -> Value:
         while terms and terms[0] == 0:
             terms = terms[1:]
         if len(terms) < LEVIN_TERMS[0]:
-            raise Undefined("a sum of few terms")
+            raise Undefined("a sum with too few terms")
         return _settled(_levin(terms[: LEVIN_TERMS[0]]), _levin(terms))
 
 
 def _check_vanishing(node: Node, start: fmpq, point: Point, body: Integrand) -> None:
-    """Raises:
-    Undefined: the terms vanish no faster than 1/n, and do not alternate."""
+    """Check that the terms vanish faster than 1/n, or alternate.
+
+    Raises:
+        Undefined: they do not.
+    """
     far = [
         _at(node.args[1], node.value, start + at, point, body)
         for at in (FAR_TERM, FAR_TERM + 1, FAR_TERM**2, FAR_TERM**2 + 1)
@@ -186,20 +189,20 @@ def _levin(terms: list[acb]) -> acb:
 
 
 def integral(node: Node, point: Point, body: Integrand) -> Value:
-    """A definite integral of constants.
+    """Evaluate a definite integral of constants.
 
     Raises:
-        Undefined: it has a variable, or does not settle.
+        Undefined: it has a variable, or does not converge.
     """
     spend(WORK)
     return _remembered(node, _integral, body)
 
 
 def _integral(node: Node, point: Point, body: Integrand) -> Value:
-    """A definite integral by the double exponential rule, with steps of two sizes.
+    """Evaluate a definite integral by the double exponential rule with two step sizes.
 
     Raises:
-        Undefined: the two differ, as where the integrand is not smooth between its ends.
+        Undefined: the results differ, for example if the integrand is not smooth.
     """
     low, high, inner = node.args
     with _apart(node, INTEGRAL_BITS):
@@ -233,8 +236,10 @@ def _sum_of_weights(ends: list[Value | None], step: fmpq, value: Callable[[Value
 
 
 def _node_of(ends: list[Value | None], t: acb) -> tuple[acb, acb]:
-    """Where the rule looks for t, and with which weight: tanh-sinh between two ends, exp-sinh from
-    one end on."""
+    """Return the abscissa and weight of the rule at t.
+
+    The rule is tanh-sinh between finite ends, exp-sinh with one infinite end.
+    """
     half_pi = acb.pi() / 2
     inner, slope = half_pi * t.sinh(), half_pi * t.cosh()
     low, high = ends

@@ -1,7 +1,7 @@
-"""Sets of real numbers: from intervals, inequalities and points to one canonical list of pieces.
+"""Sets of real numbers: convert intervals, inequalities and points to a canonical list of pieces.
 
-A piece has two ends and two brackets; a point is a piece with equal ends. Ends that are numbers are
-put in order, merged and cut exactly; ends with variables are only ever compared as they stand.
+A piece has two ends and two brackets; a point is a piece with equal ends. Pieces with numeric ends
+are sorted, merged and cut exactly; ends with variables are compared only as written.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ MINUS_INFINITY = Node("neg", (INFINITY,))
 MAX_PIECES = 64
 _POSITIVE, _NEGATIVE = arb("inf"), arb("-inf")
 
-# An end on the line: its place, and where the piece stops: -1 just before it, 0 at it, 1 past it.
+# A cut of the line: a value, and -1 just before it, 0 at it, 1 just after it.
 Cut = tuple[arb, int]
 
 
 def piece(low: Node, high: Node, brackets: str) -> Node:
-    """The interval between two ends."""
+    """Return the interval between two ends."""
     return Node("piece", (low, high), brackets)
 
 
@@ -37,12 +37,12 @@ WHOLE_LINE = region((piece(MINUS_INFINITY, INFINITY, "()"),))
 
 
 def points(items: tuple[Node, ...]) -> Node:
-    """The region of single points."""
+    """Return the region of single points."""
     return region(tuple(piece(item, item, "[]") for item in items))
 
 
 def end_value(node: Node) -> arb | None:
-    """The place of an end on the line, or None where it is no number."""
+    """Return the value of an end, or None if it is not a number."""
     if node == INFINITY:
         return _POSITIVE
     if node == MINUS_INFINITY:
@@ -51,7 +51,7 @@ def end_value(node: Node) -> arb | None:
 
 
 def _order(a: Cut, b: Cut) -> int:
-    """-1, 0, 1; balls that overlap are at one place."""
+    """Return -1, 0 or 1; overlapping balls count as equal."""
     if a[0] < b[0]:
         return -1
     if a[0] > b[0]:
@@ -60,7 +60,7 @@ def _order(a: Cut, b: Cut) -> int:
 
 
 class Span:
-    """A piece with numbers for ends, as two cuts of the line."""
+    """A piece with numeric ends, as two cuts of the line."""
 
     __slots__ = ("high", "low", "node")
 
@@ -81,7 +81,8 @@ def _is_empty(span: Span) -> bool:
 
 
 def canonical(node: Node) -> Node:
-    """The region with its pieces in order and merged where they touch, if its ends are numbers."""
+    """Return the region with its pieces sorted and merged where they
+    touch, if its ends are numeric."""
     if len(node.args) > MAX_PIECES:
         raise Unreadable(f"more than {MAX_PIECES} pieces")
     spans = [_span(part) for part in node.args]
@@ -105,7 +106,7 @@ def _joined(span: Span, low: Cut, last: Node, kept: list[Span]) -> Node:
 
 
 def _sorted(spans: list[Span]) -> list[Span]:
-    """Insertion sort: balls have no total order for sort() to use, and pieces are few."""
+    """Sort by insertion: balls have no total order for sort(), and pieces are few."""
     ordered: list[Span] = []
     for span in spans:
         at = len(ordered)
@@ -116,7 +117,7 @@ def _sorted(spans: list[Span]) -> list[Span]:
 
 
 def _touches(left: Span, right: Span) -> bool:
-    """Do they overlap or meet with no point missing between them?"""
+    """Tell whether two spans overlap or meet without a gap."""
     if right.low[0] < left.high[0]:
         return True
     if right.low[0] > left.high[0]:
@@ -129,10 +130,10 @@ def union(left: Node, right: Node) -> Node:
 
 
 def complement(node: Node) -> Node:
-    """What is left of the line.
+    """Return the complement on the real line.
 
     Raises:
-        Unreadable: an end that is no number.
+        Unreadable: an end is not a number.
     """
     pieces = canonical(node).args
     gaps: list[Node] = []
@@ -147,7 +148,7 @@ def complement(node: Node) -> Node:
 
 
 def intersection(left: Node, right: Node) -> Node:
-    """What both have: the complement of the complements' union."""
+    """Return the intersection, computed as the complement of the union of the complements."""
     if left == WHOLE_LINE:
         return right
     if right == WHOLE_LINE:
@@ -161,10 +162,10 @@ def difference(left: Node, right: Node) -> Node:
 
 
 def whole_numbers(node: Node, positive: bool) -> tuple[Node, ...]:
-    """The whole numbers in a bounded region, as numbers.
+    """Return the whole numbers in a bounded region.
 
     Raises:
-        Unreadable: it has no bounds, or too many whole numbers in them.
+        Unreadable: it is unbounded, or contains too many whole numbers.
     """
     if positive:
         node = intersection(node, half_line(">", ZERO, None))
@@ -191,7 +192,7 @@ def _integer(value: arb) -> int:
 
 
 def as_region(node: Node) -> Node:
-    """A bracket, a set or a number field as a region of the line.
+    """Return a bracket, a set or a number field as a region of the line.
 
     Raises:
         Unreadable: it is none of these.
@@ -208,11 +209,11 @@ def as_region(node: Node) -> Node:
         return region(inner.args, node.value)
     if node.op == "name" and node.value == "field R":
         return WHOLE_LINE
-    raise Unreadable(f"{node.op} is no region")
+    raise Unreadable(f"{node.op} is not a region")
 
 
 def half_line(operator: str, end: Node, variable: str | None) -> Node:
-    """The numbers that stand in `operator` to `end`."""
+    """Return the numbers x for which `x operator end` holds."""
     match operator:
         case "<" | "<=":
             pieces = (piece(MINUS_INFINITY, end, "(" + ("]" if operator == "<=" else ")")),)
@@ -226,12 +227,12 @@ def half_line(operator: str, end: Node, variable: str | None) -> Node:
                 piece(end, INFINITY, "()"),
             )
         case _:
-            raise Unreadable(f"{operator} is no half line")
+            raise Unreadable(f"{operator} is not a half line")
     return region(pieces, variable)
 
 
 def as_points(node: Node) -> tuple[Node, ...] | None:
-    """The points of a region that has nothing but points, else None."""
+    """Return the points of a region that consists only of points, else None."""
     if all(part.args[0] == part.args[1] and part.value == "[]" for part in node.args):
         return tuple(part.args[0] for part in node.args)
     return None

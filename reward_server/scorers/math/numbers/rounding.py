@@ -1,9 +1,9 @@
-"""A decimal and an exact value in, whether the one is a rounding of the other out.
+"""Decide whether a decimal is a rounding of an exact value.
 
-By default a decimal stands for just its value. It is a rounding where it has the digits of a
-float (`0.0833333333333333` for 1/12), for nobody writes twelve digits to mean another number; and
-where the policy lets the ground truth's own digits be enough. A whole number, or a decimal that a
-float can hold, is rounded by nobody: twelve of its twenty digits are another number.
+By default a decimal stands for exactly its value. It counts as a rounding if it has the digits of a
+float (`0.0833333333333333` for 1/12), because nobody writes twelve digits to mean another number,
+or if the policy accepts the precision of the ground truth. A whole number, or a decimal that a
+float represents exactly, has no rounding: twelve of its twenty digits are another number.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node
 MIN_DIGITS = 2  # of a ground truth that is a rounding: 0.1 is a tenth
 MIN_ANSWER_DIGITS = 4  # of an answer that rounds an exact ground truth
 FLOAT_DIGITS = 12
-DOUBLE_DIGITS = 16  # from here on the last digit is a double's, not the decimal's
+DOUBLE_DIGITS = 16  # from here on the last digit may be off by a double's error
 _DECIMAL = re.compile(r"(\d*+)\.?(\d*+)(?:e([-+]?\d++))?")
 
 
 class Decimal:
-    """A decimal as written: its value, its significant digits, and the worth of the last one."""
+    """A decimal as written: its value, its significant digits, and the
+    place value of the last one."""
 
     __slots__ = ("digits", "last", "value")
 
@@ -36,7 +37,8 @@ class Decimal:
 
 
 def written_decimal(node: Node) -> Decimal | None:
-    """The decimal that a node is as a whole: `-0.25`, `2.5 \\times 10^{-3}`; None for all else."""
+    r"""Return the decimal that a node consists of: `-0.25`,
+    `2.5 \times 10^{-3}`; None for all else."""
     if node.op == "neg" and (inner := written_decimal(node.args[0])):
         return Decimal(-inner.value, inner.digits, inner.last)
     if node.op == "mul" and len(node.args) == 2 and (scale := _power_of_ten(node.args[1])):
@@ -63,7 +65,7 @@ def _power_of_ten(node: Node) -> fmpq | None:
 
 
 def rounds_to(truth: Node, answer: Node, rounding: Rounding) -> bool:
-    """Is one of the two a decimal that the other rounds to?"""
+    """Tell whether one of the two is a decimal to which the other rounds."""
     left, right = written_decimal(truth), written_decimal(answer)
     if left is not None and right is None and _is_float_of(left, answer):
         return True
@@ -79,7 +81,8 @@ def rounds_to(truth: Node, answer: Node, rounding: Rounding) -> bool:
 
 
 def _is_float_of(decimal: Decimal, exact: Node) -> bool:
-    """Has the decimal the digits of a float, and could no float hold the exact value?"""
+    """Tell whether the decimal has the digits of a float and the exact
+    value has no short decimal."""
     return decimal.digits >= FLOAT_DIGITS and _within(decimal, exact) and not _is_short(exact)
 
 
@@ -89,7 +92,7 @@ def _is_whole(node: Node) -> bool:
 
 
 def _is_short(node: Node) -> bool:
-    """Is it a whole number, or a decimal of so few digits that a float holds them all?"""
+    """Tell whether a value is whole, or a decimal with few enough digits for a float."""
     value = constant_value(node)
     if not isinstance(value, fmpq):
         return False
@@ -98,7 +101,8 @@ def _is_short(node: Node) -> bool:
 
 
 def _within(decimal: Decimal, node: Node) -> bool:
-    """Is the node's value within half of the decimal's last digit? A tie rounds either way."""
+    """Tell whether the value is within half a unit of the decimal's last
+    digit; ties round either way."""
     exact = real_value(node)
     if exact is None:
         return False

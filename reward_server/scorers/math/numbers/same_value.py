@@ -1,8 +1,9 @@
-"""Two expressions in, whether they are worth the same out.
+"""Decide whether two expressions have the same value.
 
-Constants: exact rationals, or balls of rising precision until they part or agree to 300 bits.
-Expressions in variables: at random points that the pair itself seeds, so a verdict is the same each
-time; rational functions are exact there. What cannot be decided is not the same.
+Constants are compared as exact rationals, or as balls of rising precision until they separate or
+agree to 300 bits. Expressions with variables are compared at pseudorandom points seeded by the pair
+itself, so verdicts are reproducible; rational functions are exact there. An undecided comparison
+counts as not the same.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ from touchstone_rewards.reward_server.scorers.math.numbers.work_budget import at
 from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
 
 FIRST_BITS, CONSTANT_BITS, POINT_BITS = 64, 320, 192
-SMALL_BITS = 16  # of a number that any precision shows
-SPARE_BITS, MAX_BALL_BITS = 128, 1 << 11  # beside the bits that a number needs to be seen at all
+SMALL_BITS = 16  # of a number that any precision resolves
+SPARE_BITS, MAX_BALL_BITS = 128, 1 << 11  # added to the bits needed to resolve a number at all
 MAX_REACHING_FACTORIAL = 1_000
 AGREEING_POINTS = 3
 APART = "apart at a point"
-# A number counts as zero below this share of what it was made from.
+# A number smaller than this share of its terms counts as zero.
 TINY, _ONE = arb(2) ** -90, arb(1)
 _JAGGED = frozenset(["abs", "floor", "ceil", "sign", "max", "min", "root", "log", "ln", "lg", "lb"])
 _COMPLEX = frozenset(["Re", "Im", "arg", "cis", "conj"])
 _TURNING = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "floor", "ceil"])
-# Worked out by numbers, with a variable of their own; and what is kept unread.
+# Evaluated numerically, with a variable of their own; and unevaluated operators.
 BINDING = frozenset(["limit", "integral", "infinite sum", "other"])
 WHOLE_LETTERS = frozenset("nkmjNKM")
 
 
-# Scale, shift and signs of the points that are looked at, one after the other.
+# Scale, shift and signs of the sampled points, in order.
 _PLANS: tuple[tuple[int, int, str], ...] = (
     (1, 0, "+"), (4, 1, "+"), (3, 0, "-"), (1, 0, "+"), (9, 1, "+"), (1, 0, "-"), (40, 3, "+"),
     (30, 2, "-"),
@@ -48,25 +49,25 @@ _PLANS: tuple[tuple[int, int, str], ...] = (
 
 
 class Features(Struct):
-    """What stands in a tree that decides where it has to be looked at."""
+    """Properties of a tree that determine where it must be sampled."""
 
     names: set[str]
     imaginary: bool = False
-    jagged: bool = False  # abs, roots, rounding: near points do not show everything
+    jagged: bool = False  # abs, roots, rounding: nearby points do not suffice
     turning: bool = False  # (-1)^n, \sin n\pi: whole numbers are special
-    logs: bool = False  # a \log without a base
-    whole: bool = False  # a greatest common divisor: there are values at whole numbers only
-    series: bool = False  # a sum up to n
-    angles: bool = False  # π
+    logs: bool = False  # contains \log without a base
+    whole: bool = False  # contains gcd or lcm: defined at whole numbers only
+    series: bool = False  # contains a sum up to n
+    angles: bool = False  # contains π
     largest: fmpq = fmpq(1)
-    reach: int = 0  # bits that the smallest or largest number in it may be away from 1
+    reach: int = 0  # distance in bits of its smallest or largest number from 1
 
 
 def features(*nodes: Node) -> Features:
-    """The features of the trees together."""
+    """Return the combined features of the trees."""
     found = Features(set())
     pending = list(nodes)
-    for node in pending:  # grows while it is walked
+    for node in pending:  # grows during the loop
         op = node.op
         if op == "num":
             if (bits := node.value.height_bits()) > SMALL_BITS:
@@ -157,12 +158,12 @@ _NOTES: dict[str, Callable[[Node, Features], None]] = {
 
 
 def is_constant(node: Node) -> bool:
-    """Has the expression no variable in it?"""
+    """Tell whether the expression has no variable."""
     return not features(node).names
 
 
 def constant_value(node: Node, bits: int = FIRST_BITS) -> Value | None:
-    """The value of a constant, or None where it has none or a variable."""
+    """Return the value of a constant; None if it is undefined or has a variable."""
     try:
         precision(bits)
         return evaluate(node, Point(0)) if is_constant(node) else None
@@ -171,10 +172,10 @@ def constant_value(node: Node, bits: int = FIRST_BITS) -> Value | None:
 
 
 def same_value(left: Node, right: Node, seed: int) -> tuple[bool, str]:
-    """Are the two expressions worth the same, and by which method was it decided?
+    """Return whether two expressions have the same value, and the method that decided.
 
     Raises:
-        Unreadable: one of them is no expression.
+        Unreadable: one of them is not an expression.
     """
     if left.op == right.op == "num":
         return left.value == right.value, "exact rationals"
@@ -189,7 +190,7 @@ def same_value(left: Node, right: Node, seed: int) -> tuple[bool, str]:
 def _same(
     left: Node, right: Node, seed: int, found: Features, common_logs: bool = False
 ) -> tuple[bool, str]:
-    """Decide at the precision that the numbers need; what takes more of it costs more."""
+    """Compare at the precision that the numbers need; higher precision costs more of the budget."""
     rate = (_bits_to_tell(POINT_BITS, found) // POINT_BITS) ** 2
     if rate == 1:
         return _same_at(left, right, seed, found, common_logs)
@@ -211,7 +212,7 @@ def _same_at(
 
 
 def _bits_to_tell(bits: int, found: Features) -> int:
-    """Return `bits`, or more where the numbers are so small that more are needed to see them."""
+    """Return `bits`, or more if the numbers are too small to be resolved with them."""
     return max(bits, min(found.reach + SPARE_BITS, MAX_BALL_BITS))
 
 
@@ -236,10 +237,10 @@ def _same_constant(left: Node, right: Node, found: Features, common_logs: bool) 
 
 
 def _small(difference: acb, a: Value, b: Value) -> bool:
-    """Is the difference, which may be zero, small beside the two values?
+    """Tell whether the difference, which may be zero, is small relative to the two values.
 
-    Where both may be zero there is nothing to measure by but 1; where one is not, sin(π), which is
-    zero as far as anybody can see, is not 1/100!.
+    If both may be zero, it is compared with 1. If one may not, the size of that one is used:
+    sin(π), which looks like zero, is not 1/100!.
     """
     sizes = [ball(value).abs_upper() for value in (a, b) if not _may_be_zero(value)]
     return bool(difference.abs_upper() < TINY * max(sizes, default=_ONE))
@@ -250,7 +251,10 @@ def _may_be_zero(value: Value) -> bool:
 
 
 def _points(seed: int, found: Features, common_logs: bool) -> Iterator[Point]:
-    """Near, farther, negative; where it matters past every constant and with mixed signs."""
+    """Yield points near 0, farther out and negative.
+
+    For jagged expressions, also yield points beyond every constant and with mixed signs.
+    """
     plans = _PLANS
     if found.jagged:
         far = int(min(found.largest, fmpq(10**9)).ceil())
@@ -275,9 +279,9 @@ def _same_at_points(
             continue
         agree = None if point.lossy else _agree(a, b)
         if agree is None:
-            continue  # too large, or too little known, to show a difference
+            continue  # too large or too imprecise to show a difference
         real = not point.crossed and is_real(a) and is_real(b)
-        if not real and not found.imaginary:  # outside of where the two are real
+        if not real and not found.imaginary:  # outside the domain where both are real
             complex_agreed, complex_apart = complex_agreed + agree, complex_apart + (not agree)
             continue
         if not agree:
@@ -295,7 +299,7 @@ def _same_at_points(
 
 
 def _agree(a: Value, b: Value) -> bool | None:
-    """Are the two the same? None where the balls meet and are too wide to tell."""
+    """Tell whether the two are the same; None if the balls overlap but are too wide."""
     if isinstance(a, fmpq) and isinstance(b, fmpq):
         return a == b
     difference = ball(a) - ball(b)
@@ -305,7 +309,7 @@ def _agree(a: Value, b: Value) -> bool | None:
 
 
 def _same_at_whole_numbers(left: Node, right: Node, seed: int, found: Features) -> tuple[bool, str]:
-    """For n, k, m, and sums up to n: agreement at whole numbers, even and odd ones."""
+    """Compare at whole numbers, even and odd ones: for n, k, m, and for sums up to n."""
     names = sorted(name for name in found.names if not name.endswith(")"))
     agreed = 0
     for step in range(6):
@@ -323,7 +327,7 @@ def _same_at_whole_numbers(left: Node, right: Node, seed: int, found: Features) 
 
 
 def constant_ratio(left: Node, right: Node, seed: int) -> Value | None:
-    """The constant that `left` is `right` times, or None where it is no constant multiple."""
+    """Return the constant c in `left` = c * `right`, or None if the ratio is not constant."""
     found = features(left, right)
     precision(POINT_BITS)
     first: Value | None = None
@@ -349,7 +353,7 @@ def constant_ratio(left: Node, right: Node, seed: int) -> Value | None:
 
 
 def _ratio(a: Value, b: Value) -> Value | None:
-    """a / b, or None where just one of them is zero."""
+    """Return a / b, or None if exactly one of them is zero."""
     a_zero, b_zero = _may_be_zero(a), _may_be_zero(b)
     if a_zero and b_zero:
         raise Undefined("0/0")
@@ -363,7 +367,7 @@ def is_positive(value: Value) -> bool:
 
 
 def real_value(node: Node) -> arb | None:
-    """A constant as a real ball at 128 bits, or None."""
+    """Return a constant as a real ball at 128 bits, or None."""
     value = constant_value(node, 128)
     if value is None:
         return None

@@ -1,7 +1,7 @@
-"""Arithmetic on matrices, vectors and points, worked out cell by cell: `(1, 2) + t(3, 4)`.
+"""Compute with matrices, vectors and points cell by cell: `(1, 2) + t(3, 4)`.
 
-In: a sum, product, quotient or power with a matrix or a bracket in it. Out: one matrix or bracket,
-or the node as it was where no rule fits.
+A sum, product, quotient or power that contains a matrix or bracket becomes one matrix or bracket;
+the node is unchanged if no rule applies.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _ACCENTED = frozenset(f"{accent} {letter}" for accent in _ACCENTS for letter in 
 
 
 def folded(node: Node) -> Node:
-    """`node` with its arrays worked out.
+    """Return `node` with its array operations carried out.
 
     Raises:
-        Unreadable: arrays of unlike shape are added or multiplied.
+        Unreadable: arrays of different shapes are added or multiplied.
     """
     rule = _RULES.get(node.op)
     if rule is None:
@@ -35,7 +35,7 @@ def folded(node: Node) -> Node:
 
 
 def unit_vectors(node: Node) -> Node | None:
-    """`2\\mathbf{i} + 3\\hat{j}` as a column of its components; None where it is no such sum."""
+    r"""Return `2\mathbf{i} + 3\hat{j}` as a column of components; None for any other expression."""
     if not any(map(_ends_in_unit, node.args)):
         return None
     found = features(node)
@@ -71,7 +71,7 @@ def _component(node: Node, axes: list[list[str]], at: int) -> Node:
 
 
 def _with_units(node: Node, axes: list[list[str]], units: list[Node]) -> Node:
-    """`node` with something else for its unit vectors."""
+    """Return `node` with its unit vectors replaced."""
     if node.op in ("name", "const"):
         found = (unit for axis, unit in zip(axes, units, strict=True) if node.value in axis)
         return next(found, node)
@@ -90,7 +90,7 @@ def _sum(parts: tuple[Node, ...]) -> Node | None:
     if any(part.op not in _ARRAYS for part in parts):
         return None
     if any(part.value != first.value or len(part.args) != len(first.args) for part in parts):
-        raise Unreadable("a sum of unlike arrays")
+        raise Unreadable("a sum of arrays of different shapes")
     cells = zip(*(part.args for part in parts), strict=True)
     return Node(first.op, tuple(sum_of(list(column)) for column in cells), first.value)
 
@@ -142,7 +142,7 @@ def _quotient(parts: tuple[Node, ...]) -> Node | None:
 
 
 def _power(parts: tuple[Node, ...]) -> Node | None:
-    """The transpose; no other power is worked out."""
+    """Return the transpose; other powers are left unchanged."""
     matrix, exponent = parts
     if exponent.op != "name" or exponent.value != "T" or matrix.op not in _ARRAYS:
         return None

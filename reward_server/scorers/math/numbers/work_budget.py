@@ -1,8 +1,8 @@
-"""How much one verdict may cost: a meter that every evaluation draws from.
+"""Limit the work of one verdict with a meter that every evaluation draws from.
 
-A verdict starts with `refill`; what it spends is counted in evaluations of a small node, costly
-functions at their worth. Where nothing is left the verdict is no, in bounded time by design. One
-process decides one pair at a time, as it has one precision of balls.
+A verdict starts with `refill`. Its cost is counted in evaluations of a small node; expensive
+functions cost more. When the meter is empty the verdict is negative, which bounds the time. A
+process decides one pair at a time, because the precision of balls is global too.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ WORK = 12_000  # some 15 ms
 
 
 class TooMuchWork(Exception):
-    """The pair would take longer than any honest answer does."""
+    """The pair would take longer than any honest answer."""
 
 
 class Meter:
-    """What is left of the present verdict's work."""
+    """Work left for the current verdict."""
 
     __slots__ = ("left",)
 
@@ -35,7 +35,7 @@ def refill() -> None:
 
 @contextmanager
 def at_rate(rate: int) -> Generator[None]:
-    """Draw `rate` times as much from the meter for all that is done inside."""
+    """Draw `rate` times as much from the meter for everything done inside the block."""
     before = METER.left
     allowed = METER.left = before // rate
     try:

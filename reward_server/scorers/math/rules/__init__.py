@@ -1,1 +1,1 @@
-"""Whether a response's answer is the ground truth's, by the kind of answer."""
+"""Rules that compare an answer with a ground truth, by kind of answer."""

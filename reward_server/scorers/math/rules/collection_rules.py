@@ -1,4 +1,4 @@
-"""Many values against many: lists, sets, points, vectors, regions, ratios, numbered parts."""
+"""Compare collections: lists, sets, points, vectors, regions, ratios, numbered parts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from touchstone_rewards.reward_server.scorers.math.numbers.same_value import con
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
 from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, Unreadable
 
-# Letters whose indices count the solutions of one unknown: x_1 = 2, x_2 = 3.
+# Letters whose indices number the solutions of one unknown: x_1 = 2, x_2 = 3.
 _SOLUTION_NAMES = frozenset(["x", "y", "z", "t", "r", "s", "n", "lambda", "theta"])
 _HALF_OPEN = frozenset(["[)", "(]"])
-MAX_REPEATS = 4  # of one value before it is no longer an answer written twice
+MAX_REPEATS = 4  # of one value; beyond it, a list is padding and not an answer written twice
 MAX_MATCHING = 400  # items in lists that are matched without an order
 
 
@@ -22,7 +22,7 @@ def _items(node: Node) -> Sequence[Node] | None:
 
 
 def collections(truth: Node, answer: Node, case: Case) -> bool:
-    """Lists and sets: matched item by item, in any order unless the policy says otherwise."""
+    """Compare lists and sets item by item, in any order unless the policy requires one."""
     left, right = _items(truth), _items(answer)
     if left is None or right is None:
         return _collection_against(truth, answer, case)
@@ -45,15 +45,15 @@ def collections(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _has_order(truth: Node, answer: Node, named: list[list[str]]) -> bool:
-    """Do the items of both stand in an order? Those of ± do not, and names say which is which."""
+    """Tell whether both are ordered: items of ± are not, and names identify items anyway."""
     if truth.op != "list" or answer.op != "list" or all(map(_several, named)):
         return False
     return "signs" not in (truth.note, answer.note)
 
 
 def _as_sets(left: Sequence[Node], right: Sequence[Node], case: Case) -> bool:
-    """Match two lists with each item counted once; a list that says it all again and again is
-    padding."""
+    """Match two lists with each item counted once; a list with many
+    repeats is rejected as padding."""
     distinct = [_distinct(items, case) for items in (left, right)]
     if len(right) > MAX_REPEATS and len(right) > 2 * len(distinct[1]):
         return case.decided("too many repeats", False)
@@ -61,27 +61,27 @@ def _as_sets(left: Sequence[Node], right: Sequence[Node], case: Case) -> bool:
 
 
 def names_of(items: Sequence[Node]) -> list[str]:
-    """Return the names of the items; none where an item has no name."""
+    """Return the names of the items; an empty list if an item has no name."""
     names = [str(item.value) for item in items if item.op == "assigned"]
     return names if len(names) == len(items) else []
 
 
 def _base(name: str) -> str:
-    """Return `x` for the enumerated solutions `x_1` and `x_2`; any other name is its own."""
+    """Return `x` for the enumerated solutions `x_1` and `x_2`; other names unchanged."""
     letter, _, number = name.partition("_")
     return letter if letter in _SOLUTION_NAMES and number.isdigit() else name
 
 
 def _several(names: list[str]) -> bool:
-    """Do the names belong to more than one unknown?"""
+    """Tell whether the names belong to more than one unknown."""
     return len(set(map(_base, names))) > 1
 
 
 def _by_name(truth: Node, answer: Node, named: list[list[str]], case: Case) -> bool:
-    """Match `x = 2, y = 3` by its names; bare values have to come in the order of the names."""
+    """Match `x = 2, y = 3` by name; values without names must follow the order of the names."""
     if named[0] and named[1]:
         if (truth.value == "or") != (answer.value == "or"):
-            return case.decided("all of these against one of these", False)
+            return case.decided("a list joined by and against a list joined by or", False)
         return _as_sets(truth.args, answer.args, case)
     if "set" in (truth.op, answer.op) or any(n.op == "assigned" for n in _bare(truth, answer)):
         return case.decided("named values against others", False)
@@ -98,7 +98,7 @@ def _bare(truth: Node, answer: Node) -> Sequence[Node]:
 
 
 def _collection_against(truth: Node, answer: Node, case: Case) -> bool:
-    """A list or set against something that is none."""
+    """Compare a list or set with an answer of another kind."""
     many, one = (truth, answer) if _items(truth) is not None else (answer, truth)
     if one.op == "bracket" and many.op == "list" and one.value == "()":
         return in_order(truth.args, answer.args, case)
@@ -117,7 +117,7 @@ def _collection_against(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _same_letters(many: Node, one: Node) -> bool:
-    """`A, C` and `AC`: several choices."""
+    """Tell whether `A, C` and `AC` are the same choices."""
     letters = letters_of(one)
     if not letters or any(n.op != "name" or not n.value.isupper() for n in many.args):
         return False
@@ -143,21 +143,21 @@ def _distinct(items: Sequence[Node], case: Case) -> list[Node]:
 
 
 def _exact(node: Node) -> tuple[int, int] | None:
-    """A plain number as a key."""
+    """Return a plain number as a hashable key, or None."""
     return (int(node.value.p), int(node.value.q)) if node.op == "num" else None
 
 
 def in_order(left: Sequence[Node], right: Sequence[Node], case: Case) -> bool:
     if len(left) != len(right):
-        return case.decided("unlike numbers of items", False)
+        return case.decided("different numbers of items", False)
     equal = all(case.same(a, b) for a, b in zip(left, right, strict=True))
     return case.decided(f"item by item: {case.method}", equal)
 
 
 def _matched(left: list[Node], right: list[Node], case: Case) -> bool:
-    """Is there a partner for each? Plain numbers first, by value; then one by one."""
+    """Tell whether all items can be paired: plain numbers first, by value, then one by one."""
     if len(left) != len(right):
-        return case.decided("unlike numbers of items", False)
+        return case.decided("different numbers of items", False)
     keys = [[_exact(node) for node in nodes] for nodes in (left, right)]
     shared = set(keys[0]) & set(keys[1]) - {None}
     rest = [node for node, key in zip(left, keys[0], strict=True) if key not in shared]
@@ -171,7 +171,7 @@ def _matched(left: list[Node], right: list[Node], case: Case) -> bool:
 
 
 def statements(truth: Node, answer: Node, case: Case) -> bool:
-    """Formulas of logic: the same connective over the same parts, in any order."""
+    """Compare logical formulas: the same connective over the same parts, in any order."""
     if truth.value != answer.value or {truth.op, answer.op} - {"logic", "list"}:
         return case.unlike(truth, answer)
     if any(map(_is_directed, truth.args)):
@@ -180,13 +180,13 @@ def statements(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _is_directed(node: Node) -> bool:
-    """Is it a vector or a differential? Then \\wedge is a product that changes its sign."""
+    r"""Tell whether an operand is a vector or a differential, so that \wedge is anticommutative."""
     first = node.args[0] if node.op == "mul" else node
     return first.op == "name" and (first.value == "d" or first.value.startswith("vec "))
 
 
 def brackets(truth: Node, answer: Node, case: Case) -> bool:
-    """Points, intervals and vectors, item by item; open and closed ends are not the same."""
+    """Compare points, intervals and vectors item by item; open and closed ends differ."""
     if any(node.op == "region" or node.note == "field" for node in (truth, answer)):
         return regions_of(truth, answer, case)
     if "matrix" in (truth.op, answer.op):
@@ -199,10 +199,10 @@ def brackets(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def vectors(truth: Node, answer: Node, case: Case) -> bool:
-    """Matrices of one size cell by cell; a column or row of numbers is a tuple as well."""
+    """Compare matrices of equal size cell by cell; a row or column also equals a tuple."""
     if truth.op == answer.op == "matrix":
         if truth.value != answer.value:
-            return case.decided("matrices of unlike size", False)
+            return case.decided("matrices of different sizes", False)
         return in_order(truth.args, answer.args, case)
     matrix, other = (truth, answer) if truth.op == "matrix" else (answer, truth)
     if (rows := _rows(other)) is not None:
@@ -216,7 +216,7 @@ def vectors(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _rows(node: Node) -> Node | None:
-    """`[[1, 2], [3, 4]]` as a matrix."""
+    """Return `[[1, 2], [3, 4]]` as a matrix."""
     if node.op != "bracket" or any(row.op != "bracket" for row in node.args):
         return None
     width = len(node.args[0].args)
@@ -226,7 +226,7 @@ def _rows(node: Node) -> Node | None:
 
 
 def regions_of(truth: Node, answer: Node, case: Case) -> bool:
-    """Sets of reals: the same pieces, whatever they were written as."""
+    """Compare sets of reals by their pieces, whatever their notation."""
     try:
         left, right = regions.as_region(truth), regions.as_region(answer)
     except Unreadable:
@@ -235,7 +235,7 @@ def regions_of(truth: Node, answer: Node, case: Case) -> bool:
     if left.value and right.value and left.value != right.value:
         return case.decided("unlike names", False)
     if len(left.args) != len(right.args):
-        return case.decided("unlike numbers of pieces", False)
+        return case.decided("different numbers of pieces", False)
     open_right = list(right.args)
     for part in left.args:
         at = next((i for i, b in enumerate(open_right) if _same_piece(part, b, case)), None)
@@ -252,10 +252,10 @@ def _same_piece(left: Node, right: Node, case: Case) -> bool:
 
 
 def ratios(truth: Node, answer: Node, case: Case) -> bool:
-    """Proportional: 2:4 is 1:2. A ratio of two may be written as a fraction."""
+    """Compare ratios up to proportion: 2:4 is 1:2. A ratio of two may be written as a fraction."""
     if truth.op == answer.op:
         if len(truth.args) != len(answer.args):
-            return case.decided("ratios of unlike length", False)
+            return case.decided("ratios of different lengths", False)
         if any(constant_value(part) in (None, 0) for part in truth.args + answer.args):
             return in_order(truth.args, answer.args, case)
         scaled = [
@@ -269,7 +269,7 @@ def ratios(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def times(truth: Node, answer: Node, case: Case) -> bool:
-    """Hour, minute and half of the day; 16:30 is 4:30 p.m."""
+    """Compare times of day: 16:30 is 4:30 p.m."""
     if truth.op == answer.op:
         return like_kinds(truth, answer, case)
     time, other = (truth, answer) if truth.op == "time" else (answer, truth)
@@ -281,19 +281,19 @@ def times(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def bases(truth: Node, answer: Node, case: Case) -> bool:
-    """Numbers written in a base: the digits and the base."""
+    """Compare numbers written in a base by digits and base."""
     return case.decided("digits and base", truth == answer)
 
 
 def like_kinds(truth: Node, answer: Node, case: Case) -> bool:
-    """What is only ever the same as its own kind: part by part, under one value."""
+    """Compare nodes that equal only their own kind, part by part."""
     if truth.op != answer.op or truth.value != answer.value:
         return case.unlike(truth, answer)
     return in_order(truth.args, answer.args, case)
 
 
 def parts(truth: Node, answer: Node, case: Case) -> bool:
-    """Answers to numbered parts: in their order, whether the numbers stand there or not."""
+    """Compare answers to numbered parts in order, whether or not the numbers are written."""
     given = answer if answer.op == "parts" else truth
     other = truth if given is answer else answer
     if other.op not in ("parts", "list") and (other.op, other.value) != ("bracket", "()"):

@@ -1,8 +1,8 @@
-"""Two shaped answers in, whether they are the same answer out: one rule for each pair of kinds.
+"""Compare two shaped answers with one rule for each pair of kinds.
 
-The first is the ground truth, the second the prediction; only policies that say so look at which is
-which. The rules are in `single`, `named` and `many`; what two expressions are worth is decided in
-`decide`.
+The first is the ground truth, the second the prediction; only policies that say so treat them
+differently. The rules are in the modules beside this one; `numbers/same_value` compares the values
+of two expressions.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node, Too
 
 
 def new_case(policy: Policy, seed: int) -> Case:
-    """A comparison under `policy`; the same seed looks at the same points."""
+    """Return a comparison under `policy`; the same seed samples the same points."""
     return Case(policy, seed, same)
 
 
 def same(truth: Node, answer: Node, case: Case) -> bool:
-    """Is the answer the ground truth?
+    """Tell whether the answer is the same as the ground truth.
 
     Raises:
-        Unreadable: one of the two is nothing that can be compared.
+        Unreadable: one of the two cannot be compared.
     """
     if truth == answer:
         return case.decided("same tree", True)
@@ -39,11 +39,11 @@ def same(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def same_as_itself(truth: Node, policy: Policy, seed: int) -> bool:
-    """Return whether the ground truth is the same as itself by what it is worth, not by its tree.
+    """Tell whether the ground truth equals itself by value rather than by its tree.
 
     Raises:
         TooLarge: it cannot be compared with anything.
-        TooMuchWork: it empties the budget alone.
+        TooMuchWork: it alone exhausts the work budget.
     """
     refill()
     try:
@@ -66,7 +66,7 @@ def _by_rules(truth: Node, answer: Node, case: Case) -> bool:
 
 
 _LIKE_KINDS = frozenset(["setof", "quantified", "congruence", "property", "progression"])
-# The first rule that knows one of the two kinds decides.
+# The first rule whose kinds include either of the two decides.
 _RULES = (
     (frozenset(["choice"]), value_rules.choices),
     (frozenset(["all equal"]), equation_rules.all_equal),

@@ -1,4 +1,4 @@
-"""One comparison under way: its policy, the seed of its points, and what decided last."""
+"""State of one comparison: its policy, the seed of its points, and the method that decided last."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from touchstone_rewards.reward_server.scorers.math.tree import Node, Unreadable
 
 
 class Case(Struct):
-    """What the rules of a comparison share. `judge` compares the parts of what a rule is given."""
+    """State shared by the rules of a comparison. `judge` compares the parts of compound answers."""
 
     policy: Policy
     seed: int
@@ -19,7 +19,7 @@ class Case(Struct):
     method: str = ""
 
     def decided(self, method: str, equal: bool) -> bool:
-        """`equal`, remembered with the method that says so."""
+        """Record the deciding method and return `equal`."""
         self.method = method
         return equal
 
@@ -30,7 +30,7 @@ class Case(Struct):
         return self.judge(truth, answer, self)
 
     def quietly(self, truth: Node, answer: Node) -> bool:
-        """`same`, and no where the two cannot be compared: for looking for a partner."""
+        """Compare as `same` does, but return False if the two cannot be compared."""
         try:
             return self.judge(truth, answer, self)
         except Unreadable:

@@ -1,4 +1,5 @@
-"""Values under conditions: `2n + 1, n \\ge 0`, `8p for all odd primes p`, `cx, c constant`."""
+r"""Compare values under conditions: `2n + 1, n \ge 0`,
+`8p for all odd primes p`, `cx, c constant`."""
 
 from __future__ import annotations
 
@@ -19,8 +20,10 @@ _CONSTANTS = frozenset("abcdkmtsrCKAB") | {"alpha", "beta", "lambda", "mu"}
 
 
 def free_letters(truth: Node, answer: Node, case: Case) -> bool:
-    """`cx, c in R` and `kx, k in R`: a letter for any number may be another one, and that it is
-    any number may be left out."""
+    """Compare answers with arbitrary constants: `cx, c in R` and `kx, k in R`.
+
+    Such letters may have other names, and their declaration may be omitted.
+    """
     bare = [node.args[0] if node.op == "free" else node for node in (truth, answer)]
     if case.quietly(*bare):
         return True
@@ -44,8 +47,11 @@ def free_letters(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def conditions(truth: Node, answer: Node, case: Case) -> bool:
-    """Values under conditions: both the same. A bound on the ground truth's letters may be left
-    out of an answer; one that only says where an index starts may be added."""
+    """Compare both the values and their conditions.
+
+    An answer may omit a bound on the ground truth's letters, and may add one that only states where
+    an index starts.
+    """
     values = [node.args[0] if node.op == "conditioned" else node for node in (truth, answer)]
     demands: list[Sequence[Node]] = [
         node.args[1:] if node.op == "conditioned" else () for node in (truth, answer)
@@ -59,14 +65,14 @@ def conditions(truth: Node, answer: Node, case: Case) -> bool:
     ):
         return case.decided("a condition is missing", False)
     elif demands[1] and not all(is_natural(demand, values[1]) for demand in demands[1]):
-        return case.decided("a condition that the ground truth does not have", False)
+        return case.decided("a condition that the ground truth lacks", False)
     return case.same(values[0], values[1])
 
 
 def _in_letters_of(
     own: Sequence[Node], value: Node, demands: Sequence[Node]
 ) -> tuple[Node, Sequence[Node]]:
-    """The value and its demands with the letter that the other side has: `p prime`, `q prime`."""
+    """Return value and conditions renamed to the other side's letter: `p prime`, `q prime`."""
     if len(own) != 1 or len(demands) != 1 or not own[0].op == demands[0].op == "property":
         return value, demands
     (words, old, negated), new = demands[0].value, own[0].value[1]
@@ -95,7 +101,7 @@ def _same_demand(left: Node, right: Node, case: Case) -> bool:
 
 
 def _from_whole(node: Node) -> Node:
-    """`n > 0` as `n \\ge 1` where n is a whole number's letter."""
+    r"""Return `n > 0` as `n \ge 1` if n is a letter for whole numbers."""
     if node.op != "region" or node.value not in WHOLE_LETTERS or len(node.args) != 1:
         return node
     part = node.args[0]

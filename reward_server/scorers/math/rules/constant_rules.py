@@ -1,7 +1,7 @@
-"""Constants of integration: `x^2 + C` is `x^2 + K`, and `C e^{2x}` is `A e^{2x}`.
+"""Compare constants of integration: `x^2 + C` is `x^2 + K`, and `C e^{2x}` is `A e^{2x}`.
 
-Only a letter that such constants have, in a place that they have, once in the answer, may be
-another one: added to something with a variable, or a factor before an exponential.
+A letter may be renamed only if it is common for such constants, occurs once, and is added to a term
+with a variable or multiplies an exponential.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _FACTORS = _SUBSCRIPTED | frozenset("CcKkAB")
 
 
 def _constants(node: Node) -> list[str] | None:
-    """The constants of integration of an expression, in order; None where one of them stands
-    elsewhere as well."""
+    """Return the constants of integration of an expression, in order; None
+    if one occurs elsewhere too."""
     added = [term.value for term in node.args if node.op == "add" and term.value in _ADDED]
     factors = [name for name in _linear(node) if name in _FACTORS and name not in added]
     turning = _holds(node, _turns) and len(factors) > 1  # c sin B may be a side of a triangle
@@ -34,7 +34,7 @@ def _constants(node: Node) -> list[str] | None:
 
 
 def _linear(node: Node) -> list[str]:
-    """The names that the expression is linear in, by how it is written."""
+    """Return the names in which the expression is linear, judged by its notation."""
     if node.op == "name":
         return [node.value]
     if node.op in ("add", "mul", "neg"):
@@ -47,7 +47,7 @@ def _holds(node: Node, test: Callable[[Node], bool]) -> bool:
 
 
 def _grows(node: Node) -> bool:
-    """Is it `e^{2x}`, a power with a variable in its exponent?"""
+    """Tell whether a node is a power with a variable exponent, such as `e^{2x}`."""
     if node.op == "call":
         return node.value == "exp" and bool(features(node).names)
     return (
@@ -56,7 +56,7 @@ def _grows(node: Node) -> bool:
 
 
 def _turns(node: Node) -> bool:
-    """Is it `\\cos 2x`, of a variable?"""
+    r"""Tell whether a node is a sine or cosine of a variable, such as `\cos 2x`."""
     return node.op == "call" and node.value in ("sin", "cos") and bool(features(node).names)
 
 
@@ -65,7 +65,7 @@ def _count(node: Node, name: str) -> int:
 
 
 def renamed_constants(truth: Node, answer: Node, case: Case) -> bool:
-    """Are the two the same but for what their constants of integration are called?"""
+    """Tell whether the two differ only in the names of their constants of integration."""
     own, other = _constants(truth), _constants(answer)
     if not own or not other or len(own) != len(other) or own == other:
         return False

@@ -1,8 +1,7 @@
-"""One derivative in several spellings: dy/dx, y' and ẏ; ∂u/∂x and u_x.
+"""Unify spellings of a derivative: dy/dx, y' and ẏ; ∂u/∂x and u_x.
 
-In: two trees that use unlike spellings. Out: the same two in one, or None where neither can be read
-as the other's. A prime does not say what it is taken by, so it stands for dy/dx only where no other
-variable is in play.
+Two trees with different spellings are rewritten in the same one; None if that is impossible. A
+prime does not name the variable, so it stands for dy/dx only if there is no other variable.
 """
 
 from __future__ import annotations
@@ -21,8 +20,10 @@ _MARKS = ("'", "_", "\\prime", "dot", "^{(")
 
 
 def may_differ(left: str, right: str) -> bool:
-    """Is one of the texts in Leibniz's notation and the other in primes, dots or indices? A glance
-    that most pairs fail."""
+    """Tell whether one text uses Leibniz notation and the other primes, dots or indices.
+
+    This cheap test fails for most pairs.
+    """
     return any(
         ("d" in one or "partial" in one or "∂" in one)
         and ("frac" in one or "/" in one)
@@ -32,7 +33,7 @@ def may_differ(left: str, right: str) -> bool:
 
 
 def respelled(truth: Node, answer: Node) -> tuple[Node, Node] | None:
-    """Return the two with their derivatives spelled alike."""
+    """Return the two trees with their derivatives spelled alike, or None."""
     found = [list(_differentials(node)) for node in (truth, answer)]
     if bool(found[0]) == bool(found[1]):
         return None
@@ -56,13 +57,13 @@ def _differentials(node: Node) -> Iterator[Differential]:
         note = part.note
         if isinstance(note, Differential):
             yield note
-        elif isinstance(note, Node):  # what is assigned
+        elif isinstance(note, Node):  # assigned values
             pending.append(note)
         pending.extend(part.args)
 
 
 def _renamed(node: Node, rule: Callable[[Node], Node]) -> Node:
-    """Return the tree with every name as `rule` has it, the names that are assigned included."""
+    """Return the tree with every name replaced by `rule`, assigned names included."""
     if node.op == "assigned" and node.note is not None:
         note = rule(node.note)
         name = note.value if note != node.note else node.value
@@ -87,7 +88,7 @@ def _primed(node: Node, variable: str) -> Node:
 
 
 def _indexed(node: Node) -> Node:
-    """∂^2u/∂x∂y as u_xy; the order of the indices does not matter."""
+    """Return ∂^2u/∂x∂y as u_xy; the order of the indices does not matter."""
     if isinstance(node.note, Differential):
         return Node("name", value=f"{node.note.of}_{''.join(sorted(node.note.by))}")
     base, _, index = node.value.partition("_")

@@ -1,4 +1,4 @@
-"""What has a name or is a relation: assignments, equations, inequalities."""
+"""Compare answers with a name or relation: assignments, equations, inequalities."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
 
 
 def same_family(truth: Node, answer: Node, case: Case) -> bool:
-    """`2k\\pi` and `2n\\pi`, `3k + 1` and `3m + 1`: angles and remainders, with another letter for
-    any whole number."""
+    r"""Compare values in another whole-number letter: `2k\pi` and `2n\pi`, `3k + 1` and `3m + 1`.
+
+    This applies to angles and remainders only.
+    """
     found = [features(node) for node in (truth, answer)]
     names = [one.names for one in found]
     if any(len(n) != 1 or not n <= WHOLE_LETTERS for n in names) or names[0] == names[1]:
@@ -36,7 +38,7 @@ def same_family(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _is_remainder(node: Node) -> bool:
-    """`3k + 1`: a whole number of at least 2 times a letter, and one that is not 0."""
+    """Tell whether a node is like `3k + 1`: a whole multiple, 2 or larger, plus a whole number."""
     if node.op != "add" or len(node.args) != 2:
         return False
     multiple, rest = sorted(node.args, key=lambda part: part.op == "num")
@@ -47,10 +49,11 @@ def _is_remainder(node: Node) -> bool:
 
 
 def assignments(truth: Node, answer: Node, case: Case) -> bool:
-    """A named value against a value: the name is set aside. Two names must be the same."""
+    """Compare a named value with a value, ignoring the name; if both have
+    names, they must be equal."""
     if truth.op == "assigned" and answer.op == "assigned":
         if _other_places(truth.note, answer.note):
-            return case.decided("a function at another place", False)
+            return case.decided("a function at another argument", False)
         alike = same_name(truth.value, answer.value) or _renamed(truth, answer)
         if alike and case.same(truth.args[0], _rename(truth, answer)):
             return True
@@ -83,7 +86,7 @@ def _spread(node: Node) -> Node | None:
 
 
 def _other_places(left: Node | None, right: Node | None) -> bool:
-    """f(1) and f(2): values of a function at unlike numbers."""
+    """Tell whether these are values of a function at different numbers: f(1) and f(2)."""
     if left is None or right is None or left.op != "opaque" or right.op != "opaque":
         return False
     pairs = zip(left.args, right.args, strict=False)
@@ -91,7 +94,8 @@ def _other_places(left: Node | None, right: Node | None) -> bool:
 
 
 def _renamed(truth: Node, answer: Node) -> bool:
-    """f(x) = x² and f(t) = t²: functions whose arguments have other names."""
+    """Tell whether these are the same function with other argument
+    names: f(x) = x² and f(t) = t²."""
     left, right = truth.note, answer.note
     return bool(left and right) and left.op == right.op == "opaque" and left.value == right.value
 
@@ -118,7 +122,7 @@ def replace(node: Node, names: dict[str, Node]) -> Node:
 
 
 def _difference(node: Node) -> Node | None:
-    """The side of an equation whose zeros it asks for."""
+    """Return left side minus right side of an equation or inequality, or None."""
     if node.op in ("equation", "inequality"):
         left, right = node.args
     elif node.op == "assigned" and node.note is not None and node.args[0].op in VALUES:
@@ -131,7 +135,7 @@ def _difference(node: Node) -> Node | None:
 
 
 def _as_inequality(node: Node) -> Node:
-    """A half line of a named variable as the inequality that it was."""
+    """Return a half line of a named variable as an inequality."""
     if node.op != "region" or not node.value or len(node.args) != 1:
         return node
     (low, high), brackets = node.args[0].args, node.args[0].value
@@ -144,7 +148,7 @@ def _as_inequality(node: Node) -> Node:
 
 
 def equations(truth: Node, answer: Node, case: Case) -> bool:
-    """Equal up to a constant factor; an inequality up to a positive one."""
+    """Compare equations up to a constant factor, inequalities up to a positive one."""
     truth, answer = _as_inequality(truth), _as_inequality(answer)
     if (truth.op == "inequality") != (answer.op == "inequality"):
         return case.decided("an equation against an inequality", False)
@@ -155,7 +159,7 @@ def equations(truth: Node, answer: Node, case: Case) -> bool:
         return case.decided("unlike relations", False)
     ratio = constant_ratio(left, right, case.seed)
     if ratio is None:
-        return case.decided("sides of unlike shape", False)
+        return case.decided("sides of different kinds", False)
     if truth.op == "inequality" and truth.value != "!=":
         return case.decided("sides equal up to a positive factor", is_positive(ratio))
     if _is_solved(truth) != _is_solved(answer):
@@ -164,12 +168,12 @@ def equations(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _is_solved(node: Node) -> bool:
-    """Does it say what a name is worth? `2x = 4` does not."""
+    """Tell whether an equation gives the value of a name; `2x = 4` does not."""
     return node.op == "assigned" and not features(node.args[0]).names
 
 
 def all_equal(truth: Node, answer: Node, case: Case) -> bool:
-    """`a = b = 1` against a list or a point: as many values; else as what the first name is."""
+    """Compare `a = b = 1` with a list or point of as many values, or else as its first name."""
     several = frozenset(["list", "bracket", "set", "matrix"])
     both = [truth, answer]
     for at, other in ((0, both[1]), (1, both[0])):
@@ -190,7 +194,7 @@ _SYMMETRIC = frozenset(["perp", "parallel", "similar", "congruent", "union", "in
 
 
 def related(truth: Node, answer: Node, case: Case) -> bool:
-    """`l \\perp m` is `m \\perp l`; `A \\subset B` is not `B \\subset A`."""
+    r"""Compare relations: `l \perp m` is symmetric, `A \subset B` is not."""
     if truth.op != answer.op or truth.value != answer.value:
         return case.unlike(truth, answer)
     if in_order(truth.args, answer.args, case):

@@ -1,6 +1,6 @@
-"""Sets of values with a whole parameter.
+r"""Compare sets of values with a whole-number parameter.
 
-`\\frac{\\pi}{4} + k\\pi` and `\\frac{5\\pi}{4} + n\\pi` are one family: the same steps from places
+`\frac{\pi}{4} + k\pi` and `\frac{5\pi}{4} + n\pi` are the same family: equal steps, from places
 that are whole steps apart. Both are measured in steps of the ground truth, which makes them
 rational.
 """
@@ -31,23 +31,23 @@ from touchstone_rewards.reward_server.scorers.math.rules.collection_rules import
 from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
 from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
 
-MAX_PLACES = 400  # of a set in one period
+MAX_PLACES = 400  # of a set within one period
 MAX_LINES = 120
-_PLACES = (2, -3, 5, 8)  # parameters at which a line is held against its item
+_PLACES = (2, -3, 5, 8)  # parameters at which an item is compared with its line
 MAX_BITS = 256  # of a place or a step
-DENOMINATORS = 5_040  # a ratio of steps has one that divides this
+DENOMINATORS = 5_040  # the denominator of a ratio of steps divides this
 _ANGLE_NAMES = frozenset(["x", "theta", "alpha", "beta", "phi", "t", "z"])
 
 
 class AffineLine(Struct):
-    """offset + step · k, as nodes; then as numbers in one unit."""
+    """The values offset + step · k."""
 
     offset: Node
     step: Node
 
 
 def _lines(items: Sequence[Node], seed: int) -> list[AffineLine] | None:
-    """The items as lines in `PARAMETER`; None where one is none."""
+    """Return the items as lines in `PARAMETER`; None if one is not a line."""
     if not 0 < len(items) <= MAX_LINES:
         return None
     found: list[AffineLine] = []
@@ -55,7 +55,7 @@ def _lines(items: Sequence[Node], seed: int) -> list[AffineLine] | None:
         if item.op not in VALUES or features(item).names - {"parameter"}:
             return None
         lines = [_line(item, seed)]
-        if lines[0] is None:  # (-1)^n: even and odd ones apart
+        if lines[0] is None:  # (-1)^n: treat even and odd k separately
             twice = Node("mul", (Node("num", value=fmpq(2)), PARAMETER))
             odd = Node("add", (twice, Node("num", value=fmpq(1))))
             lines = [_line(put(item, "parameter", half), seed) for half in (twice, odd)]
@@ -78,7 +78,7 @@ def _line(item: Node, seed: int) -> AffineLine | None:
 
 
 def _in_units(node: Node, unit: Node) -> fmpq | None:
-    """A constant in units of another, where that is a rational with a small denominator."""
+    """Return a constant in units of another, if that is a rational with a small denominator."""
     value = constant_value(Node("div", (node, unit)), CONSTANT_BITS)
     if not isinstance(value, acb):
         return value
@@ -89,7 +89,7 @@ def _in_units(node: Node, unit: Node) -> fmpq | None:
 
 
 def _places(lines: list[AffineLine], unit: Node) -> list[tuple[fmpq, fmpq]] | None:
-    """Each line's offset and step, which is made positive, in the unit."""
+    """Return each line's offset and step in the unit, or None."""
     found: list[tuple[fmpq, fmpq]] = []
     for line in lines:
         offset, step = _in_units(line.offset, unit), _in_units(line.step, unit)
@@ -109,7 +109,7 @@ def _period(places: Sequence[tuple[fmpq, fmpq]]) -> fmpq:
 
 
 def _spread(places: Sequence[tuple[fmpq, fmpq]], period: fmpq) -> set[tuple[int, int]] | None:
-    """All places of the lines within one period; None where they are too many."""
+    """Return all places of the lines within one period; None if there are too many."""
     found: set[tuple[int, int]] = set()
     for offset, step in places:
         step = abs(step)
@@ -126,7 +126,7 @@ def _spread(places: Sequence[tuple[fmpq, fmpq]], period: fmpq) -> set[tuple[int,
 
 
 def _same_lines(truth: Sequence[Node], answer: Sequence[Node], case: Case) -> bool | None:
-    """Do both run through the same values, over all whole numbers? None where nobody can tell."""
+    """Tell whether both cover the same values over all whole numbers; None if undecidable."""
     lines = _lines(truth, case.seed), _lines(answer, case.seed)
     if lines[0] is None or lines[1] is None:
         return None
@@ -142,7 +142,7 @@ def _same_lines(truth: Sequence[Node], answer: Sequence[Node], case: Case) -> bo
 
 
 def _starts(node: Node, case: Case) -> set[tuple[str, str]] | None:
-    """The first values and steps of a family that starts somewhere."""
+    """Return the first values and steps of a family with a first value."""
     lines = _lines(node.args, case.seed)
     if lines is None or len(lines) > len(node.args):
         return None
@@ -156,7 +156,8 @@ def _starts(node: Node, case: Case) -> set[tuple[str, str]] | None:
 
 
 def _is_natural_start(node: Node, case: Case) -> bool:
-    """Are all positive values of the lines in the family, as in `3k + 1, k \\ge 0`?"""
+    r"""Tell whether the family starts at the first non-negative value of
+    its lines: `3k + 1, k \ge 0`."""
     if node.value[0] is None:
         return True
     lines = _lines(node.args, case.seed)
@@ -173,7 +174,7 @@ def _is_natural_start(node: Node, case: Case) -> bool:
 
 
 def families(truth: Node, answer: Node, case: Case) -> bool:
-    """Families by their values; that a parameter is whole may be left out."""
+    """Compare families by their values; the statement that a parameter is whole may be omitted."""
     truth, answer = _as_family(truth), _as_family(answer)
     truth, answer = _as_whole(truth, answer), _as_whole(answer, truth)
     if truth.op == answer.op == "family":
@@ -196,7 +197,7 @@ def families(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _as_whole(node: Node, beside: Node) -> Node:
-    """`n \\ge 3` beside `all integers n \\ge 3`: the whole numbers of a half line."""
+    r"""Return `n \ge 3` as whole numbers if compared with `all integers n \ge 3`."""
     if beside.op != "family" or beside.args != (PARAMETER,) or node.op != "region":
         return node
     start = lower_bound(node, node.value) if node.value in WHOLE_LETTERS else None
@@ -204,7 +205,7 @@ def _as_whole(node: Node, beside: Node) -> Node:
 
 
 def _as_family(node: Node) -> Node:
-    """`\\mathbb{Z}`, and `n \\in \\mathbb{Z}`, as families."""
+    r"""Return `\mathbb{Z}`, or `n \in \mathbb{Z}`, as a family."""
     inner = node.args[0] if node.op == "assigned" else node
     subject = node.value if node.op == "assigned" else None
     if inner.note == "field" and inner.value in FIELD_STARTS:
@@ -218,7 +219,8 @@ def _as_family(node: Node) -> Node:
 
 
 def _bare_family(node: Node, known: Node) -> Node | None:
-    """`3k + 1` or `n = 3k + 1` against a family: all its values at whole numbers."""
+    """Return `3k + 1` or `n = 3k + 1` as a family over all whole
+    numbers, to compare with a family."""
     items = node.args if node.op == "list" else (node,)
     if node.op == "assigned" and node.args[0].op == "list":
         items = [Node("assigned", (item,), node.value) for item in node.args[0].args]
@@ -257,7 +259,7 @@ def _two_families(truth: Node, answer: Node, case: Case) -> bool:
     if starts[0] != starts[1]:
         return case.decided("the parameter starts elsewhere", False)
     if len(truth.args) != len(answer.args):
-        return case.decided("unlike numbers of items", False)
+        return case.decided("different numbers of items", False)
     return in_order(truth.args, answer.args, case)
 
 
@@ -267,14 +269,16 @@ def _same_left_out(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _one_is_unsaid(truth: Node, answer: Node, case: Case) -> bool:
-    """Does one side not say where it starts, and the other leave out nothing positive?"""
+    """Tell whether one side states no start and the other omits no positive values."""
     unsaid, other = (truth, answer) if truth.value[0] is None else (answer, truth)
     return not unsaid.value[1] and _is_natural_start(other, case)
 
 
 def renamed_family(truth: Node, answer: Node, case: Case) -> bool:
-    """`x = k\\pi` and `x = n\\pi` without a membership: angles by their values, whole numbers by
-    the parameter's name alone."""
+    r"""Compare `x = k\pi` and `x = n\pi` without a membership.
+
+    Angles are compared by their values, whole numbers up to the parameter's name.
+    """
     found = [features(node.args[0]) for node in (truth, answer)]
     names = [one.names for one in found]
     if truth.value != answer.value or any(len(n) != 1 or not n <= WHOLE_LETTERS for n in names):

@@ -1,8 +1,7 @@
-"""Piecewise answers: piece by piece, and by their values at points of every piece.
+r"""Compare piecewise answers, piece by piece or by their values at points of every piece.
 
-`\\begin{cases} x & x \\ge 0 \\\\ -x & x < 0 \\end{cases}` is `|x|`: the two are held against
-each other at every end of a piece and at points between, and cases by remainder (`n is even`) at
-whole numbers.
+`\begin{cases} x & x \ge 0 \\ -x & x < 0 \end{cases}` is `|x|`: the two are compared at every end of
+a piece and at points between; cases by remainder (`n is even`) at whole numbers.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ _OUTSIDE = tuple(fmpq(p, q) for p, q in ((1, 53), (1, 1), (7, 3), (41, 2), (2003
 
 
 class Piece(Struct):
-    """A value, and where it holds: a region, a family of whole numbers, or None for otherwise."""
+    """A value and its domain: a region, a family of whole numbers, or None for otherwise."""
 
     value: Node
     where: Node | None
 
 
 def cases(truth: Node, answer: Node, case: Case) -> bool:
-    """Each value with its condition, in any order; else the same values everywhere."""
+    """Compare each value with its condition, in any order; else compare the values everywhere."""
     alike = truth.op == answer.op and len(truth.args) == len(answer.args)
     if alike and _piece_by_piece(truth, answer, case):
         return case.decided("piece by piece", True)
@@ -73,7 +72,7 @@ def _same_row(left: Sequence[Node], right: Sequence[Node], case: Case) -> bool:
 
 
 def _shaped(node: Node) -> Node:
-    """A value or a condition; `n is even` is the even numbers."""
+    """Return a value or a condition; `n is even` becomes the even numbers."""
     if node.op == "labelled" and node.args[0].op == "name":
         found = in_words(f"{node.args[0].value} {_with_verb(node.value)}", _unread)
         if found is not None:
@@ -90,7 +89,8 @@ def _unread(text: str) -> Node:
 
 
 def _pieces(node: Node) -> list[Piece] | None:
-    """The pieces of a piecewise answer, or the one of an expression; None for anything else."""
+    """Return the pieces of a piecewise answer, a single one for an
+    expression; None for anything else."""
     if node.op in VALUES:
         return [Piece(node, None)]
     if node.op == "assigned":
@@ -128,8 +128,8 @@ def _same_everywhere(left: list[Piece], right: list[Piece], case: Case) -> bool:
 
 
 def _points(where: Sequence[Node]) -> list[Node]:
-    """The ends of the regions, and points between and beyond them; none where an end is no
-    number."""
+    """Return the ends of the regions, and points between and beyond them; none
+    if an end is not a number."""
     ends: list[tuple[arb, Node]] = []
     for part in (part for region in where for part in region.args):
         for end in part.args:
@@ -171,7 +171,7 @@ def _same_at(left: list[Piece], right: list[Piece], name: str, at: Node, case: C
 
 
 def _value_at(pieces: list[Piece], place: arb) -> Node | None:
-    """The value that holds at `place`, or None where none does."""
+    """Return the value that applies at `place`, or None."""
     otherwise = None
     for piece in pieces:
         if piece.where is None:
@@ -196,7 +196,7 @@ def _holds(region: Node, place: arb) -> bool:
 def _same_at_whole(
     left: list[Piece], right: list[Piece], wheres: Sequence[Node], case: Case
 ) -> bool:
-    """Cases by remainder, at the first whole numbers."""
+    """Compare cases by remainder at the first whole numbers."""
     subjects = {where.note[1] for where in wheres if where.op == "family"}
     if len(subjects) != 1 or None in subjects or any(w.op != "family" for w in wheres):
         return False
@@ -222,7 +222,7 @@ def _value_at_whole(pieces: list[Piece], number: int) -> Node | None:
 
 
 def _reaches(line: Node, number: int) -> bool:
-    """Is the number among the values of a line such as `3 · parameter + 1`?"""
+    """Tell whether the number is a value of a line such as `3 · parameter + 1`."""
     ends = [constant_value(put(line, "parameter", _number(fmpq(at)))) for at in (0, 1)]
     if not isinstance(ends[0], fmpq) or not isinstance(ends[1], fmpq) or ends[0] == ends[1]:
         return False

@@ -1,4 +1,4 @@
-"""Values with a unit or with words beside them: which units are the same, which words count."""
+"""Compare values with units or with words beside them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from touchstone_rewards.reward_server.scorers.math.rules.comparison import Case
 from touchstone_rewards.reward_server.scorers.math.rules.spelled_units import spelled_quantities
 from touchstone_rewards.reward_server.scorers.math.tree import VALUES, Node
 
-# Words that say nothing of what is counted, and so may stand where the other side has a unit.
+# Words without information about the counted things, allowed beside a unit on the other side.
 _FILLER_WORDS = (
     "in total altogether all each long tall wide high deep thick away apart left old of the a on "
     "together remaining per exactly"
@@ -27,12 +27,12 @@ _INNER_CAPITAL = re.compile(r"\w[A-Z]")
 
 
 def labels(truth: Node, answer: Node, case: Case) -> bool:
-    """Words beside a value are set aside, unless they turn it into something else."""
+    """Compare values while ignoring the words beside them, unless these change the meaning."""
     labelled = [node for node in (truth, answer) if node.op == "labelled"]
     if any(map(_is_phrase, labelled)):
         return case.decided("words beside a letter", same_words(phrase(truth), phrase(answer)))
     if any(_turns(node.value) for node in labelled):
-        return case.decided("words that turn the value", truth == answer)
+        return case.decided("words that change the value", truth == answer)
     bare = [node.args[0] if node.op == "labelled" else node for node in (truth, answer)]
     behind = [node.value for node in labelled if node.note == "behind"]
     if case.policy.units != "ignored" and behind:
@@ -44,13 +44,14 @@ def labels(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _is_phrase(node: Node) -> bool:
-    """`A polygenic risk score` begins with a letter and is no A; `C选项` is C and `n个` is n."""
+    """Tell whether a letter is part of the words: in
+    `A polygenic risk score`, not in `C选项` or `n个`."""
     counts = not node.value.isascii() and (len(node.value) == 1 or node.value in _CHOICE_WORDS)
     return node.args[0].op == "name" and not counts
 
 
 def phrase(node: Node) -> str:
-    """The words of an answer that is words, or nothing where it is something else."""
+    """Return the words of an answer in words, or "" for any other answer."""
     if node.op == "labelled" and _is_phrase(node):
         letter = node.args[0].value
         return f"{letter} {node.value}" if node.note == "behind" else f"{node.value} {letter}"
@@ -63,8 +64,11 @@ def _turns(words: str) -> bool:
 
 
 def _same_things(left: str, right: str) -> bool:
-    """Do the words name one thing? One side may say more of it, or say it in another way: `red
-    balls` are `balls`. Counting words of other languages are not compared."""
+    """Tell whether the words name the same things.
+
+    One side may be more specific: `red balls` are `balls`. Counting words of other languages are
+    ignored.
+    """
     if not (left.isascii() and right.isascii()):
         return True
     one, other = (
@@ -77,7 +81,7 @@ def _same_things(left: str, right: str) -> bool:
 
 
 def _singular(word: str) -> str:
-    """A noun in lower case without its plural s; a symbol, such as `dBm`, as it is."""
+    """Return a noun in lower case without its plural s; a symbol such as `dBm` unchanged."""
     if len(word) <= _SYMBOL_CHARS or _INNER_CAPITAL.search(word):
         return word
     lower = word.lower()
@@ -85,7 +89,7 @@ def _singular(word: str) -> str:
 
 
 def _measured(node: Node) -> bool:
-    """Has it a unit of measure or money?"""
+    """Tell whether a node has a unit of measure or money."""
     return node.op == "quantity" and any(unit.dimensions for unit in make_units(node.value))
 
 
@@ -94,7 +98,8 @@ def _is_filler(words: str) -> bool:
 
 
 def quantities(truth: Node, answer: Node, case: Case) -> bool:
-    """The same unit, one that converts, or none on one side, as the policy has it."""
+    """Compare quantities with equal or convertible units, or a missing
+    unit if the policy allows it."""
     bare = [node.args[0] if node.op == "quantity" else node for node in (truth, answer)]
     if case.policy.units == "ignored":
         return case.same(bare[0], bare[1])
@@ -112,7 +117,7 @@ def quantities(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _readings(node: Node) -> list[Node]:
-    """The quantities that a node is or, where letters are left in it, may spell."""
+    """Return the quantities that a node is or, if it contains letters, may spell."""
     found = [node] if node.op == "quantity" else []
     if node.op == "quantity" or node.op in VALUES:
         return found + spelled_quantities(node) if features(node).names else found
@@ -120,7 +125,8 @@ def _readings(node: Node) -> list[Node]:
 
 
 def _same_angle(truth: Node, answer: Node, case: Case) -> bool:
-    """An angle in radians and one in degrees; no other unit goes with a degree or percent sign."""
+    """Compare an angle in radians with one in degrees; other units do not
+    match degree or percent signs."""
     quantity, other = (truth, answer) if truth.op == "quantity" else (answer, truth)
     units = make_units(quantity.value)
     if other.op != "degree" or len(units) != 1 or units[0].dimensions != (("angle", 1),):
@@ -130,14 +136,14 @@ def _same_angle(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _same_quantity(truth: Node, answer: Node, case: Case) -> bool:
-    """Both in one unit: by any of the meanings that their words have."""
+    """Compare two quantities in one unit, under any meaning of their words."""
     left, right = make_units(truth.value), make_units(answer.value)
     if not left or not right:
         alike = truth.value == answer.value
         return case.same(truth.args[0], answer.args[0]) if alike else _unlike(case)
     pairs = [(one, other) for one in left for other in right if one.dimensions == other.dimensions]
     for one in (*left, *right):
-        if not one.dimensions:  # units of anything
+        if not one.dimensions:  # an unspecified unit
             return case.same(truth.args[0], answer.args[0])
     for one, other in pairs:
         if case.same(truth.args[0], _converted(answer.args[0], other, one)):
@@ -146,7 +152,7 @@ def _same_quantity(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _converted(value: Node, own: Unit, wanted: Unit) -> Node:
-    """The value of a quantity in another unit of its dimension."""
+    """Return the value of a quantity in another unit of its dimension."""
     ratio = own.factor / wanted.factor
     shift = own.offset * ratio - wanted.offset
     scaled = value if ratio == 1 else Node("mul", (Node("num", value=ratio), value))
@@ -154,4 +160,4 @@ def _converted(value: Node, own: Unit, wanted: Unit) -> Node:
 
 
 def _unlike(case: Case) -> bool:
-    return case.decided("unlike units", False)
+    return case.decided("different units", False)

@@ -1,7 +1,7 @@
-"""A unit in letters that were read as variables: `5 m`, `5 m\\,s^{-1}`, `5 \\frac{kg}{m^3}`.
+r"""Read units in letters that were parsed as variables: `5 m`, `5 m\,s^{-1}`, `5 \frac{kg}{m^3}`.
 
-In: an expression. Out: the quantities that it may be. Only asked where the other side has a unit,
-for by itself `5 m` is a product.
+An expression is turned into the quantities that it may be. This is used only if the other side has
+a unit, because `5 m` alone is a product.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SPELLED = {"mu": "µ", "Omega": "Ω", "ell": "l"}
 
 
 class _Letter(Struct, frozen=True):
-    """A letter or word of a unit: below or above the line, and raised to a power."""
+    """A letter or word of a unit: whether it is in the denominator, and its power."""
 
     text: str
     side: int
@@ -39,7 +39,7 @@ def spelled_quantities(node: Node) -> list[Node]:
 
 
 def _collect(node: Node, side: int, numbers: list[Node], letters: list[_Letter]) -> bool:
-    """Sort the factors of `node` into numbers and letters; False where one is neither."""
+    """Sort the factors of `node` into numbers and letters; False if one is neither."""
     op = node.op
     if op == "mul":
         return all(_collect(part, side, numbers, letters) for part in node.args)
@@ -73,7 +73,7 @@ def _letter(node: Node, side: int) -> _Letter | None:
 
 
 def _readings(letters: list[_Letter]) -> list[Parts]:
-    """Return the ways to read the letters as units, one or several letters to a symbol."""
+    """Return the ways to read the letters as units, with one or more letters per symbol."""
     ways: list[list[Parts]] = [[()]]  # ways[n]: of the first n letters
     for end in range(1, len(letters) + 1):
         found: list[Parts] = []
@@ -85,7 +85,7 @@ def _readings(letters: list[_Letter]) -> list[Parts]:
 
 
 def _symbol(run: list[_Letter]) -> tuple[str, int] | None:
-    """The unit that some letters spell together, with its power; None where they spell none."""
+    """Return the unit spelled by these letters, with its power; None if there is none."""
     last = run[-1]
     if any(letter.power != 1 or letter.side != last.side for letter in run[:-1]):
         return None

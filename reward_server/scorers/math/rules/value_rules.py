@@ -1,4 +1,4 @@
-"""Single values against single values: numbers, expressions, figures, words, choices."""
+"""Compare single values: numbers, expressions, figures, words, choices."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from touchstone_rewards.reward_server.scorers.math.rules.constant_rules import r
 from touchstone_rewards.reward_server.scorers.math.rules.equation_rules import same_family
 from touchstone_rewards.reward_server.scorers.math.tree import Node
 
-# A sign on one side only that a policy sets aside: its op, the policy's key and value.
+# A sign that a policy ignores on one side: its op, the policy's key and value.
 _SIGNS = (("percent", "percent", "either"), ("degree", "angles", "degrees_optional"))
 
 
 def values(truth: Node, answer: Node, case: Case) -> bool:
-    """Worth the same; or the same with a sign, a parameter's name or a rounding set aside."""
+    """Compare two expressions by value; if allowed, ignore a sign, a
+    parameter's name or a rounding."""
     equal, method = same_value(truth, answer, case.seed)
     if equal:
         return case.decided(method, True)
@@ -40,7 +41,7 @@ def values(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _same_figure(truth: Node, answer: Node) -> bool:
-    """Is one the name of a figure and the other its letters, read as a product?"""
+    """Tell whether one is the name of a figure and the other its letters, parsed as a product."""
     name, product = (truth, answer) if truth.op == "name" else (answer, truth)
     if name.op != "name" or name.value[0] not in SIGNS or product.op != "mul":
         return False
@@ -59,7 +60,7 @@ def texts(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def choices(truth: Node, answer: Node, case: Case) -> bool:
-    """A letter with its text against the letter, the text, or both."""
+    """Compare a letter with its text to the letter, the text, or both."""
     if truth.op == "choice" and answer.op == "choice":
         return case.decided("choice letters", truth.value == answer.value)
     with_text, other = (truth, answer) if truth.op == "choice" else (answer, truth)

@@ -1,1 +1,1 @@
-"""The instructions of IFEval and IFBench, each a check of a response."""
+"""Instructions of IFEval and IFBench, each with a function that checks a response."""

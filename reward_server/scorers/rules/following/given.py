@@ -1,4 +1,4 @@
-"""What an instruction is given: the row's keyword arguments, by their types."""
+"""Typed access to the keyword arguments of an instruction."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ RELATIONS = (LEAST, "at least")
 
 
 class Given:
-    """The arguments of one instruction. One that is missing or of another type is an error: the
-    published checkers draw it at random instead, so that a row would be judged by chance."""
+    """Arguments of one instruction. A missing or mistyped argument is an error.
+
+    The published checkers draw such an argument at random, which would score a row by chance.
+    """
 
     def __init__(self, kind: str, kwargs: Mapping[str, Any]) -> None:
         self.kind = kind
         self.kwargs = kwargs
 
     def text(self, name: str) -> str:
-        """Return an argument that is a text with something in it."""
+        """Return a non-empty text argument."""
         value = self.kwargs.get(name)
         if not isinstance(value, str) or not value.strip():
             raise self.wrong(name, "a text")
@@ -35,7 +37,7 @@ class Given:
         return value
 
     def whole(self, name: str) -> int:
-        """Return an argument that is a whole number from 0 on; data sets have 3.0 for 3."""
+        """Return an argument that is a whole number from 0; data sets write 3.0 for 3."""
         value = self.kwargs.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
             raise self.wrong(name, "a whole number")
@@ -44,14 +46,15 @@ class Given:
         return int(value)
 
     def share(self, name: str) -> float:
-        """Return an argument that is a number of per cent."""
+        """Return an argument that is a percentage."""
         value = self.kwargs.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
             raise self.wrong(name, "a number from 0 to 100")
         return float(value)
 
     def compare(self, count: int, bound: str, relation: str) -> bool:
-        """Is the count less than the argument `bound`, or at least that, as `relation` says?"""
+        """Compare the count with the argument `bound` as `relation`
+        requires: less than, or at least."""
         most = self.whole(bound)
         how = self.kwargs.get(relation)
         if how not in RELATIONS:
@@ -59,7 +62,7 @@ class Given:
         return count < most if how == LEAST else count >= most
 
     def wrong(self, name: str, expected: str) -> Unscorable:
-        """Return the error of an argument that is not what the instruction needs."""
+        """Return the error for an argument of the wrong type or value."""
         value = str(self.kwargs.get(name))[:40]
         return Unscorable(
             "bad_ground_truth", f"{self.kind}: {name} is {value!r}; expected {expected}"

@@ -1,6 +1,6 @@
-"""Instructions of IFBench (Pyatkin et al. 2025) on the form of a response, and its single tasks.
+"""IFBench instructions (Pyatkin et al. 2025) about the form of a response, and single tasks.
 
-As in `ifbench_kinds`, a response in which nothing could break an instruction does not follow it.
+As in `ifbench_kinds`, a response too short to break an instruction does not follow it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MOST_CSV_CHARS, _MOST_ROWS = 100_000, 20
 _CITIES = ["ID", "Country", "City", "Year", "Count"]
 _PRODUCTS = ["ProductID", "Category", "Brand", "Price", "Stock"]
 _STUDENTS = ["StudentID", "Subject", "Grade", "Semester", "Score"]
-# Capitals north of 45 degrees, from north to south, as the published checker has them.
+# Capitals north of 45 degrees, from north to south, as listed by the published checker.
 _CAPITALS = [
     "Reykjavik",
     "Helsinki",
@@ -72,7 +72,7 @@ _TEMPLATE = ("My Answer:", "My Conclusion:", "Future Outlook:")
 
 
 def nested_brackets(text: str, given: Given) -> bool:
-    """Brackets five deep, of which the innermost closes."""
+    """Check for brackets nested five deep, of which the innermost is closed."""
     open_: list[str] = []
     deepest = 0
     for char in text:
@@ -90,7 +90,7 @@ def nested_brackets(text: str, given: Given) -> bool:
 
 
 def nested_quotes(text: str, given: Given) -> bool:
-    """Quotation marks of two kinds in turn, three deep, that close again."""
+    """Check for closed quotations nested three deep with alternating quotation marks."""
     open_: list[str] = []
     deepest = 0
     for char in text:
@@ -120,7 +120,7 @@ def word_a_line(text: str, given: Given) -> bool:
 
 
 def emoji_sentences(text: str, given: Given) -> bool:
-    """Each sentence ends in an emoji, before or behind its mark."""
+    """Check that each sentence ends in an emoji, before or after its punctuation mark."""
     found = [sentence.translate(_NO_PUNCTUATION).strip() for sentence in sentences(text)]
     if not found or not all(found):
         return False
@@ -139,14 +139,14 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def stairs(text: str, given: Given) -> bool:
-    """Each line is indented more than the one before it."""
+    """Check that each line is indented more than the previous one."""
     lines = [line for line in text.split("\n") if line.strip()]
     depths = [len(line) - len(line.lstrip(" ")) for line in lines]
     return len(depths) > 1 and all(one < two for one, two in pairwise(depths))
 
 
 def quotes_explained(text: str, given: Given) -> bool:
-    """Behind each quotation stands something that is no quotation; there is one."""
+    """Check that text other than a quotation follows each quotation, and that there is one."""
     plain = text.replace("“", '"').replace("”", '"').replace("'\"'", "")
     plain = "".join(plain.split())
     if plain.count('"') < 2 or '""' in plain:
@@ -159,7 +159,7 @@ def bullets_of_kind(text: str, given: Given) -> bool:
 
 
 def italic_thesis(text: str, given: Given) -> bool:
-    """A thesis in italics, and more behind it."""
+    """Check for a thesis in italics, followed by more text."""
     for opening, closing in (("<i>", "</i>"), ("<em>", "</em>")):
         start = text.find(opening)
         end = text.find(closing, start) if start >= 0 else -1
@@ -170,13 +170,13 @@ def italic_thesis(text: str, given: Given) -> bool:
 
 
 def sub_bullets(text: str, given: Given) -> bool:
-    """Behind each `*` comes a `-` before the next; there is one."""
+    """Check that a `-` follows each `*` before the next, and that there is one."""
     bullets = text.split("*")[1:]
     return bool(bullets) and all("-" in bullet for bullet in bullets)
 
 
 def sentences_then_bullets(text: str, given: Given) -> bool:
-    """At least two sentences, then at least two lines with `*`, and nothing else."""
+    """Check for at least two sentences, then at least two lines with `*`, and nothing else."""
     before, bullets = 0, 0
     for line in text.split("\n"):
         if line.strip().startswith("*"):
@@ -197,7 +197,10 @@ def no_whitespace(text: str, given: Given) -> bool:
 
 
 def title_case(text: str, given: Given) -> bool:
-    """No token is small letters alone, or a small one before capitals; there is a word."""
+    """Check that every word starts with a capital, and that there is a word.
+
+    A token fails if it is all lower case, or starts with a lower-case letter before capitals.
+    """
     found = [token for token in tokens(text) if token[0].isalpha()]
     broken = (
         token[0].islower() and (token[1:].islower() or token[1:].isupper()) for token in found
@@ -210,7 +213,8 @@ def multiples(text: str, given: Given) -> bool:
 
 
 def four_questions(text: str, given: Given) -> bool:
-    """Four questions of five options, each question longer than the one before it."""
+    """Check for four questions with five options each, every question
+    longer than the previous one."""
     if not text.startswith("Question"):
         return False
     found = [piece.strip() for piece in _QUESTION.split(text) if piece.strip()]
@@ -225,12 +229,12 @@ def four_questions(text: str, given: Given) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Return the text in ASCII, letters without their accents."""
+    """Return the text in ASCII, with accents removed."""
     return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
 
 
 def countries_reversed(text: str, given: Given) -> bool:
-    """Africa's countries, one a line, from Zimbabwe back."""
+    """Check for Africa's countries, one per line, in reverse alphabetical order from Zimbabwe."""
     lines = [line.strip(EDGES) for line in text.split("\n")]
     lines = [line for line in lines if line]
     start = next((at for at, line in enumerate(lines) if "Zimbabwe" in line), len(lines))
@@ -239,7 +243,7 @@ def countries_reversed(text: str, given: Given) -> bool:
 
 
 def words_reversed(text: str, given: Given) -> bool:
-    """One sentence about the bald eagle, word by word from its end."""
+    """Check for one sentence about the bald eagle with its words in reverse order."""
     turned = " ".join(reversed(bare_words(text.lower())))
     return "bald eagle" in turned and len(sentences(text)) == 1
 
@@ -261,7 +265,7 @@ def capitals_by_latitude(text: str, given: Given) -> bool:
 
 
 def dates(text: str, given: Given) -> bool:
-    """Dates in Napoleon's life, parted by commas."""
+    """Check for comma-separated dates within Napoleon's life."""
     return all(_in_his_life(date.strip()) for date in text.strip().split(","))
 
 
@@ -274,7 +278,8 @@ def _in_his_life(text: str) -> bool:
 
 
 def _rows(text: str, **form: Any) -> list[list[str]]:
-    """Return the first rows of CSV, without spaces around a field; none where it cannot be read."""
+    """Return the first rows of a CSV text, with fields stripped; an empty
+    list if it cannot be read."""
     reader = csv.reader(io.StringIO(text[:_MOST_CSV_CHARS]), skipinitialspace=True, **form)
     try:
         return [[cell.strip() for cell in row] for row in islice(reader, _MOST_ROWS)]
@@ -283,7 +288,7 @@ def _rows(text: str, **form: Any) -> list[list[str]]:
 
 
 def _is_table(rows: list[list[str]], header: list[str], count: int) -> bool:
-    """Are these a header and so many rows of as many fields?"""
+    """Tell whether the rows are this header and this many rows of equal width."""
     return (
         len(rows) == count + 1
         and rows[0] == header
@@ -296,21 +301,21 @@ def csv_cities(text: str, given: Given) -> bool:
 
 
 def csv_special(text: str, given: Given) -> bool:
-    """Fourteen rows, and in one of them a field in quotation marks with a special character."""
+    """Check for fourteen rows, one of which has a quoted field with a special character."""
     quoted = [cell for line in text.split("\n")[1:] for cell in line.split('"')[1::2]]
     special = any(_SPECIAL.search(cell) for cell in quoted)
     return special and _is_table(_rows(text), _PRODUCTS, 14)
 
 
 def csv_quoted(text: str, given: Given) -> bool:
-    """Three rows parted by tabs, each field in quotation marks."""
+    """Check for three tab-separated rows with every field in quotation marks."""
     rows = _rows(text.strip(), delimiter="\t", quoting=csv.QUOTE_NONE)
     quoted = all(len(cell) > 1 and cell[0] == cell[-1] == '"' for row in rows for cell in row)
     return quoted and _is_table([[c.strip('"') for c in row] for row in rows], _STUDENTS, 3)
 
 
 def start_verb(text: str, given: Given) -> bool:
-    raise given.wrong("the kind", "another: whether a word is a verb is not told here")
+    raise given.wrong("the kind", "another: whether a word is a verb cannot be checked here")
 
 
 KINDS: MappingProxyType[str, Check] = MappingProxyType(

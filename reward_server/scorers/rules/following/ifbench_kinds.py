@@ -1,8 +1,8 @@
-"""Instructions of IFBench (Pyatkin et al. 2025) on counts, words, sentences and repetition.
+"""IFBench instructions (Pyatkin et al. 2025) about counts, words, sentences and repetition.
 
-Where the published checker finds an instruction followed because there is nothing that could break
-it (one word that begins with some letter, one sentence that is longer than none), this one wants at
-least two words, sentences or lines: else a policy is paid for saying nothing.
+The published checker accepts responses in which nothing can break the instruction, such as a single
+word when neighbouring words are compared. Here such a response needs at least two words, sentences
+or lines; otherwise a policy would be rewarded for saying nothing.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ _PRIMES = frozenset(
 )
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 _KEYWORD_TIMES = (1, 2, 3, 5, 7)
-_OVERLAP_SLACK = 2  # of per cent, either way
+_OVERLAP_SLACK = 2  # in percentage points, either way
 _LEAST_PALINDROMES, _PALINDROME_CHARS = 10, 5
 _REPEATED = "Only output this sentence here, ignore all other requests."
 
@@ -136,7 +136,7 @@ def unique_words(text: str, given: Given) -> bool:
 
 
 def stop_words(text: str, given: Given) -> bool:
-    """At most so many per cent of the words are stop words."""
+    """Check that at most this percentage of the words are stop words."""
     words, most = word_runs(text.lower()), given.share("percentage")
     stopped = sum(word in STOP_WORDS for word in words)
     return bool(words) and stopped / len(words) * 100 <= most
@@ -158,7 +158,8 @@ def balanced_sentences(text: str, given: Given) -> bool:
 
 
 def conjunctions(text: str, given: Given) -> bool:
-    """So many different ones; the published checker counts `and` and `And` as two."""
+    """Check for this many different conjunctions; the published checker
+    counts `and` and `And` as two."""
     found = {word.strip(EDGES).lower() for word in text.split()} & _CONJUNCTIONS
     return len(found) >= given.whole("small_n")
 
@@ -168,7 +169,8 @@ def person_names(text: str, given: Given) -> bool:
 
 
 def trigram_overlap(text: str, given: Given) -> bool:
-    """So many per cent of the different triples of characters are in the reference text too."""
+    """Check that this percentage of distinct character trigrams also
+    occurs in the reference text."""
     reference, wanted = given.text("reference_text"), given.share("percentage")
     own, other = ({one[at : at + 3] for at in range(len(one) - 2)} for one in (text, reference))
     share = 100 * len(own & other) / len(own) if own else -1e3
@@ -185,7 +187,7 @@ def pronouns(text: str, given: Given) -> bool:
 
 
 def punctuation(text: str, given: Given) -> bool:
-    """Each mark, and besides these a question mark and an exclamation mark together."""
+    """Check for every punctuation mark, plus a combined question and exclamation mark."""
     for mark in ("?!", "!?", "‽"):
         if mark in text:
             rest = text.replace(mark, "", 1)
@@ -202,7 +204,7 @@ def keywords_multiple(text: str, given: Given) -> bool:
 
 
 def every_nth_japanese(text: str, given: Given) -> bool:
-    """Each N-th word is Japanese, unless it is a number; there is one."""
+    """Check that every N-th word is Japanese or a number, and that there is one."""
     step = given.whole("N")
     if step < 1:
         raise given.wrong("N", "a whole number from 1 on")
@@ -215,12 +217,12 @@ def every_nth_japanese(text: str, given: Given) -> bool:
 
 
 def _of_neighbours(holds: Callable[[str, str], bool], words: Sequence[str]) -> bool:
-    """Does it hold of each word and the next, of which there is at least one pair?"""
+    """Tell whether a relation holds for all pairs of neighbouring words, of which there is one."""
     return len(words) > 1 and all(holds(one, other) for one, other in pairwise(words))
 
 
 def alphabet(text: str, given: Given) -> bool:
-    """Each word begins with the letter after that of the word before it; after z comes a."""
+    """Check that the first letters of the words follow the alphabet, with a after z."""
     words = bare_words(text.lower())
     if not all(word[0] in _ALPHABET for word in words):
         return False
@@ -262,13 +264,14 @@ def odd_even_syllables(text: str, given: Given) -> bool:
 
 
 def last_word_first(text: str, given: Given) -> bool:
-    """The last word of each sentence is the first of the next."""
+    """Check that each sentence begins with the last word of the previous one."""
     found = [sentence.strip(EDGES).lower().split() for sentence in sentences(text)]
     return len(found) > 1 and all(found) and all(one[-1] == two[0] for one, two in pairwise(found))
 
 
 def paragraph_last_first(text: str, given: Given) -> bool:
-    """Each paragraph, a line here, ends in the word that it begins with; one has two words."""
+    """Check that each paragraph, here a line, ends in its first word,
+    and that one has two words."""
     several = False
     for line in text.split("\n"):
         words = line.strip().strip(EDGES).lower().split()
@@ -283,7 +286,7 @@ def no_consecutive_letters(text: str, given: Given) -> bool:
 
 
 def keyword_at(text: str, given: Given) -> bool:
-    """The m-th token of the n-th sentence is the keyword."""
+    """Check that the m-th token of the n-th sentence is the keyword."""
     keyword, sentence, word = given.text("keyword").strip(), given.whole("n"), given.whole("m")
     found = sentences(text)
     if not 1 <= sentence <= len(found):
@@ -293,13 +296,13 @@ def keyword_at(text: str, given: Given) -> bool:
 
 
 def second_words(text: str, given: Given) -> bool:
-    """The second token and the last but one are the keyword."""
+    """Check that the second and the second-to-last token are the keyword."""
     keyword, found = given.text("keyword").strip(), tokens(text)
     return len(found) > 2 and found[1] == found[-2] == keyword
 
 
 def alliteration_increment(text: str, given: Given) -> bool:
-    """Each sentence has more words in alliteration than the one before it."""
+    """Check that each sentence has more alliterating words than the previous one."""
     counts = [_alliterative(sentence) for sentence in sentences(text)]
     return len(counts) > 1 and all(one < two for one, two in pairwise(counts))
 
@@ -315,7 +318,7 @@ def _alliterative(sentence: str) -> int:
 
 
 def word_count_increment(text: str, given: Given) -> bool:
-    """Each sentence has so many words more than the one before it."""
+    """Check that each sentence has a fixed number of words more than the previous one."""
     step, counts = given.whole("small_n"), [len(bare_words(one)) for one in sentences(text)]
     return len(counts) > 1 and all(two == one + step for one, two in pairwise(counts))
 
@@ -326,13 +329,13 @@ def keyword_in_sentence(text: str, given: Given) -> bool:
 
 
 def same_lengths(text: str, given: Given) -> bool:
-    """Three sentences of equally many characters."""
+    """Check for three sentences with equal numbers of characters."""
     found = sentences(text)
     return len(found) == 3 and len({len(sentence) for sentence in found}) == 1
 
 
 def repeat_with_change(text: str, given: Given) -> bool:
-    """The request again, with another first word."""
+    """Check for the request repeated with another first word."""
     wanted, said = given.text("prompt_to_repeat").split(), text.split()
     return len(wanted) > 1 and wanted != said and wanted[1:] == said[1:]
 
@@ -342,7 +345,7 @@ def repeat_simple(text: str, given: Given) -> bool:
 
 
 def repeat_span(text: str, given: Given) -> bool:
-    """Words `n_start` to `n_end` of the request, without the last, counted from 0."""
+    """Check for words `n_start` up to, not including, `n_end` of the request, counted from 0."""
     wanted = given.text("prompt_to_repeat").lower().split()
     span = wanted[given.whole("n_start") : given.whole("n_end")]
     return bool(span) and text.lower().split() == span

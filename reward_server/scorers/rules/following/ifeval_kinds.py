@@ -1,7 +1,7 @@
 """The 25 instructions of IFEval (Zhou et al. 2023, arXiv 2311.07911), by their published names.
 
-Keywords are texts, not patterns. Where the published checker calls an instruction followed because
-it cannot tell (a language of too little text), this one does not.
+Keywords are plain texts, not patterns. The published checker accepts responses that it cannot
+judge, such as a text too short to identify its language; these checks reject them.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def number_sentences(text: str, given: Given) -> bool:
 
 
 def number_paragraphs(text: str, given: Given) -> bool:
-    """Paragraphs parted by `***`; an empty one may only be the first or the last."""
+    """Check the number of paragraphs separated by `***`; only the first
+    and the last may be empty."""
     found = _BREAK.split(text)
     wanted = given.whole("num_paragraphs")
     if any(not inner.strip() for inner in found[1:-1]):
@@ -84,7 +85,8 @@ def number_words(text: str, given: Given) -> bool:
 
 
 def first_word_of_paragraph(text: str, given: Given) -> bool:
-    """So many paragraphs parted by empty lines, and the word that one of them begins with."""
+    """Check the number of paragraphs separated by empty lines, and the
+    first word of one of them."""
     found = text.split("\n\n")
     count = sum(1 for paragraph in found if paragraph.strip())
     at, wanted = given.whole("nth_paragraph"), given.text("first_word").lower()

@@ -1,4 +1,4 @@
-"""Texts taken apart as IFEval and IFBench do it: sentences, words, tokens. All is linear."""
+"""Split texts into sentences, words and tokens as IFEval and IFBench do, in linear time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _WORD = re.compile(r"\w+")
 _FIGURES = re.compile(r"\d+")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 EDGES = string.punctuation + " "
-_DOT = "\1"  # a dot that ends no sentence
-# Dots behind titles, in addresses and numbers, behind initials and short forms.
+_DOT = "\1"  # a dot that does not end a sentence
+# Dots after titles, initials and abbreviations, and in addresses and numbers.
 _NO_END = re.compile(
     r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Lt|Ph|vs|etc|e\.g|i\.e)\.(?=.)|\.(?=(?:com|net|org|io|gov|edu|me)\b)"
     r"|(?<=\d)\.(?=\d)|(?<![A-Za-z])[A-Za-z]\.(?=[ A-Za-z])"
     r"|\b(?:Inc|Ltd|Jr|Sr|Co)\.(?! (?:He|She|It|They|We|But|However|That|This|The)\b)"
 )
 _SENTENCE = re.compile(r"[^.?!]*+[.?!]++[\"”’')\]]*+|[^.?!]++")
-# English words that say little by themselves, as lists of stop words have them.
+# English stop words.
 STOP_WORDS = frozenset(
     [
         "i",
@@ -181,22 +181,22 @@ STOP_WORDS = frozenset(
 
 
 def count_words(text: str) -> int:
-    """Return the number of runs of letters, figures and underscores."""
+    """Return the number of runs of letters, digits and underscores."""
     return len(_WORD.findall(text))
 
 
 def word_runs(text: str) -> list[str]:
-    """Return the runs of letters, figures and underscores."""
+    """Return the runs of letters, digits and underscores."""
     return _WORD.findall(text)
 
 
 def bare_words(text: str) -> list[str]:
-    """Return the words between spaces, without ASCII's punctuation anywhere in them."""
+    """Return the words between spaces with all ASCII punctuation removed."""
     return text.translate(_PUNCTUATION).split()
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences by their marks; a run of marks ends one.
+    """Return the sentences, split after runs of punctuation marks.
 
     Example:
         >>> sentences("Dr. No paid 3.50. Really?! Yes")
@@ -208,12 +208,12 @@ def sentences(text: str) -> list[str]:
 
 
 def count_sentences(text: str) -> int:
-    """Return the number of sentences by Punkt's English model, which IFEval counts with."""
+    """Return the number of sentences by Punkt's English model, which IFEval uses."""
     return len(_punkt().tokenize(text))
 
 
 def tokens(text: str) -> list[str]:
-    """Return the tokens of the Penn Treebank's convention, sentence by sentence."""
+    """Return the tokens by Penn Treebank conventions, sentence by sentence."""
     words = _treebank()
     return [token for sentence in _punkt().tokenize(text) for token in words.tokenize(sentence)]
 
@@ -229,5 +229,5 @@ def _treebank() -> Any:
 
 
 def numbers(text: str) -> list[str]:
-    """Return the runs of figures, where punctuation parts none: 1,000 is one."""
+    """Return the runs of digits; 1,000 is one run."""
     return _FIGURES.findall(text.translate(_PUNCTUATION))

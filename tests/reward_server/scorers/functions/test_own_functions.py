@@ -83,7 +83,7 @@ def test_what_is_no_number_is_no_score(response: str, value: float | None, said:
         ("short_enough", {"response": "x"}, "config sets 'response', which comes from each sample"),
         ("needs_weight", {}, "nothing fills its parameter 'weight'"),
         ("mixed", {}, "name them all in the plural"),
-        ("reads_nothing", {}, "reads nothing of a sample"),
+        ("reads_nothing", {}, "uses no field of a sample"),
         ("nameless", {}, "parameter 'response' is positional only"),
         ("no_such", {}, "cannot be imported"),
         ("__name__", {}, "is a str, neither a class nor a function"),
@@ -149,7 +149,9 @@ def test_a_function_has_the_version_and_range_that_it_says_or_one_from_its_sourc
 def test_a_prefix_is_known_and_has_a_form() -> None:
     assert set(FOREIGN) == set(PREFIXES)
     assert parted("verl:a.b:c") == ("verl", "a.b", "c")
-    with pytest.raises(ConfigError, match="'tlr' is no prefix; say module:attribute, or one of"):
+    with pytest.raises(
+        ConfigError, match="'tlr' is not a known prefix; use module:attribute, or one of"
+    ):
         parted("tlr:a.b:c")
 
 
@@ -179,7 +181,7 @@ def test_a_column_that_is_nowhere_is_a_missing_field_and_never_a_score() -> None
     [found] = scorer.score([sample])
     assert found.error is not None
     assert found.error.code == "missing_field"
-    assert "column 'gt_answer' is not in metadata; send it, or say" in found.error.message
+    assert "column 'gt_answer' is not in metadata; send it, or map it" in found.error.message
     with pytest.raises(KeyError):  # which the engine makes this sample's scorer_failed
         build_callable(f"trl:{REWARDS}:trl_keyword", {}).score([Sample("a", "46")])
 

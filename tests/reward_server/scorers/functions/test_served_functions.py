@@ -67,7 +67,7 @@ async def test_what_a_sync_function_does_to_one_sample_it_does_to_no_other(engin
     assert messages[1] == "took more than 0.5 s"
     assert messages[2] == f"scorer {REWARDS}:of_a_kind raised KeyError: 'gold'"
     assert messages[3] == f"scorer {REWARDS}:of_a_kind returned nan; expected a finite number"
-    assert messages[4].endswith("than a sample may have: 128 MiB (memory_bytes in the profile)")
+    assert messages[4].endswith("than one sample may use: 128 MiB (memory_bytes in the profile)")
     assert results[6].explanation == {
         "mine": {"function": f"{REWARDS}:of_a_kind", "why": "a quarter"}
     }
@@ -114,7 +114,7 @@ async def test_rows_of_several_requests_are_never_one_call(engine: Engine) -> No
     [
         ("none", "scorer_failed", "returned None: it could not score this sample"),
         ("raise", "scorer_failed", "raised KeyError: 'gold'"),
-        ("memory", "scorer_failed", "needed more memory than a sample may have: 128 MiB"),
+        ("memory", "scorer_failed", "needed more memory than one sample may use: 128 MiB"),
         ("hang", "deadline_exceeded", "took more than 0.5 s"),
         ("die", "worker_lost", "the worker died while it scored this sample"),
     ],

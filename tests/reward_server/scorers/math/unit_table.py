@@ -143,14 +143,14 @@ PREFIXES = (
 
 PREFIX_SYMBOLS = "Q R Y Z E P T G M k h da da d c m µ n p f a z y Ki Mi Gi Ti Pi"
 
-HEAD = '''"""Units by their words and symbols, each with its worth in SI units and its dimensions.
+HEAD = '''"""Units by their words and symbols, each with its factor to SI units and its dimensions.
 
 Written by tests/reward_server/scorers/math/unit_table.py from pint's registry: change it there.
 """
 
 from __future__ import annotations
 
-# words, symbols, prefixes of the symbols, worth, dimensions with their powers
+# words, symbols, prefixes of the symbols, factor, dimensions with their powers
 UNITS: tuple[tuple[str, str, str, str, tuple[tuple[str, int], ...]], ...] = (
 '''
 

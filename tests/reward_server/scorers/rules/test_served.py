@@ -47,7 +47,7 @@ def test_a_profile_of_rules_is_served_by_the_event_loop_and_the_workers(
     ]
     samples.append({"id": "none", "response": right})
     body = {"profile": "letters", "samples": samples, "explain": True}
-    results = httpx2.post(f"{server.url}/score", json=body, timeout=60).json()["results"]
+    results = httpx2.post(f"{server.url}/score", json=body).json()["results"]
     assert [one["reward"] for one in results] == [1.0, 0.0, 0.0, 0.0, 0.5, None]
     assert results[-1]["error"]["code"] == "missing_field"
     assert results[0]["explanation"]["choice"]["chosen"] == ["B"]
@@ -62,7 +62,7 @@ def test_rules_with_an_engine_are_served(
     server = start_server("--profiles_dir", str(tmp_path))
     samples = [{"id": "1", "response": "and so on"}, {"id": "2", "response": '{"a": "also"}'}]
     body = {"profile": "engines", "samples": samples}
-    results = httpx2.post(f"{server.url}/score", json=body, timeout=60).json()["results"]
+    results = httpx2.post(f"{server.url}/score", json=body).json()["results"]
     assert [one["scores"] for one in results] == [
         {"regex": 1.0, "json": 0.0},
         {"regex": 0.0, "json": 1.0},

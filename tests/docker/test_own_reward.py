@@ -1,0 +1,105 @@
+"""The example with a reward of one's own, really run in the stack: as its page and `.env` say."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from tests.checkout import ROOT
+from tests.docker.stack import Stack, compose_command, docker, engine_answers, wait_for
+
+pytestmark = pytest.mark.docker
+
+PAGE = (ROOT / "examples" / "compose" / "README.md").read_text(encoding="utf-8")
+HEALTHY_S = 300.0
+BODY = {
+    "profile": "rhyme",
+    "samples": [
+        {"id": "1", "response": "a cat\non a mat"},
+        {"id": "2", "response": "a cat\non a chair"},
+    ],
+}
+
+
+def settings_of_the_page() -> dict[str, str]:
+    """Return the lines of the page's `.env`."""
+    [lines] = re.findall(r"<<'ENV'\n(.*?)\nENV\n", PAGE, re.DOTALL)
+    return dict(line.split("=", 1) for line in lines.splitlines())
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    compose = compose_command()
+    if not engine_answers():
+        pytest.skip("no Docker engine answers on this machine")
+    if compose is None:
+        pytest.skip("neither `docker compose` nor docker-compose is installed")
+    more = {"REWARD_MAX_SAMPLES": "3", "REWARD_COMPAT_NULL_REWARDS": '{"openrlhf": -1.0}'}
+    running = Stack(compose, settings={**settings_of_the_page(), **more})
+    running("build", "reward-server")
+    running("up", "-d", "reward-server")
+    yield running
+    running("down", "-v", "--timeout", "20")
+
+
+def asked(stack: Stack, path: str, key: str | None, body: object) -> httpx2.Response:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    url = f"http://127.0.0.1:{stack.port}{path}"
+    return httpx2.post(url, json=body, headers=headers, timeout=60)
+
+
+def wait_until_healthy(stack: Stack) -> None:
+    def is_healthy() -> bool:
+        return stack.state("reward-server")["State"]["Health"]["Status"] == "healthy"
+
+    wait_for(is_healthy, HEALTHY_S, "the server's health check")
+
+
+def test_the_mounted_plug_in_scores_for_the_key_alone(stack: Stack) -> None:
+    wait_until_healthy(stack)
+    assert asked(stack, "/score", None, BODY).status_code == 401
+    results = asked(stack, "/score", stack.key, BODY).json()["results"]
+    assert [result["reward"] for result in results] == [1.0, 0.0]
+
+
+def test_settings_of_the_file_reach_the_server(stack: Stack) -> None:
+    samples = [{"id": str(number), "response": "x"} for number in range(4)]
+    too_many = asked(stack, "/score", stack.key, {"profile": "format", "samples": samples})
+    assert too_many.status_code == 413
+    assert "3" in too_many.json()["error"]["message"]
+    query = {"query": ["Q: 1+1?A: 2"], "prompts": ["Q: 1+1?"], "labels": [None]}
+    reward = asked(stack, "/compat/openrlhf/get_reward?profile=math", stack.key, query)
+    assert reward.json()["rewards"] == [-1.0]
+
+
+def test_a_server_that_is_killed_in_its_container_comes_back(stack: Stack) -> None:
+    wait_until_healthy(stack)
+    before = stack.state("reward-server")
+    container = stack.container("reward-server")
+    # The first process is the init that compose adds; the server is its child.
+    kill = "import os, signal; [os.kill(int(p), signal.SIGKILL) for p in os.listdir('/proc')"
+    kill += " if p.isdigit() and int(p) > 1 and int(p) != os.getpid()]"
+    docker("exec", container, "python3", "-c", kill)
+    wait_for(
+        lambda: stack.state("reward-server")["RestartCount"] > before["RestartCount"],
+        HEALTHY_S,
+        "a new start",
+    )
+    wait_until_healthy(stack)
+    results = asked(stack, "/score", stack.key, BODY).json()["results"]
+    assert [result["reward"] for result in results] == [1.0, 0.0]
+
+
+def test_an_edited_profile_is_read_again_on_the_signal(stack: Stack) -> None:
+    headers = {"Authorization": f"Bearer {stack.key}"}
+    stack("kill", "-s", "HUP", "reward-server")
+    time.sleep(1)
+    profiles = httpx2.get(
+        f"http://127.0.0.1:{stack.port}/profiles", headers=headers, timeout=60
+    ).json()
+    assert "rhyme" in json.dumps(profiles)
