@@ -43,6 +43,13 @@ def older_server(checkout: Path, log: Path, *options: str) -> LiveServer:
     return LiveServer(log, "--workers", "2", *options, **about)
 
 
+def processor_s(pid: int) -> float:
+    """Seconds of processor that the threads of a process have used: to the nanosecond, where
+    `cpu_times` counts in hundredths."""
+    stats = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(each.read_text().split()[0]) for each in stats) / 1e9
+
+
 def record(
     name: str, rows: Sequence[dict[str, Any]], *, path: Path | None = None, **about: Any
 ) -> Path:

@@ -14,7 +14,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import statistics
 import sys
 import tempfile
@@ -31,6 +30,7 @@ import torch
 
 from benchmarks import record
 from benchmarks._neural import rows_line, texts_of, value_head_model
+from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.reward_server.models.hardware import pick_dtype
 
 CALLERS, ROUNDS = 32, 3
@@ -140,12 +140,6 @@ def our_body(kind: str, text: str) -> tuple[str, dict[str, Any]]:
 
 def peer_body(kind: str, text: str) -> tuple[str, dict[str, Any]]:
     return "/predict", {"text": text}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

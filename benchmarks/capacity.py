@@ -1,11 +1,13 @@
 """Measure the cost of a sample to the server, by profile and by samples per request.
 
 `reward-server plan` reads the results from `reward_server/commands/capacity.json`. The cost is the
-processor time of the server's process and of its workers, over real solutions; there are no peers.
+processor time of the server's process and of its workers, over real solutions, with as many
+requests in flight as trainers have; there are no peers.
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import itertools
 import json
@@ -15,18 +17,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import msgspec
 import psutil
 
-from benchmarks import RESULTS, machine, record
+from benchmarks import RESULTS, machine, processor_s, record
+from benchmarks._load import load_of, post
 from touchstone_rewards.reward_server.commands.capacity import MEASURED
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 SOLUTIONS = Path(__file__).parents[1] / ".." / "shared" / "data" / "gsm8k_model_solutions.jsonl"
 PROFILES = ("dummy", "format", "math", "r1_zero")
-SIZES = {1: 600, 512: 40}  # samples per request -> requests per round
-ROUNDS = 3
+# Samples per request -> connections, requests per round.
+SIZES = {1: (64, 2048), 512: (4, 8)}
+ROUNDS = 5
 
 
 def samples() -> Iterator[dict[str, Any]]:
@@ -42,36 +45,27 @@ def samples() -> Iterator[dict[str, Any]]:
         yield {"id": str(number), "response": text, "ground_truth": truth}
 
 
-def processor_ms(process: psutil.Process) -> float:
-    used = process.cpu_times()
-    return (used.user + used.system) * 1e3
-
-
 def spent_ms(server: psutil.Process) -> tuple[float, float]:
     """Return the processor time so far of the server's own process, and of its child processes."""
     below = server.children(recursive=True)
-    return processor_ms(server), sum(processor_ms(child) for child in below)
+    return processor_s(server.pid) * 1e3, sum(processor_s(each.pid) for each in below) * 1e3
 
 
-def cost(
-    client: httpx2.Client, server: psutil.Process, profile: str, size: int, source: Iterator[Any]
-) -> dict[str, float]:
-    """Return milliseconds a sample, the medians of the rounds."""
-    rounds = []
-    for _ in range(ROUNDS):
+def cost(server: LiveServer, profile: str, size: int, source: Iterator[Any]) -> dict[str, float]:
+    """Return milliseconds a sample, the medians of the rounds after the first."""
+    assert server.process is not None
+    process, (connections, requests) = psutil.Process(server.process.pid), SIZES[size]
+    rounds: list[list[float]] = []
+    for _ in range(ROUNDS + 1):
         bodies = [
-            msgspec.json.encode(
-                {"profile": profile, "samples": list(itertools.islice(source, size))}
-            )
-            for _ in range(SIZES[size])
+            post("/score", {"profile": profile, "samples": list(itertools.islice(source, size))})
+            for _ in range(requests)
         ]
-        before = spent_ms(server)
-        for body in bodies:
-            client.post("/score", content=body).raise_for_status()
-        after = spent_ms(server)
-        count = size * SIZES[size]
-        rounds.append([(late - early) / count for early, late in zip(before, after, strict=True)])
-    own, below = (statistics.median(column) for column in zip(*rounds, strict=True))
+        before = spent_ms(process)
+        asyncio.run(load_of(server.port, iter(bodies), connections))
+        spent = zip(before, spent_ms(process), strict=True)
+        rounds.append([(late - early) / (size * requests) for early, late in spent])
+    own, below = (statistics.median(column) for column in zip(*rounds[1:], strict=True))
     return {"server_ms": round(own, 4), "worker_ms": round(below, 4)}
 
 
@@ -82,15 +76,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
         with LiveServer(log, "--cache_bytes", "0") as live:  # every round has the same answers
-            assert live.process is not None
-            server, source = psutil.Process(live.process.pid), samples()
-            with httpx2.Client(base_url=live.url, timeout=120) as client:
-                found = {
-                    profile: {
-                        str(size): cost(client, server, profile, size, source) for size in SIZES
-                    }
-                    for profile in PROFILES
-                }
+            source = samples()
+            found = {
+                profile: {str(size): cost(live, profile, size, source) for size in SIZES}
+                for profile in PROFILES
+            }
     write(found)
 
 

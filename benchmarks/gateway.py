@@ -44,7 +44,8 @@ from benchmarks._gateway_peers import (
     LITELLM_SETTINGS,
     litellm_command,
 )
-from benchmarks.serving import load, post, request_bytes
+from benchmarks._load import post
+from benchmarks.serving import load, request_bytes
 from touchstone_rewards.reward_server.live_server import free_port, without_settings
 
 CALLS, ROUNDS, STAGGERED, ARRIVALS, LATENCY_ROUNDS = 512, 5, 200, 1000, 5

@@ -1,16 +1,16 @@
-"""Check that trainers receive the server's exact rewards: 400 samples through each trainer's own
-code.
+"""Check that trainers get the server's rewards: the same 400 samples through each trainer's code.
 
 One server scores math, tags, a reward model with random weights, a routed mix, a scorer that takes
 half a second, and samples that cannot be scored: without a ground truth, with an unreadable one,
-killing their worker, hanging, raising, returning None. `/score` is called at the start and at the
-end. Each trainer runs in its own environment (`_parity/scripts/with_NAME.py`) and reports the
-rewards it received; they are compared with those of `/score` bit by bit. `PARITY=trl,verl` runs
-only those and keeps the earlier results of the others; `PARITY_AT_ONCE=4` runs four at a time.
+killing their worker, hanging, raising, returning None. `/score` is called at the beginning and
+again at the end. Each trainer runs in its own environment by `_parity/scripts/with_NAME.py`, which
+reports the rewards that the trainer holds; they are compared with those of `/score` bit by bit.
 
-Exits with 1 if a reward differs, if a number stands for null, or if a trainer did not run that
-`_parity/peers.py` does not list as such. `tests/contract/environments/make.sh` makes the
-environments.
+`PARITY=trl,verl` runs only these trainers and keeps the other rows of the results file.
+`PARITY_AT_ONCE=4` runs four trainers concurrently.
+
+Exits with 1 if a reward differs, a number replaces null, or a trainer was not run and is not listed
+in `_parity/peers.py`. `tests/contract/environments/make.sh` makes the environments.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Rewards = dict[str, float | None]
 
 
 def main() -> int:
-    """Run the trainers; return 1 if one of them received a wrong reward or failed to run."""
+    """Run the trainers and return the exit status."""
     from benchmarks._parity.models import (
         write_models,  # imports torch, which the page's test does not need
     )
@@ -73,7 +73,7 @@ def main() -> int:
     ]
     found = faults(rows)
     if again != said:
-        found.append("/score gave other rewards at the end than at the beginning")
+        found.append("/score returned different rewards at the end than at the beginning")
     path = record("parity", rows, samples=_kept_samples(), score=said)
     PAGE.write_text(page_of(json.loads(path.read_text(encoding="utf-8"))), encoding="utf-8")
     print(*found, sep="\n")
@@ -81,7 +81,7 @@ def main() -> int:
 
 
 def asked(url: str, form: Form) -> Rewards:
-    """Return the rewards of `/score` for every sample, in the form in which a trainer sends it."""
+    """Return the reward by `/score` of every sample, in the form in which a trainer sends it."""
     rewards: Rewards = {}
     for part in PARTS:
         rows = [row for row in material.samples() if row["part"] == part]
@@ -95,22 +95,25 @@ def asked(url: str, form: Form) -> Rewards:
 
 
 def profile_of(row: dict[str, Any], form: Form) -> str:
-    """Return the profile of a row; a reward model must read whole texts as sent."""
+    """Return the profile for a row: the reward model without a template for templated texts."""
     whole = form != "question" and row["profile"] == "reward_model"
     return "reward_model_plain" if whole else row["profile"]
 
 
 def as_sent(row: dict[str, Any], form: Form) -> dict[str, Any]:
+    """Return the sample of a row in the form in which a trainer sends it."""
     prompt, response = row["prompt"], row["response"]
     if form == "rendered":
         prompt = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
         response += material.END
+    if form == "stripped":
+        prompt = f"user\n{prompt}\nassistant\n"
     sent = {name: row[name] for name in ("id", "ground_truth", "metadata")}
-    return sent | {"response": response} | ({} if form == "alone" else {"prompt": prompt})
+    return sent | {"response": response, "prompt": prompt}
 
 
 def row_of(peer: Peer, said: Rewards, folder: Path, policy: Path, url: str) -> dict[str, Any]:
-    """Run one trainer and compare its rewards."""
+    """Run one trainer, compare its rewards and return its row of the results."""
     told_of = ("way", "form", "absent", "left_out")
     about = {"peer": peer.name} | {name: getattr(peer, name) for name in told_of}
     where = python_and_checkout(peer)
@@ -131,7 +134,7 @@ def row_of(peer: Peer, said: Rewards, folder: Path, policy: Path, url: str) -> d
     task.write_text(json.dumps(about_task), encoding="utf-8")
     done = run_script(python, peer, task, found)
     if not found.is_file():
-        why = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1][:400]
+        why = (done.stderr.strip().splitlines() or ["no message"])[-1][:400]
         return about | {
             "status": "not run",
             "why": f"it ended: {why}",
@@ -157,10 +160,10 @@ def python_and_checkout(peer: Peer) -> tuple[Path, str | None] | str:
     default = Path(tempfile.gettempdir()) / "touchstone_peers"
     made = Path(os.environ.get("TOUCHSTONE_PEERS", default)) / peer.environment
     if not (made / ".made_with").is_file():
-        return f"no environment: tests/contract/environments/make.sh {peer.environment}"
+        return f"no environment; make it by tests/contract/environments/make.sh {peer.environment}"
     checkouts = Path(os.environ.get("TOUCHSTONE_CONTRACT", made.parent / "checkouts"))
     if peer.checkout and not (checkouts / peer.checkout).is_dir():
-        return f"no checkout of {peer.checkout} in the folder that TOUCHSTONE_CONTRACT names"
+        return f"no checkout {peer.checkout} in the folder TOUCHSTONE_CONTRACT"
     return made / "bin" / "python", peer.checkout and str(checkouts / peer.checkout)
 
 
@@ -179,7 +182,7 @@ def run_script(
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_worker_niceness": "0",  # the default of 15 would starve an actor on a busy machine
+        "RAY_worker_niceness": "0",  # the default 15 starves actors on a busy machine
     }
     return subprocess.run(
         [str(python), str(SCRIPTS / f"{peer.script}.py")],
@@ -197,7 +200,7 @@ def _kept_samples() -> list[dict[str, Any]]:
 
 
 def _rows_before() -> dict[str, dict[str, Any]]:
-    """Return the stored rows by trainer; without a results file all are marked as never run."""
+    """Return the rows of the results file by trainer; without a file, rows that say "not run"."""
     path = RESULTS / "parity.json"
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
     never = {"status": "not run", "why": "never run", "listed": False}

@@ -35,12 +35,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import psutil
 
-from benchmarks import ROOT, live_server, older_server, record
+from benchmarks import ROOT, live_server, older_server, processor_s, record
+from benchmarks._load import AHEAD, ahead_of_others, load_of, post
 from benchmarks.capacity import SOLUTIONS, samples
 from touchstone_rewards.reward_server.live_server import (
     LiveServer,
@@ -57,7 +58,7 @@ GOALS = {1: 2.2, 64: 2.0, 512: 2.4}
 # Math: samples in a request -> connections, requests of a round; a sample alone may cost so many
 # Math: samples per request -> connections, requests per round; the largest cost of a sample alone,
 # relative to one among 64.
-MATH_SHAPES, MATH_ROUNDS, MATH_GOAL = {1: (64, 2048), 64: (4, 64)}, 9, 2.0
+MATH_SHAPES, MATH_ROUNDS, MATH_GOAL = {1: (64, 2048), 64: (4, 64)}, 15, 2.0
 # Processes: samples per request -> connections, requests per round.
 PROCESS_SHAPES, PROCESS_ROUNDS, PROCESS_GOAL = {1: (64, 12_000), 64: (8, 800)}, 9, 1.1
 FLOODS = (2000, 4000)
@@ -77,6 +78,13 @@ class Rate:
 
     samples_per_s: float
     cpu_us: float
+
+
+class Cost(NamedTuple):
+    """Processor microseconds a sample, of the server's process and of its workers."""
+
+    server_us: float
+    worker_us: float
 
 
 @contextmanager
@@ -134,12 +142,6 @@ def openrlhf_bytes() -> bytes:
     return post("/compat/openrlhf/get_reward?profile=math", asked)
 
 
-def post(path: str, content: dict[str, Any]) -> bytes:
-    body = json.dumps(content).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
-
-
 async def load(port: int, request: bytes, connections: int, seconds: float) -> int:
     """Send the request for this many seconds, one at a time per connection; return how many were
     answered."""
@@ -152,31 +154,12 @@ async def load(port: int, request: bytes, connections: int, seconds: float) -> i
     return await load_of(port, requests(), connections)
 
 
-async def load_of(port: int, requests: Iterator[bytes], connections: int) -> int:
-    """Send these requests over several connections; return how many were answered."""
-
-    async def talk() -> int:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
-        count = 0
-        for request in requests:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200"), head
-            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            count += 1
-        writer.close()
-        return count
-
-    return sum(await asyncio.gather(*(talk() for _ in range(connections))))
-
-
 def rate(server: Peer, count: int) -> Rate:
-    process = psutil.Process(server.pid)
-    before, began = process.cpu_times(), time.perf_counter()
-    answered = asyncio.run(load(server.port, request_bytes(count), SHAPES[count], ROUND_S))
-    seconds, after = time.perf_counter() - began, process.cpu_times()
-    cpu_s = after.user + after.system - before.user - before.system
+    with ahead_of_others(server.pid):
+        before, began = processor_s(server.pid), time.perf_counter()
+        answered = asyncio.run(load(server.port, request_bytes(count), SHAPES[count], ROUND_S))
+        ended = time.perf_counter()
+    seconds, cpu_s = ended - began, processor_s(server.pid) - before
     return Rate(answered * count / seconds, cpu_s / (answered * count) * 1e6)
 
 
@@ -230,22 +213,23 @@ def spread_of_ratios(peers: Sequence[Rate], ours: Sequence[Rate]) -> list[float]
     return [round(lower, 2), round(upper, 2)]
 
 
-def math_cpu_us(server: Peer, count: int, source: Iterator[Any]) -> float:
-    """Return processor microseconds a sample, including the worker's."""
+def math_cost(server: Peer, count: int, source: Iterator[Any]) -> Cost:
+    """Return what a math sample costs in requests of `count`."""
     connections, requests = MATH_SHAPES[count]
-    process = psutil.Process(server.pid)
-    every = [process, *process.children(recursive=True)]
+    workers = [each.pid for each in psutil.Process(server.pid).children(recursive=True)]
     bodies = [
         post("/score", {"profile": "math", "samples": list(islice(source, count))})
         for _ in range(requests)
     ]
 
-    def used() -> float:
-        return sum(each.cpu_times().user + each.cpu_times().system for each in every)
+    def used() -> tuple[float, float]:
+        return processor_s(server.pid), sum(map(processor_s, workers))
 
-    before = used()
-    asyncio.run(load_of(server.port, iter(bodies), connections))
-    return (used() - before) / (requests * count) * 1e6
+    with ahead_of_others(server.pid, *workers):
+        before = used()
+        asyncio.run(load_of(server.port, iter(bodies), connections))
+        spent = zip(before, used(), strict=True)
+    return Cost(*((late - early) / (requests * count) * 1e6 for early, late in spent))
 
 
 def one_and_many(folder: Path) -> Iterator[dict[str, Any]]:
@@ -253,20 +237,25 @@ def one_and_many(folder: Path) -> Iterator[dict[str, Any]]:
     if not SOLUTIONS.is_file():
         print(f"{SOLUTIONS.name} not found: math is not measured")
         return
-    found: dict[int, list[float]] = {count: [] for count in MATH_SHAPES}
+    found: dict[int, list[Cost]] = {count: [] for count in MATH_SHAPES}
     source = samples()
     with ours(folder, "--cache_bytes", "0") as server:  # the solutions repeat
         for _ in range(MATH_ROUNDS + 1):
             for count in MATH_SHAPES:
-                found[count].append(math_cpu_us(server, count, source))
-    alone, among = (statistics.median(found[count][1:]) for count in MATH_SHAPES)
+                found[count].append(math_cost(server, count, source))
+    alone, among = (found[count][1:] for count in MATH_SHAPES)
+    ratios = [sum(one) / sum(other) for one, other in zip(alone, among, strict=True)]
+    lower, middle, upper = statistics.quantiles(ratios, n=4)
     yield {
         "what": "math: µs of processor a sample, alone in its request",
-        "ours": round(alone, 1),
-        "peer": round(among, 1),
+        "ours": round(statistics.median(map(sum, alone)), 1),
+        "peer": round(statistics.median(map(sum, among)), 1),
         "peer_name": "ours, 64 a request",
-        "ratio": round(alone / among, 2),
+        "ratio": round(middle, 2),
+        "ratio_spread": [round(lower, 2), round(upper, 2)],
         "goal": MATH_GOAL,
+        "ours_server_us": round(statistics.median(each.server_us for each in alone), 1),
+        "peer_server_us": round(statistics.median(each.server_us for each in among), 1),
     }
 
 
@@ -300,11 +289,11 @@ def two_processes(folder: Path) -> Iterator[dict[str, Any]]:
 def split_cpu_us(servers: Sequence[LiveServer], count: int, connections: int, each: int) -> float:
     """Return processor microseconds a sample, with the load split evenly over these servers."""
     roots = [psutil.Process(server.process.pid) for server in servers if server.process]
-    serving = [process for root in roots for process in [root, *root.children()]]
+    serving = [each.pid for root in roots for each in [root, *root.children()]]
     share = len(servers)
 
     def used() -> float:
-        return sum(each.cpu_times().user + each.cpu_times().system for each in serving)
+        return sum(map(processor_s, serving))
 
     async def all_of_them() -> None:
         body = request_bytes(count)
@@ -314,9 +303,11 @@ def split_cpu_us(servers: Sequence[LiveServer], count: int, connections: int, ea
         ]
         await asyncio.gather(*loads)
 
-    before = used()
-    asyncio.run(all_of_them())
-    return (used() - before) / (each * count) * 1e6
+    with ahead_of_others(*serving):
+        before = used()
+        asyncio.run(all_of_them())
+        spent = used() - before
+    return spent / (each * count) * 1e6
 
 
 async def flood(port: int, calls: int) -> dict[str, Any]:
@@ -377,7 +368,7 @@ def main() -> None:
             rows += [asyncio.run(flood(server.port, calls)) for calls in FLOODS]
     for row in rows:
         print("  ".join(f"{name}={value}" for name, value in row.items()))
-    record("serving", rows, response_bytes=RESPONSE_BYTES, rounds=ROUNDS)
+    record("serving", rows, response_bytes=RESPONSE_BYTES, rounds=ROUNDS, real_time=AHEAD)
 
 
 if __name__ == "__main__":

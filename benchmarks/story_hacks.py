@@ -48,7 +48,6 @@ CLAIMED = (
     "words joined",
     "random letters",
     "in English",
-    "another story's turn",
     "flood of signs",
     "flood of emoji",
     "flood of one word",

@@ -1,12 +1,15 @@
 """How much more likely its own history makes a turn, with a real model: SmolLM2 and English
 stories.
 
-The peer is the same turn after the history of another story. A gain is the log-probability with a
-history minus that without, in nats a token, over the first `LENGTHS` tokens of a turn. The first
-tokens gain most, so a ramp that does not state its length rewards short responses. Reported by
-length and half are the mean gains, the AUC, and the ramp from the tuning half: 0 at the upper
-quartile of the other histories' gains, 1 at the 5% quantile of the own ones. Measurements are kept
-in `runs/story_signals`, so an interrupted run continues.
+Peer: the same turn after the history of another story. A gain is the log-prob with a history less
+the one without, in nats a token. It is reported for the first `LENGTHS` tokens, because the first
+tokens of a turn gain the most: a ramp that names no length pays for being short. Rows: by length,
+the mean gains on the test half, how well they tell the histories apart, and the ramp from the
+tuning half (0 at the upper quartile of other histories' gains, 1 at the lowest twentieth of own
+ones). Then, tried for catching hacks and in no profile, the gain sentence by sentence: of good
+turns against canned text, a topic sentence followed by canned text, and a retold last turn.
+
+Measurements are kept in `runs/story_signals`, so an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -23,12 +26,15 @@ from benchmarks import ROOT, record
 from touchstone_rewards.reward_server.models.fetchable import fetched_folder
 from touchstone_rewards.reward_server.scorers.story.calibration import auc_interval
 from touchstone_rewards.reward_server.scorers.story.stories import ToldStory, told_stories
+from touchstone_rewards.reward_server.scorers.story.text import sentences
 from touchstone_rewards.reward_server.scorers.story.trials import canned_texts
 
 RUNS = ROOT / "runs" / "story_signals"
 LENGTHS = (24, 48, 96)
 TURNS_A_HALF = 15
-KINDS = ("own", "other", "canned")
+HACKS = ("canned", "topic", "retold")
+# Of a sentence's gain on the tuning half: what nineteen of twenty sentences of good turns reach.
+SENTENCES_BELOW = 0.05
 
 
 def main() -> None:
@@ -36,13 +42,14 @@ def main() -> None:
     RUNS.mkdir(parents=True, exist_ok=True)
     found = measured(RUNS / "gains.jsonl")
     rows = [row_of(found, length) for length in LENGTHS]
+    rows += [sentence_row(found, hack) for hack in HACKS]
     for row in rows:
         print(json.dumps(row), flush=True)
     record("story_signals", rows, peer="the history of another story", model="smollm2")
 
 
 def measured(path: Any) -> list[dict[str, Any]]:
-    """Return the gains of each turn; read those that the file has."""
+    """Return the gains of each story's texts; read those that the file has."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     found = [json.loads(line) for line in lines]
     stories = chosen()
@@ -61,27 +68,38 @@ def measured(path: Any) -> list[dict[str, Any]]:
 
 
 def chosen() -> list[ToldStory]:
-    """Return the first stories of each half, the halves alternating."""
+    """Return the first stories of both halves, alternating."""
     english = [story for story in told_stories() if story.language == "English"]
     return english[: 2 * TURNS_A_HALF]
 
 
 def gains_of(
     model: Any, tokenizer: Any, story: ToldStory, stories: Sequence[ToldStory]
-) -> dict[str, list[float]]:
-    """Return the gains of each kind over the first `LENGTHS` tokens."""
+) -> dict[str, list[list[float]]]:
+    """Return, for each text, the gain of every token by sentence."""
     same = [one for one in stories if one.split == story.split]
     other = same[(same.index(story) + 1) % len(same)]
+    canned = next(
+        one.text
+        for one in canned_texts()
+        if (one.language, one.kind, one.split) == ("English", "suspense", story.split)
+    )
     turn = f"{story.narrative} {story.utterance}".strip()
-    canned = next(one.text for one in canned_texts() if one.split == story.split)
-    own, alien, none = (history(story, one) for one in (story, other, None))
-    before = logps(model, tokenizer, none, turn)
-    gains = {
-        "own": logps(model, tokenizer, own, turn) - before,
-        "other": logps(model, tokenizer, alien, turn) - before,
-        "canned": logps(model, tokenizer, own, canned) - logps(model, tokenizer, none, canned),
-    }
-    return {name: [round(float(g[:n].mean()), 4) for n in LENGTHS] for name, g in gains.items()}
+    topic = f"{sentences(story.narrative)[0]} {canned}"
+    texts = {"own": turn, "canned": canned, "topic": topic, "retold": story.retold}
+    pieces = {name: sentences(text) for name, text in texts.items()}
+    own = logps(model, tokenizer, history(story, story), pieces)
+    none = logps(model, tokenizer, history(story, None), pieces)
+    alien = logps(model, tokenizer, history(story, other), {"own": pieces["own"]})
+    gains = {name: less(own[name], none[name]) for name in pieces}
+    return gains | {"other": less(alien["own"], none["own"])}
+
+
+def less(ones: list[list[float]], others: list[list[float]]) -> list[list[float]]:
+    return [
+        [round(a - b, 4) for a, b in zip(one, other, strict=True)]
+        for one, other in zip(ones, others, strict=True)
+    ]
 
 
 def history(story: ToldStory, told: ToldStory | None) -> list[dict[str, str]]:
@@ -93,41 +111,96 @@ def history(story: ToldStory, told: ToldStory | None) -> list[dict[str, str]]:
     return [*chat, {"role": "user", "content": story.now}]
 
 
-def logps(model: Any, tokenizer: Any, chat: list[dict[str, str]], turn: str) -> torch.Tensor:
-    """Return the log-probability of each of the turn's tokens after the chat, in nats; shape
-    [tokens]."""
+def logps(
+    model: Any, tokenizer: Any, chat: list[dict[str, str]], texts: dict[str, list[str]]
+) -> dict[str, list[list[float]]]:
+    """Return the log-probability in nats of every token of each text after the chat, by sentence.
+
+    Texts are given as sentences. The chat is run once.
+    """
     said = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     begun = tokenizer(said, add_special_tokens=False).input_ids
-    ids = tokenizer(turn, add_special_tokens=False).input_ids
+    found: dict[str, list[list[float]]] = {}
     with torch.inference_mode():
-        logits = model(torch.tensor([begun + ids])).logits[0, len(begun) - 1 : -1].float()
-    return logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None])[:, 0]
+        read = model(torch.tensor([begun]), use_cache=True)
+        for name, pieces in texts.items():
+            joined = [one if n == 0 else f" {one}" for n, one in enumerate(pieces)]
+            ids = [tokenizer(one, add_special_tokens=False).input_ids for one in joined]
+            flat = [token for each in ids for token in each]
+            after = model(torch.tensor([flat]), past_key_values=read.past_key_values).logits[0]
+            read.past_key_values.crop(-len(flat))
+            logits = torch.cat([read.logits[0, -1:], after[:-1]]).float()
+            sure = logits.log_softmax(-1).gather(1, torch.tensor(flat)[:, None])[:, 0]
+            found[name] = [each.tolist() for each in sure.split([len(each) for each in ids])]
+    return found
 
 
 def row_of(found: Sequence[dict[str, Any]], length: int) -> dict[str, Any]:
     """Return the figures of the first `length` tokens."""
-    place = LENGTHS.index(length)
     gains = {
-        (kind, split): [one[kind][place] for one in found if one["split"] == split]
-        for kind in KINDS
+        (kind, split): [
+            float(np.mean([g for each in one[kind] for g in each][:length]))
+            for one in found
+            if one["split"] == split
+        ]
+        for kind in ("own", "other", "canned")
         for split in ("tuning", "test")
     }
-    held_out = auc_interval(
-        [[g] for g in gains["own", "test"]], [[g] for g in gains["other", "test"]]
-    )
-    means = {kind: round(float(np.mean(gains[kind, "test"])), 3) for kind in KINDS}
+    own, other = gains["own", "test"], gains["other", "test"]
+    held_out = auc_interval([[g] for g in own], [[g] for g in other])
     return {
-        "what": f"gain of its own history over the first {length} tokens, nats a token, held out",
-        "ours": means["own"],
-        "peer": means["other"],
-        "ratio": round(means["own"] / means["other"], 3) if means["other"] else None,
-        "canned": means["canned"],
+        "what": f"gain of its own history over the first {length} tokens, nats a token, test half",
+        "ours": mean(own),
+        "interval_ours": mean_interval(own),
+        "peer": mean(other),
+        "interval_peer": mean_interval(other),
+        "ratio": round(mean(own) / mean(other), 3) if mean(other) else None,
+        "canned": mean(gains["canned", "test"]),
         "auc": held_out["auc"],
         "interval": held_out["interval"],
         "zero_at": round(float(np.quantile(gains["other", "tuning"], 0.75)), 3),
         "one_at": round(float(np.quantile(gains["own", "tuning"], 0.05)), 3),
-        "turns": len(gains["own", "test"]),
+        "turns": len(own),
     }
+
+
+def sentence_row(found: Sequence[dict[str, Any]], hack: str) -> dict[str, Any]:
+    """Return how well the gain of sentences tells good turns from one hack on the test half: by
+    the share of sentences that gain enough, and by the least of them."""
+    enough = float(np.quantile(sentence_gains(found, "own", "tuning"), SENTENCES_BELOW))
+    good, bad = (
+        [[float(np.mean(each)) for each in one[kind]] for one in found if one["split"] == "test"]
+        for kind in ("own", hack)
+    )
+    shares = [[float(np.mean([g >= enough for g in gains]))] for gains in good]
+    others = [[float(np.mean([g >= enough for g in gains]))] for gains in bad]
+    least = auc_interval([[min(gains)] for gains in good], [[min(gains)] for gains in bad])
+    return {
+        "what": f"share of sentences that gain {enough:.2f} nats a token, good turns and {hack}",
+        "ours": mean([share for [share] in shares]),
+        "peer": mean([share for [share] in others]),
+        "ratio": None,
+        "auc_sentence": auc_interval(good, bad),
+        "auc_share": auc_interval(shares, others),
+        "auc_least": least,
+        "enough": round(enough, 3),
+        "turns": len(good),
+    }
+
+
+def sentence_gains(found: Sequence[dict[str, Any]], kind: str, split: str) -> list[float]:
+    return [float(np.mean(each)) for one in found if one["split"] == split for each in one[kind]]
+
+
+def mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 3)
+
+
+def mean_interval(values: Sequence[float]) -> list[float]:
+    """Return the 95% interval of the mean, by the bootstrap over turns."""
+    drawn = np.random.default_rng(0).choice(values, size=(2000, len(values))).mean(axis=1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return [round(float(low), 3), round(float(high), 3)]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Clients of a Touchstone reward server. What this module names is the whole public API."""
+"""Clients of a Touchstone reward server. `__all__` is the public API."""
 
 from __future__ import annotations
 

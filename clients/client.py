@@ -1,7 +1,7 @@
-"""Samples to results, in order: one client for asyncio, one for threads.
+"""The clients: one for asyncio, one for ordinary code and threads.
 
-In: samples and a profile. Out: one `ScoreResult` a sample, or an error of `clients.errors` that
-carries what had arrived. What is said on the wire, and what an answer means, is `protocol`'s.
+A call takes samples and a profile, and returns one `ScoreResult` per sample, in order, or raises an
+error of `clients.errors` with the results so far. `protocol` has the wire format.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ DEFAULT_URL = "http://127.0.0.1:8700"
 DEFAULT_RETRY = RetryPolicy()
 # Answers to a full request have some 100 KiB, explained ones some MiB.
 MAX_ANSWER_BYTES = 256 * 2**20
-CLOSING_S = 5.0  # for calls to hear that their client is closed
+CLOSING_S = 5.0  # the time that waiting calls get to raise ClientClosed
 T = TypeVar("T")
 
 
 class ClientOptions(TypedDict, total=False):
-    """The keyword options of both clients; `AsyncRemoteRewardClient` says what they mean."""
+    """The keyword options of both clients, as `AsyncRemoteRewardClient` describes them."""
 
     api_key: str | None
     timeout_s: float
@@ -60,17 +60,30 @@ class ClientOptions(TypedDict, total=False):
 class AsyncRemoteRewardClient:
     """Score samples from asyncio code. Safe to share between tasks, threads and event loops.
 
-    `url`: one server, or several (a sequence, or separated by commas) taken in turn; else
-    REWARD_URL, else http://127.0.0.1:8700. `api_key`: else REWARD_API_KEY. `timeout_s`: for one
-    call as a whole, waits and retries included. `batch_size`: samples in one request; calls that
-    wait at the same time share requests, with 1 they do not. `max_in_flight`: requests at one time,
-    over all calls in an event loop. `retry`: when a failed request is sent again. `ca_file`:
-    certificates (PEM) to trust in place of the system's, else REWARD_CA_FILE. `max_answer_bytes`:
-    the largest answer to one request that is read. Proxies of the environment are not used: reward
-    servers are neighbours.
+    Proxy settings of the environment are ignored.
+
+    Args:
+        url: one server or several (a sequence, or separated by commas), used in turn. Default:
+            REWARD_URL, then http://127.0.0.1:8700.
+        api_key: default: REWARD_API_KEY.
+        timeout_s: the limit for one call, including waits and retries.
+        connect_timeout_s: the limit for opening a connection.
+        batch_size: the most samples per request. Concurrent calls share requests, unless it is 1.
+        max_in_flight: the most concurrent requests per event loop.
+        retry: when to send a failed request again.
+        ca_file: certificates (PEM) to trust instead of the system's. Default: REWARD_CA_FILE.
+        max_answer_bytes: the largest answer that is read.
+
+    Example:
+        >>> async with AsyncRemoteRewardClient() as client:  # doctest: +SKIP
+        ...     [result] = await client.score(
+        ...         [{"id": "1", "response": "It is 46.", "ground_truth": "46"}], "math"
+        ...     )
+        ...     result.reward
+        1.0
 
     Raises:
-        ValueError: a URL that is not http or https, or a number that is not positive.
+        ValueError: a URL is not http or https, or a number is not positive.
         UntrustedCertificate: `ca_file` cannot be read.
     """
 
@@ -97,7 +110,7 @@ class AsyncRemoteRewardClient:
         key = api_key or os.environ.get("REWARD_API_KEY")
         trusted = ca_file or os.environ.get("REWARD_CA_FILE")
         if trusted:
-            trusting(trusted)  # a file that cannot be read is told now, not at the first call
+            trusting(trusted)  # raise for an unreadable file now, not at the first call
         self._options = Options(
             self.urls, key, timeout_s, connect_timeout_s, retry, trusted, max_answer_bytes
         )
@@ -113,17 +126,19 @@ class AsyncRemoteRewardClient:
         run: str | None = None,
         step: int | None = None,
     ) -> list[ScoreResult]:
-        """One result a sample, in their order. A sample that could not be scored has status error.
+        """Return one result per sample, in order. A sample that could not be scored has the status
+        `error`.
 
-        `run`, `step`: the training's name and its update, for the server's watch, whose alarms the
-        results then have. A server older than the watch refuses a request that names a run.
+        `run` and `step` name the training run and its update for the server's watch; the results
+        then include its alarms. Servers without a watch refuse requests that name a run.
 
         Raises:
-            RewardServerUnavailable: samples unanswered after `timeout_s`; `results` has the others.
-            RequestRefused, MalformedAnswer, UnknownHost, UntrustedCertificate: another try would
-                not help.
-            ClientClosed: the client was closed meanwhile.
-            InvalidSample: nothing was sent.
+            RewardServerUnavailable: some samples got no answer within `timeout_s`; the error's
+                `results` has those of the others.
+            RequestRefused, MalformedAnswer, UnknownHost, UntrustedCertificate: a retry would not
+                help.
+            ClientClosed: the client was closed during the call.
+            InvalidSample: a sample cannot be sent, so nothing was.
         """
         encoded = protocol.encode(samples)
         if not encoded:
@@ -134,45 +149,45 @@ class AsyncRemoteRewardClient:
         try:
             await asyncio.wait([call.ended], timeout=self.timeout_s)
         finally:
-            call.ended.cancel()  # what still waits to be sent need not be
+            call.ended.cancel()  # samples that are still queued are dropped
         return self._finished(call, dispatcher.transport)
 
     async def profiles(self) -> list[ProfileInfo]:
-        """What the server can score.
+        """Return the server's profiles.
 
         Raises:
-            RewardServerUnavailable, RequestRefused, MalformedAnswer: as `score` does.
+            RewardServerUnavailable, RequestRefused, MalformedAnswer: as for `score`.
         """
         gives_up_at_s = time.monotonic() + self.timeout_s
         transport = self._dispatcher().transport
         answer = await transport.answer(Exchange("GET", "/profiles"), gives_up_at_s)
         if answer is None:
-            raise self._unavailable("no list of profiles came", transport)
+            raise self._unavailable("got no list of profiles", transport)
         return protocol.parse_profiles(body_of(answer))
 
     async def ready(self) -> bool:
-        """Can at least one server score now? Each is asked once; one that is down says no."""
+        """Return whether at least one server is ready. Each is asked once."""
         transport = self._dispatcher().transport
         return any(await asyncio.gather(*map(transport.is_ready, self.urls)))
 
     def as_trl_reward(self, profile: str = "math", **options: Unpack[TrlOptions]) -> TrlReward:
-        """Return a reward function for the TRL that is installed: a coroutine function from TRL
-        1.6 on, an ordinary one before.
+        """Return a reward function for the installed TRL: a coroutine function for TRL 1.6 or
+        newer, an ordinary function for older versions.
 
         Example:
             >>> AsyncRemoteRewardClient().as_trl_reward("math").__name__
             'math'
 
         Raises:
-            TypeError, ValueError: an option that `TrlOptions` does not have, or a value that this
-                version of TRL does not allow.
+            TypeError, ValueError: an unknown option, or a value that the installed TRL does not
+                allow.
         """
         if form_of_trl() == "async":
             return trl_reward(self, profile, "async", **options)
         return trl_reward(RemoteRewardClient.around(self), profile, "sync", **options)
 
     async def aclose(self) -> None:
-        """Close the connections of every event loop that still runs; calls get `ClientClosed`."""
+        """Close the connections in all running event loops. Waiting calls raise `ClientClosed`."""
         here = asyncio.get_running_loop()
         while self._dispatchers:
             loop, dispatcher = self._dispatchers.popitem()
@@ -188,7 +203,7 @@ class AsyncRemoteRewardClient:
         await self.aclose()
 
     def _dispatcher(self) -> Dispatcher:
-        """This event loop's: connections of another loop cannot be used in it."""
+        """Return the dispatcher of this event loop. Loops cannot share connections."""
         loop = asyncio.get_running_loop()
         if loop not in self._dispatchers:
             for closed in [each for each in list(self._dispatchers) if each.is_closed()]:
@@ -207,17 +222,22 @@ class AsyncRemoteRewardClient:
             what = f"{missing} of {len(call.results)} samples got no answer"
             error = self._unavailable(what, transport)
         elif error is None and call.broken == len(call.results):
-            what = f"all {call.broken} samples got a 500, each by itself,"
+            what = f"all {call.broken} samples got a 500, sent one by one,"
             error = self._unavailable(what, transport)
         if isinstance(error, RewardClientError):
-            error.results = list(call.results)  # a copy: late answers must not change it
+            error.results = list(call.results)  # a copy, which late answers do not change
         if error is not None:
             raise error
         results = cast("list[ScoreResult]", call.results)
         protocol.complete(results)
         fingerprints = sorted({result.fingerprint for result in results})
         if len(fingerprints) > 1:
-            logger.warning("one call, differing fingerprints: %s of %s", fingerprints, self.urls)
+            logger.warning(
+                "the results of one call have different fingerprints: %s from %s; do all servers "
+                "have the same profiles and version?",
+                fingerprints,
+                self.urls,
+            )
         return results
 
     def _unavailable(self, what: str, transport: Transport) -> RewardServerUnavailable:
@@ -228,10 +248,16 @@ class AsyncRemoteRewardClient:
 
 
 class RemoteRewardClient:
-    """Score samples from ordinary code and threads: the asyncio client in a thread of its own.
+    """Score samples from ordinary code and threads. It runs the asyncio client in its own thread.
 
-    The parameters are those of `AsyncRemoteRewardClient`, which says what they mean. Safe to share
-    between threads; in a forked child it starts afresh.
+    The arguments are those of `AsyncRemoteRewardClient`. Safe to share between threads; after a
+    fork, the child starts a new thread.
+
+    Example:
+        >>> client = RemoteRewardClient("http://127.0.0.1:8700")  # doctest: +SKIP
+        >>> sample = {"id": "1", "response": "It is 46.", "ground_truth": "46"}
+        >>> client.score([sample], "math")[0].reward  # doctest: +SKIP
+        1.0
     """
 
     def __init__(
@@ -241,7 +267,7 @@ class RemoteRewardClient:
 
     @classmethod
     def around(cls, remote: AsyncRemoteRewardClient) -> Self:
-        """Return a client for ordinary code that is this one for asyncio code."""
+        """Return a client for ordinary code that shares this asyncio client."""
         client = cls.__new__(cls)
         client._use(remote)
         return client
@@ -263,7 +289,7 @@ class RemoteRewardClient:
         run: str | None = None,
         step: int | None = None,
     ) -> list[ScoreResult]:
-        """As `AsyncRemoteRewardClient.score`."""
+        """Return one result per sample, as `AsyncRemoteRewardClient.score` does."""
         return self._wait_for(
             self._remote.score(
                 samples, profile, priority=priority, explain=explain, run=run, step=step
@@ -271,23 +297,23 @@ class RemoteRewardClient:
         )
 
     def profiles(self) -> list[ProfileInfo]:
-        """As `AsyncRemoteRewardClient.profiles`."""
+        """Return the server's profiles, as `AsyncRemoteRewardClient.profiles` does."""
         return self._wait_for(self._remote.profiles())
 
     def ready(self) -> bool:
-        """As `AsyncRemoteRewardClient.ready`."""
+        """Return whether at least one server is ready."""
         return self._wait_for(self._remote.ready())
 
     def as_trl_reward(self, profile: str = "math", **options: Unpack[TrlOptions]) -> TrlReward:
-        """As `AsyncRemoteRewardClient.as_trl_reward`."""
+        """Return a TRL reward function, as `AsyncRemoteRewardClient.as_trl_reward` does."""
         if form_of_trl() == "async":
             return trl_reward(self._remote, profile, "async", **options)
         return trl_reward(self, profile, "sync", **options)
 
     def close(self) -> None:
-        """Close the connections and end the thread. A later call starts them again.
+        """Close the connections and end the thread; a later call starts new ones.
 
-        Calls that wait in other threads raise `ClientClosed`.
+        Waiting calls in other threads raise `ClientClosed`.
         """
         with self._starting:
             loop, self._loop = self._loop, None
@@ -311,7 +337,7 @@ class RemoteRewardClient:
         try:
             return future.result()
         finally:
-            future.cancel()  # of use when the caller was interrupted while it waited
+            future.cancel()  # has an effect only if the caller was interrupted
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._starting:
@@ -322,7 +348,7 @@ class RemoteRewardClient:
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
-    # The runner cancels what is left at the end: a thread that waits for it would wait forever.
+    # The runner cancels unfinished calls at the end, so that no thread waits for them forever.
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.get_loop().run_forever()
 
@@ -333,5 +359,5 @@ def _urls(url: str | Sequence[str] | None) -> list[str]:
     urls = [part.strip().rstrip("/") for part in parts]
     for each in urls:
         if not each.startswith(("http://", "https://")):
-            raise ValueError(f"a server's URL starts with http:// or https://, got {each!r}")
+            raise ValueError(f"a server's URL must start with http:// or https://, got {each!r}")
     return urls

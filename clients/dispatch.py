@@ -1,9 +1,8 @@
-"""Calls to requests and back: a big call is cut, small ones that wait together share a request.
+"""Distribute the samples of calls over requests: split large calls, let small ones share a request.
 
-In: the encoded samples of a call. Out: the call's `results`, filled as answers come. No sample is
-held back to be joined with others: what has gathered while all requests in flight were busy goes
-out with the next one. A call's samples of one group travel together, and are sent again together,
-unless they are too many for a request and the profile does not score whole groups.
+No sample is delayed in order to be batched: samples that queue up while `max_in_flight` requests
+are open go out with the next request. The samples of one call and group are sent, and sent again,
+in one request, unless they exceed its limits and the profile does not score whole groups.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from touchstone_rewards.clients.results import ScoreResult
 from touchstone_rewards.clients.transport import CLOSED, Exchange, HttpAnswer, Transport, body_of
 from touchstone_rewards.reward_server.schemas import Priority
 
-# 500s in a row before a request is halved, or a sample that came alone is given up.
+# Consecutive 500s before a request is split in half, and before a single sample is given up.
 TRIES_500, TRIES_500_ALONE = 3, 6
 
 
 class Lane(NamedTuple):
-    """What the samples of one request have in common."""
+    """The settings that all samples of one request share."""
 
     profile: str
     priority: Priority
@@ -36,28 +35,29 @@ class Lane(NamedTuple):
 
 
 class ClientCall:
-    """One `score` on its way. `ended` is done once every sample is answered or given up."""
+    """One call of `score`. `ended` is done once every sample is answered or given up."""
 
     def __init__(self, count: int, gives_up_at_s: float) -> None:
         self.results: list[ScoreResult | None] = [None] * count
         self.gives_up_at_s = gives_up_at_s
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._open = count
-        self.broken = 0  # samples at which the server fails whenever they come
+        self.broken = 0  # samples that the server answers with a 500 each time
 
     def close_one(self) -> None:
-        """One more sample is answered or given up."""
+        """Count one more sample as answered or given up."""
         self._open -= 1
         if self._open == 0 and not self.ended.done():
             self.ended.set_result(None)
 
     def fail(self, error: Exception) -> None:
+        """End the call with an error, unless it has ended."""
         if not self.ended.done():
             self.ended.set_exception(error)
 
 
 class PendingSample(NamedTuple):
-    """A sample, where its result belongs, and the number of retryable errors received so far."""
+    """A sample, the place of its result, and the number of retryable errors received so far."""
 
     sample: Encoded
     call: ClientCall
@@ -66,7 +66,7 @@ class PendingSample(NamedTuple):
 
 
 class Dispatcher:
-    """All calls of one event loop, and at most `max_in_flight` requests for them at a time."""
+    """Sends the samples of all calls in one event loop, with at most `max_in_flight` requests."""
 
     def __init__(self, transport: Transport, *, batch_size: int, max_in_flight: int) -> None:
         self.transport = transport
@@ -79,7 +79,7 @@ class Dispatcher:
         self._whole: dict[str, bool] = {}
 
     def submit(self, lane: Lane, call: ClientCall, samples: Sequence[Encoded]) -> None:
-        """Have the samples sent; `call` is told what becomes of them."""
+        """Queue the samples; their results are written to `call.results`."""
         self._calls.add(call)
         call.ended.add_done_callback(lambda _: self._calls.discard(call))
         self._queue(
@@ -87,7 +87,7 @@ class Dispatcher:
         )
 
     async def aclose(self) -> None:
-        """Close the connections; the calls that wait get `ClientClosed`."""
+        """Close the connections. Waiting calls raise `ClientClosed`."""
         for call in list(self._calls):
             call.fail(ClientClosed(CLOSED))
         senders = list(self._senders)
@@ -101,7 +101,7 @@ class Dispatcher:
         self._wake(len(entries))
 
     def _wake(self, wanted: int) -> None:
-        """As many more senders as are wanted and allowed; one that finds nothing to do ends."""
+        """Start up to `wanted` senders within `max_in_flight`. They end when the queue is empty."""
         for _ in range(min(wanted, self._max_in_flight - len(self._senders))):
             self._senders.add(asyncio.create_task(self._send_waiting()))
 
@@ -111,15 +111,15 @@ class Dispatcher:
                 lane, entries = taken
                 try:
                     await self._send(lane, entries)
-                except Exception as error:  # noqa: BLE001 (the request boundary: callers must hear)
+                except Exception as error:  # noqa: BLE001 (request boundary: fail the callers)
                     for entry in entries:
                         entry.call.fail(error)
         finally:
-            # Not in a callback of the task: a call that came before it would find no sender.
+            # Not in a callback of the task: a call queued before it ran would find no sender.
             self._senders.discard(asyncio.current_task())  # type: ignore[arg-type]
 
     def _take(self) -> tuple[Lane, list[PendingSample]] | None:
-        """What goes into the next request: lanes take turns, each gives its oldest samples."""
+        """Take the samples of the next request: lanes take turns, oldest samples first."""
         if self._apart:
             return self._apart.popleft()
         while self._waiting:
@@ -133,7 +133,7 @@ class Dispatcher:
         return None
 
     async def _scores_groups(self, lane: Lane, entries: Sequence[PendingSample]) -> bool:
-        """Does the profile score whole groups? If no one can say, it may."""
+        """Return whether the profile scores whole groups; True if no server answers."""
         if lane.profile not in self._whole:
             gives_up_at_s = max(entry.call.gives_up_at_s for entry in entries)
             answer = await self.transport.answer(Exchange("GET", "/profiles"), gives_up_at_s)
@@ -173,7 +173,7 @@ class Dispatcher:
             await self._take_results(lane, entries, answer)
 
     def _give_up(self, lane: Lane, entries: list[PendingSample], answer: HttpAnswer) -> None:
-        """What the server cannot take, or fails at, however it is sent: a sample, or a group."""
+        """Make error results for a sample or a group that cannot be split and still fails."""
         members = samples = [entry.sample for entry in entries]
         if len(entries) == 1:
             members = None
@@ -197,8 +197,8 @@ class Dispatcher:
             await self._keep(lane, entries, results)
 
     async def _halve(self, lane: Lane, entries: list[PendingSample]) -> bool:
-        """Too much for the server, or one of them is: try halves, down to the sample alone, or to
-        the group where these are scored whole. Returns whether there are halves."""
+        """Queue the two halves of a request that is too large or that the server fails on. Return
+        False if it cannot be split: one sample, or one group that is scored whole."""
         groups = units(entries)
         if len(groups) == 1 and await self._scores_groups(lane, entries):
             return False
@@ -214,7 +214,7 @@ class Dispatcher:
         entry.call.close_one()
 
     def _refuse(self, lane: Lane, entries: list[PendingSample], error: RewardClientError) -> None:
-        """An error is its call's alone: calls that shared a request are sent again, apart."""
+        """Fail the call. If several calls share the request, send their samples again apart."""
         by_call: dict[ClientCall, list[PendingSample]] = {}
         for entry in entries:
             by_call.setdefault(entry.call, []).append(entry)
@@ -227,8 +227,8 @@ class Dispatcher:
     async def _keep(
         self, lane: Lane, entries: list[PendingSample], results: list[ScoreResult]
     ) -> None:
-        """Keep the results; what may succeed if sent again is, while its call waits: with all of
-        its group, where groups are scored whole."""
+        """Store the results. Queue samples with a retryable error again, with their whole group if
+        the profile scores whole groups."""
         again: list[PendingSample] = []
         failed = [each.error is not None and each.error.retryable for each in results]
         if any(failed) and len(units(entries)) < len(entries):
@@ -246,7 +246,7 @@ class Dispatcher:
 
 
 def by_group(samples: Sequence[Encoded]) -> Sequence[int]:
-    """Return the samples' places, those of a group one after another where its first one is.
+    """Return the samples' positions, with the members of a group next to its first member.
 
     Example:
         >>> by_group([Encoded("1", b"", "a"), Encoded("2", b""), Encoded("3", b"", "a")])
@@ -261,7 +261,7 @@ def by_group(samples: Sequence[Encoded]) -> Sequence[int]:
 
 
 def units(entries: Sequence[PendingSample]) -> list[list[PendingSample]]:
-    """Return the entries in runs of those that belong together: one call's of one group."""
+    """Split the entries into runs of the same call and group."""
     found: list[list[PendingSample]] = []
     for entry in entries:
         if found and _together(found[-1][-1], entry):
@@ -272,7 +272,7 @@ def units(entries: Sequence[PendingSample]) -> list[list[PendingSample]]:
 
 
 def cut(entries: Sequence[PendingSample], max_samples: int) -> list[list[PendingSample]]:
-    """Return the entries as parts that each fit one request, whatever belongs together."""
+    """Split the entries into parts that each fit one request, across groups if necessary."""
     parts: list[list[PendingSample]] = []
     total = 0
     for entry in entries:
@@ -288,9 +288,10 @@ def cut(entries: Sequence[PendingSample], max_samples: int) -> list[list[Pending
 def take(
     queue: deque[PendingSample], max_samples: int, max_bytes: int = protocol.MAX_BATCH_BYTES
 ) -> list[PendingSample]:
-    """Take the oldest entries that fit one request, dropping those whose call has ended.
+    """Take the oldest entries that fit one request, and drop those whose call has ended.
 
-    What belongs together is taken together. What alone is beyond the limits travels alone.
+    The samples of one call and group are taken together. If they alone exceed the limits, they are
+    taken alone.
     """
     taken: list[PendingSample] = []
     total = 0
@@ -320,7 +321,7 @@ def _together(one: PendingSample, other: PendingSample) -> bool:
 
 
 def _with_their_groups(entries: Sequence[PendingSample], failed: Sequence[bool]) -> list[bool]:
-    """For each entry: has one of its group failed?"""
+    """Return for each entry whether a member of its group has failed."""
     of = [(id(entry.call), entry.sample.group or entry.place) for entry in entries]
     groups = {group for group, lost in zip(of, failed, strict=True) if lost}
     return [group in groups for group in of]

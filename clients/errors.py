@@ -1,24 +1,24 @@
-"""Every way a client call can fail.
+"""The errors of a client call.
 
-    RewardClientError               what the clients raise; `results` has what had arrived
-    ├── InvalidSample               a sample that cannot be sent; nothing was (also a ValueError)
-    ├── RewardServerUnavailable     time or tries ran out with samples unanswered
-    ├── ClientClosed                the client was closed while it waited
-    ├── RequestRefused              an answer that sending again cannot mend
+    RewardClientError               the root; `results` has the results so far
+    ├── InvalidSample               a sample cannot be sent, so nothing was (also a ValueError)
+    ├── RewardServerUnavailable     time or tries ran out before all samples had an answer
+    ├── ClientClosed                the client was closed during the call
+    ├── RequestRefused              the server refused the request; a retry would not help
     │   ├── Unauthorized            401, 403
     │   ├── UnknownProfile          404
     │   └── InvalidRequest          422
-    ├── MalformedAnswer             a 200 that is not what the wire promises, or too large
+    ├── MalformedAnswer             a 200 that does not follow the wire format, or is too large
     ├── UnknownHost                 no server's name can be resolved
-    ├── UntrustedCertificate        a certificate is refused, or TLS is spoken on one side only
-    └── RewardsUnusable             adapters only: training on these rewards would go wrong
+    ├── UntrustedCertificate        a certificate is refused, or only one side uses TLS
+    └── RewardsUnusable             raised by adapters, to stop a training run
         ├── MissingColumn           the batch lacks a column that the profile needs
-        ├── NoReward                samples have no reward, and nothing may stand for one
-        ├── TooManyFailures         more rewards failed, for longer, than was allowed
+        ├── NoReward                samples have no reward, and no substitute was configured
+        ├── TooManyFailures         too many rewards failed in too many consecutive batches
         ├── PreflightFailed         right and wrong answers get the same reward
         └── StoppedByAlarm          the server's watch raised an alarm, and on_alarm is "stop"
 
-A sample that could not be scored is no exception: it is a result with status `error`.
+A sample that could not be scored raises nothing: its result has the status `error`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from touchstone_rewards.clients.results import ScoreResult
 
 
 class RewardClientError(Exception):
-    """The root. `results`: one entry a sample in the order given, None where no answer came."""
+    """The root. `results` has one entry per sample, in order: None if it got no answer."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -37,19 +37,19 @@ class RewardClientError(Exception):
 
 
 class InvalidSample(RewardClientError, ValueError):
-    """A sample that the wire cannot carry. The message names its place and what is wrong."""
+    """A sample that cannot be sent. The message gives its position and the reason."""
 
 
 class RewardServerUnavailable(RewardClientError):
-    """Samples are left unanswered; the message has the last failure and what to do."""
+    """Samples have no answer. The message has each server's last failure and what to do."""
 
 
 class ClientClosed(RewardClientError):
-    """Another thread or task closed the client while this call waited for its answer."""
+    """Another thread or task closed the client during the call."""
 
 
 class RequestRefused(RewardClientError):
-    """The server understood and said no. `code` and `request_id` are null if it is not ours."""
+    """The server refused the request. `code` and `request_id` are None if it is not Touchstone."""
 
     def __init__(
         self, message: str, *, status: int, code: str | None = None, request_id: str | None = None
@@ -61,48 +61,48 @@ class RequestRefused(RewardClientError):
 
 
 class Unauthorized(RequestRefused):
-    """No key, or a wrong one."""
+    """No key, or a wrong key."""
 
 
 class UnknownProfile(RequestRefused):
-    """No such profile; or the URL leads to something that is no reward server."""
+    """No such profile, or the URL does not lead to a reward server."""
 
 
 class InvalidRequest(RequestRefused):
-    """The body does not fit the wire: often a client and a server of different versions."""
+    """The server cannot read the body. Client and server may be of different versions."""
 
 
 class MalformedAnswer(RewardClientError):
-    """Wrong length, ids or profile, a reward that contradicts its status, too large, or no JSON."""
+    """An answer that is not JSON, is too large, or does not match the request."""
 
 
 class UnknownHost(RewardClientError):
-    """No server's name can be resolved, and none of them has ever answered."""
+    """No server's name can be resolved, and no server has answered before."""
 
 
 class UntrustedCertificate(RewardClientError):
-    """No server can be spoken to over TLS: the message tells why, and what to set."""
+    """No TLS connection to any server is possible. The message gives the reason and the setting."""
 
 
 class RewardsUnusable(RewardClientError):
-    """An adapter stops the training: its rewards are missing, or teach nothing."""
+    """An adapter stops the run because rewards are missing or carry no information."""
 
 
 class MissingColumn(RewardsUnusable):
-    """The batch lacks a column; the message names the columns that are there."""
+    """The batch lacks a column. The message lists the columns that it has."""
 
 
 class NoReward(RewardsUnusable):
-    """Samples could not be scored, and nothing was chosen to stand for their rewards."""
+    """Samples could not be scored, and no substitute for their rewards was configured."""
 
 
 class TooManyFailures(RewardsUnusable):
-    """More rewards failed than `max_failed_frac` allows, for `failed_steps_patience` batches."""
+    """More rewards than `max_failed_frac` failed in `failed_steps_patience` consecutive batches."""
 
 
 class PreflightFailed(RewardsUnusable):
-    """Answers known to be right and wrong get the same reward, or none."""
+    """Right and wrong answers get the same reward, or none."""
 
 
 class StoppedByAlarm(RewardsUnusable):
-    """The server's watch raised an alarm of this run, and it was asked to stop there."""
+    """The server's watch raised an alarm about this run, and `on_alarm` is "stop"."""

@@ -1,7 +1,8 @@
-"""Does the reward tell a right answer from a wrong one? Asked before the first step.
+"""The preflight: check before the first step that a right answer gets more reward than a wrong one.
 
-In: rows with ground truths. Out: the samples to score, and from their results a sentence, or a
-refusal that says what each answer scored and why. No model is asked. Pure: the caller scores.
+`trial_samples` makes right and wrong answers to rows with ground truths; the caller scores them;
+`verdict` returns a sentence, or raises with the reward of each answer. No model is involved. Pure
+functions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from touchstone_rewards.clients.errors import PreflightFailed
 from touchstone_rewards.clients.results import ScoreResult
 from touchstone_rewards.reward_server.schemas import Sample, is_list
 
-# The forms in which profiles read an answer, the fullest first.
+# The forms of an answer that profiles read, the most complete first.
 FORMS = (
     "<think> This is known. </think> <answer> \\boxed{ANSWER} </answer>",
     "<think> This is known. </think> <answer> ANSWER </answer>",
@@ -35,8 +36,9 @@ SHOWN_CHARACTERS = 400
 
 
 class Trial(NamedTuple):
-    """A form, and the results of answers in it, a row each: right, wrong, both of them together,
-    all candidates in a list. `nothing`: that of a response without an answer, of the first row."""
+    """The results of answers in one form. Each list has one result per row: for the right answer,
+    the wrong one, both together, and a list of all candidates. `nothing` is the result of a
+    response without an answer, for the first row."""
 
     form: str
     right: Sequence[ScoreResult | None]
@@ -47,8 +49,8 @@ class Trial(NamedTuple):
 
 
 def forms_for(prompt_end: str) -> tuple[str, ...]:
-    """Return the forms to try. Where the prompt ends with the opening tag, the model does not write
-    it again: those forms come without it first, and whole at the end."""
+    """Return the forms to try. If the prompt ends with the opening tag, the model does not repeat
+    it, so the forms without the tag come first and those with it last."""
     if not prompt_end.rstrip().endswith(THINK):
         return FORMS
     tagged = tuple(form for form in FORMS if form.startswith(THINK))
@@ -56,16 +58,16 @@ def forms_for(prompt_end: str) -> tuple[str, ...]:
 
 
 def trial_samples(rows: Sequence[Sample], forms: Sequence[str] = FORMS) -> list[Sample]:
-    """Return answers to the rows in every form, to be scored in one call: those of a `Trial`.
+    """Return the samples of one `Trial` per form, to be scored in one call.
 
     Raises:
         PreflightFailed: the ground truths are the questions.
     """
     if rows and all(_is_asked(row) for row in rows):
         raise PreflightFailed(
-            "preflight: the ground truths stand in the prompts word for word, as in "
+            "preflight: the prompts contain the ground truths word for word, as in "
             f"{str(rows[0].ground_truth)[:SHOWN_CHARACTERS]!r}: is ground_truth_column the column "
-            "of the questions? (With preflight false it trains all the same.)"
+            "of the questions? (preflight=False trains anyway.)"
         )
     return [sample for form in forms for sample in _answers(form, rows)]
 
@@ -84,7 +86,7 @@ def _answers(form: str, rows: Sequence[Sample]) -> list[Sample]:
 
 
 def _is_asked(row: Sample) -> bool:
-    """Is the ground truth a question, or a long text, of the prompt itself?"""
+    """Return whether the ground truth is a question or a long text from the prompt itself."""
     truth = str(row.ground_truth).strip()
     long = truth.endswith(("?", "？")) or len(truth.split()) >= LONG_WORDS
     texts = [row.prompt] if isinstance(row.prompt, str) else [m.content for m in row.prompt or ()]
@@ -92,8 +94,8 @@ def _is_asked(row: Sample) -> bool:
 
 
 def answer_of(truth: Any) -> str:
-    """Return the answer in a ground truth: what follows #### in GSM8K's, what the last box of a
-    worked solution holds, the first of several."""
+    """Return the answer in a ground truth: the text after #### (GSM8K), the content of the last
+    box of a worked solution, or the first of several answers."""
     if is_list(truth):
         truth = truth[0] if truth else ""
     text = str(truth).rpartition("####")[2].strip()
@@ -102,7 +104,7 @@ def answer_of(truth: Any) -> str:
 
 
 def _last_box(text: str) -> str | None:
-    """What the last box holds, its braces balanced; None without a whole one."""
+    """Return the content of the last box with balanced braces, or None."""
     start = max(text.rfind(mark) + len(mark) if mark in text else -1 for mark in BOXES)
     if start < 0:
         return None
@@ -115,13 +117,15 @@ def _last_box(text: str) -> str | None:
 
 
 def wrong_of(answer: str) -> str:
-    """Return another answer of the same length, so that a reward for length sees no difference.
+    """Return a different answer of the same length, so that a reward for length cannot tell them
+    apart.
 
-    The first digit becomes another one, so that no tolerance takes it for the same number; without
-    a digit every letter becomes the next one.
+    The first digit is changed, so that the numbers differ by more than any tolerance. Without a
+    digit, every letter is replaced by the next one.
 
     Example:
-        wrong_of("46"), wrong_of("True")  # "56", "Usvf"
+        >>> wrong_of("46"), wrong_of("True")
+        ('56', 'Usvf')
     """
     place = next((n for n, letter in enumerate(answer) if letter in "0123456789"), None)
     if place is not None:
@@ -137,17 +141,17 @@ def verdict(
     profile: str,
     forms: Sequence[str] = FORMS,
 ) -> str:
-    """Return a line for the reader; `results` are those of `trial_samples` of so many rows.
+    """Return a sentence about the results of `trial_samples` for `rows` rows.
 
     Raises:
-        PreflightFailed: no answer got a reward, or right and wrong ones got the same in every form,
-            or the profile wants a tag that the prompt has already.
+        PreflightFailed: no answer got a reward; right answers never got more than wrong ones; or
+            the profile expects a tag that the prompt already has.
     """
     trials = _trials(rows, results, forms)
     _check_prefilled(trials, profile)
     codes = {_code(result) for result in results}
     if codes == {"missing_field"}:
-        return f"preflight: {profile} needs what only training has (signals): not tried"
+        return f"preflight: skipped, because {profile} needs signals, which only training has"
     if all(_reward(result) is None for result in results):
         raise PreflightFailed(f"preflight: no answer got a reward from {profile}.{_shown(trials)}")
     turned_round = ""
@@ -165,30 +169,30 @@ def verdict(
             turned_round = turned_round or f"{below} of {what}"
     if turned_round:
         raise PreflightFailed(
-            f"preflight: {profile} gives wrong answers more than right ones in {turned_round}: it "
-            "would be learnt the wrong way round. Is ground_truth_column the right one, and the "
-            f"sign of the weights? (With preflight false it trains all the same.){_shown(trials)}"
+            f"preflight: {profile} rewards wrong answers more than right ones in {turned_round}: a "
+            "policy would learn to answer wrongly. Check ground_truth_column and the sign of the "
+            f"weights. (preflight=False trains anyway.){_shown(trials)}"
         )
     for trial in trials:
         if _mean(trial.right) != _reward(trial.nothing):
-            return f"preflight: {profile} looks at the form alone: wrong answers in it get as much"
+            return f"preflight: {profile} judges the form only: right and wrong answers score alike"
     raise PreflightFailed(
-        f"preflight: {profile} gives right and wrong answers the same reward: nothing could be "
-        "learnt. Is ground_truth_column the right one, and the profile? (With preflight false it "
-        f"trains all the same.){_shown(trials)}"
+        f"preflight: {profile} gives right and wrong answers the same reward, so a policy could "
+        "learn nothing. Check ground_truth_column and the profile. (preflight=False trains "
+        f"anyway.){_shown(trials)}"
     )
 
 
 def _above_and_below(trial: Trial) -> tuple[int, int]:
-    """In how many rows the right answer gets more than the wrong one, and less."""
+    """Count the rows in which the right answer gets more than the wrong one, and less."""
     rewards = [(_reward(x), _reward(y)) for x, y in zip(trial.right, trial.wrong, strict=False)]
     gaps = [right - wrong for right, wrong in rewards if right is not None and wrong is not None]
     return sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
 
 
 def _hedged(trial: Trial) -> str:
-    """A warning where several answers together get as much as the right one alone, in rows where
-    that one gets more than the wrong one."""
+    """Return a warning if several answers in one response get as much as the right answer alone,
+    in rows where the right answer gets more than the wrong one; else nothing."""
     told = [
         name
         for name, results in (
@@ -200,39 +204,38 @@ def _hedged(trial: Trial) -> str:
     if not told:
         return ""
     return (
-        f". Warning: {' and '.join(told)} earns as much as the right answer: a policy learns to "
-        "name every candidate; `reward-server audit` lists what else it accepts"
+        f". Warning: {' and '.join(told)} earns as much as the right answer alone, so a policy may "
+        "learn to name every candidate; `reward-server audit` finds more such responses"
     )
 
 
 def _pays(right: ScoreResult | None, wrong: ScoreResult | None, other: ScoreResult | None) -> bool:
-    """Tell whether the other gets as much as the right one, and the wrong one gets less."""
+    """Return whether `other` gets as much as the right answer, and the wrong answer less."""
     rewards = [reward for each in (wrong, right, other) if (reward := _reward(each)) is not None]
     return len(rewards) == 3 and rewards[0] < rewards[1] <= rewards[2]
 
 
 def _without_reward(trial: Trial) -> str:
-    """How many right answers got no reward, and why the first of them."""
+    """Return how many right answers got no reward, and why the first one got none."""
     lost = [each for each in trial.right if _reward(each) is None]
     return f"; {len(lost)} got none: {_why(lost[0])}" if lost else ""
 
 
 def _check_prefilled(trials: Sequence[Trial], profile: str) -> None:
-    """Raise PreflightFailed if the right answers get less without the tag that the prompt has."""
+    """Raise PreflightFailed if right answers need the tag that the prompt already has."""
     by_form = {trial.form: _mean(trial.right) for trial in trials}
     for form, without in by_form.items():
         if by_form.get(THINK + form, without) > without:
             raise PreflightFailed(
-                f"preflight: the prompts end with {THINK}, so that no response has it, and profile "
-                f"{profile} wants it there: right answers get {without:g} as {form!r} and "
-                f"{by_form[THINK + form]:g} as {THINK + form!r}. Say `prefilled: think` in the "
+                f"preflight: the prompts end with {THINK}, so responses lack it, but profile "
+                f"{profile} expects it there: right answers get {without:g} as {form!r} and "
+                f"{by_form[THINK + form]:g} as {THINK + form!r}. Set `prefilled: think` in the "
                 "config of its format scorer"
             )
 
 
 def _trials(rows: int, results: Sequence[ScoreResult | None], forms: Sequence[str]) -> list[Trial]:
-    """One a form. A profile that looks at the form alone tells only the response without an answer
-    from the others."""
+    """Return one trial per form from the results of `trial_samples`."""
     size = 4 * rows + 1
     trials: list[Trial] = []
     for at, form in enumerate(forms):
@@ -253,13 +256,13 @@ def _code(result: ScoreResult | None) -> str | None:
 
 
 def _mean(results: Sequence[ScoreResult | None]) -> float:
-    """Of those that have a reward; NaN where none has."""
+    """Return the mean of the rewards; NaN if there is none."""
     rewards = [reward for each in results if (reward := _reward(each)) is not None]
     return sum(rewards) / len(rewards) if rewards else float("nan")
 
 
 def _shown(trials: Sequence[Trial]) -> str:
-    """What the first row's answers got in every form, and why."""
+    """Return a line per form with the results of the first row's answers."""
     lines = [
         f"\n  {name} as {trial.form!r}: {_why(side[0])}"
         for trial in trials
@@ -269,9 +272,9 @@ def _shown(trials: Sequence[Trial]) -> str:
 
 
 def _why(result: ScoreResult | None) -> str:
-    """Reward and explanation, or the error."""
+    """Return the reward with its explanation, or the error."""
     if result is None:
-        return "no reward (unavailable: no answer in time, or none that could be understood)"
+        return "no reward (unavailable: no valid answer in time)"
     if result.error is not None:
         return f"no reward ({result.error.code}: {result.error.message})"
     return f"reward {result.reward} {str(result.explanation or '')[:SHOWN_CHARACTERS]}"

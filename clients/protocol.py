@@ -1,6 +1,6 @@
-"""The client's half of the wire: samples to request bodies, answers to checked results or errors.
+"""The client side of the wire format: build request bodies, parse and check answers.
 
-Everything here is a pure function of its arguments; `transport.py` does the input and output.
+Pure functions; `transport.py` does the input and output.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from touchstone_rewards.reward_server.schemas import (
     is_object,
 )
 
-# A body of this size takes a server some milliseconds to read and leaves room below its limit.
+# A server reads a body of this size in milliseconds, and its limit is well above.
 MAX_BATCH_BYTES = 4 * 2**20
-# The server is to answer with what it has before the client stops listening.
+# The server's deadline is earlier than the client's, so that partial results arrive in time.
 ANSWER_MARGIN_FRACTION = 0.1
 MAX_ANSWER_MARGIN_S = 0.5
 
@@ -55,8 +55,8 @@ _decode_error = msgspec.json.Decoder(ErrorBody).decode
 
 
 class Encoded(NamedTuple):
-    """A sample as it travels. `id` is the one on the wire, which the answer must repeat. `group`:
-    those of one group travel in one request."""
+    """An encoded sample. `id` is the id as sent, which the answer must repeat. Samples with the
+    same `group` are sent in one request."""
 
     id: str
     json: bytes
@@ -64,12 +64,12 @@ class Encoded(NamedTuple):
 
 
 def encode(samples: Iterable[Sample | Mapping[str, Any]]) -> list[Encoded]:
-    """The samples as JSON, each encoded once however often it is sent.
+    """Encode the samples as JSON, once for all retries.
 
-    JSON cannot carry lone surrogates: they become U+FFFD. NaN and infinities become null.
+    Lone surrogates, which JSON cannot represent, become U+FFFD. NaN and infinities become null.
 
     Raises:
-        InvalidSample: an unknown or missing field, or a value that JSON has no form for.
+        InvalidSample: an unknown or missing field, or a value that JSON cannot represent.
     """
     return [_encode_one(place, sample) for place, sample in enumerate(samples)]
 
@@ -93,17 +93,17 @@ def _encode_one(place: int, given: Sample | Mapping[str, Any]) -> Encoded:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no form for, as a number, a text or a list: numpy's and torch's values, and
-    subclasses of text (numpy.str_). Their libraries are not imported.
+    """Convert a value of numpy or torch, or a subclass of str (numpy.str_), to a type that JSON
+    can represent, without importing these libraries.
 
     Raises:
-        TypeError: it is none of these.
+        TypeError: the value has another type.
     """
     if isinstance(value, str):
         return str.__str__(value)
     if hasattr(value, "tolist"):  # arrays, tensors and numpy's scalars
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"JSON cannot represent a {type(value).__name__}")
 
 
 def _without_lone_surrogates(value: Any) -> Any:
@@ -128,8 +128,10 @@ def build(
     run: str | None = None,
     step: int | None = None,
 ) -> bytes:
-    """The body of `POST /score`; `time_left_s` is how long the client will listen. Without `run` it
-    is one that older servers know."""
+    """Return the body of `POST /score`.
+
+    `time_left_s` is the time that the client will wait. Without `run`, older servers accept it too.
+    """
     margin_s = min(MAX_ANSWER_MARGIN_S, ANSWER_MARGIN_FRACTION * time_left_s)
     raw: list[Any] = [msgspec.Raw(sample.json) for sample in samples]
     deadline_ms = max(1.0, round((time_left_s - margin_s) * 1e3))
@@ -138,19 +140,19 @@ def build(
 
 
 def parse(body: bytes, samples: Sequence[Encoded], profile: str) -> list[ScoreResult]:
-    """The results in `body`, checked against the samples and the profile that were sent.
+    """Return the results in `body`, checked against the samples and the profile of the request.
 
     Raises:
-        MalformedAnswer: see there.
+        MalformedAnswer: `body` is not JSON or does not match the request.
     """
     try:
         answer = _decode_answer(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedAnswer(f"the answer is not a score response: {error}") from error
     if answer.profile != profile:
-        raise MalformedAnswer(f"profile {profile!r} was asked for, {answer.profile!r} answered")
+        raise MalformedAnswer(f"expected an answer of profile {profile!r}, got {answer.profile!r}")
     if len(answer.results) != len(samples):
-        raise MalformedAnswer(f"{len(answer.results)} results came for {len(samples)} samples")
+        raise MalformedAnswer(f"expected {len(samples)} results, got {len(answer.results)}")
     return [
         _checked(result, sample, answer)
         for result, sample in zip(answer.results, samples, strict=True)
@@ -159,12 +161,12 @@ def parse(body: bytes, samples: Sequence[Encoded], profile: str) -> list[ScoreRe
 
 def _checked(result: SampleResult, sample: Encoded, answer: ScoreResponse) -> ScoreResult:
     if result.id != sample.id:
-        raise MalformedAnswer(f"a result for {result.id!r} stands where {sample.id!r} was sent")
+        raise MalformedAnswer(f"expected the result of {sample.id!r}, got that of {result.id!r}")
     scored = result.status == "ok"
     if scored is (result.reward is None) or scored is (result.error is not None):
         raise MalformedAnswer(
             f"sample {sample.id!r} has status {result.status!r}, reward {result.reward!r} and "
-            f"error {result.error!r}: ok comes with a reward, error with an error, never both"
+            f"error {result.error!r}; expected a reward with ok, an error with error, never both"
         )
     return ScoreResult(
         result.id,
@@ -186,7 +188,11 @@ def _checked(result: SampleResult, sample: Encoded, answer: ScoreResponse) -> Sc
 
 
 def parse_profiles(body: bytes) -> list[ProfileInfo]:
-    """Raises MalformedAnswer if `body` is not the server's list of profiles."""
+    """Return the profiles in the body of `GET /profiles`.
+
+    Raises:
+        MalformedAnswer: it is not a list of profiles.
+    """
     try:
         return _decode_profiles(body).profiles
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -196,28 +202,29 @@ def parse_profiles(body: bytes) -> list[ProfileInfo]:
 def too_large(
     sample: Encoded, profile: str, members: Sequence[Encoded] | None = None
 ) -> ScoreResult:
-    """The result of a sample that no request may carry: data's fault, so no exception.
+    """Return the error result of a sample that is too large for any request.
 
-    `members`: of its group, which is what no request may carry."""
+    `members`: the samples of its group, if the whole group is too large.
+    """
     what = f"this sample of {len(sample.json)} bytes"
     if members:
         size = sum(len(member.json) for member in members)
         what = (
             f"group {sample.group!r} of {len(members)} samples, {size} bytes, which is scored whole"
         )
-    message = f"the server takes no request as large as {what}"
+    message = f"the server accepts no request as large as {what}"
     error = SampleError("response_too_large", message, retryable=False)
     return ScoreResult(sample.id, "error", None, {}, error, profile=profile, fingerprint="")
 
 
 def broken(sample: Encoded, profile: str, why: str) -> ScoreResult:
-    """The result of a sample at which the server fails whenever it comes, also alone."""
-    error = SampleError("scorer_failed", f"the server fails at this sample: {why}", retryable=False)
+    """Return the error result of a sample that the server answers with a 500 each time."""
+    error = SampleError("scorer_failed", f"the server fails on this sample: {why}", retryable=False)
     return ScoreResult(sample.id, "error", None, {}, error, profile=profile, fingerprint="")
 
 
 def complete(results: Sequence[ScoreResult]) -> None:
-    """Give results that no server gave the score keys and the fingerprint of the others."""
+    """Give results made by the client the score keys and the fingerprint of the server's."""
     scored = next((result for result in results if result.fingerprint), None)
     for result in results:
         if scored is not None and not result.fingerprint:
@@ -226,12 +233,12 @@ def complete(results: Sequence[ScoreResult]) -> None:
 
 
 def failure(status: int, body: bytes, retry_after: str | None, now_s: float) -> Failure:
-    """What an answer worth another try says; `now_s` is the time since the epoch."""
+    """Return the failure that a retryable answer describes. `now_s` is the time since the epoch."""
     return Failure(f"{status}: {_error(body).message}", retry_after_s(retry_after, now_s), status)
 
 
 def refusal(status: int, body: bytes, url: str) -> RequestRefused:
-    """The error for an answer that is neither a success nor worth another try."""
+    """Return the error for an answer that is neither a success nor retryable."""
     error = _error(body)
     advice = WHAT_TO_DO.get(status, f"is {url} a Touchstone reward server?")
     return REFUSALS.get(status, RequestRefused)(
@@ -243,7 +250,7 @@ def refusal(status: int, body: bytes, url: str) -> RequestRefused:
 
 
 def _error(body: bytes) -> ErrorDetail:
-    """The error in `body`; of a body that is not ours, its beginning."""
+    """Return the error in `body`; if it is not an error of Touchstone, the beginning of `body`."""
     try:
         return _decode_error(body).error
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""What a call returns for each sample."""
+"""The result of one sample."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from touchstone_rewards.reward_server.schemas import SampleResult
 
 
 class ScoreResult(SampleResult, kw_only=True):
-    """The verdict on one sample, and what made it: equal fingerprints mean equal rewards.
+    """The result of one sample, with the profile and its fingerprint: with equal fingerprints,
+    equal samples get equal rewards.
 
-    `alarms`: those of the run that its answer came with.
+    `alarms`: the watch's alarms about the run, if the call named one.
     """
 
     profile: str

@@ -1,7 +1,7 @@
-"""One answer from some server before a deadline: connections, retries, failover.
+"""Send one request to the first server that answers it: connections, retries, failover.
 
-In: a method, a path, a body made for the time left. Out: the first answer that is not retryable, or
-None when time or tries run out. It understands the bodies of failures only; `protocol` the others.
+It returns the first response that is not retryable, or None when time or tries run out. `protocol`
+reads the bodies.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from touchstone_rewards.reward_server.remote.policy import (
 logger = logging.getLogger(__name__)
 
 CLOSED = "the client was closed while it waited for an answer"
-# How often a caller that waits for a server is told so.
+# The interval between warnings while a call waits for a server.
 SAY_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a transport needs to know; `AsyncRemoteRewardClient` says what the fields mean."""
+    """The options of a transport, as `AsyncRemoteRewardClient` describes them."""
 
     urls: Sequence[str]
     api_key: str | None
@@ -56,10 +56,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Exchange:
-    """What is to be asked. `body` is given the seconds that the answer may take.
+    """A request. `body` makes its content from the seconds left for the answer.
 
-    `tries_500`: after so many 500s in a row, such an answer is returned. Another failure may pass,
-    but a server that fails at what it is sent will do so again.
+    `tries_500`: the number of consecutive 500s after which the 500 is returned, because the request
+    itself may be the cause. Other failures are retried.
     """
 
     method: str
@@ -69,7 +69,7 @@ class Exchange:
 
 
 class HttpAnswer(NamedTuple):
-    """An answer, read to its end."""
+    """A complete answer."""
 
     status: int
     content: bytes
@@ -78,7 +78,7 @@ class HttpAnswer(NamedTuple):
 
 
 class Transport:
-    """Connections to all servers and how these fare, for use in one event loop."""
+    """The connections to all servers, and their health, for one event loop."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -86,7 +86,7 @@ class Transport:
         self._servers = [ServerHealth(url) for url in options.urls]
         self._closed = False
         self._said_at_s = time.monotonic()
-        # Unpacked, an answer could be a thousand times the size at which it is stopped.
+        # No compression: a small compressed answer could unpack to far more than the limit.
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if options.api_key:
             headers["Authorization"] = f"Bearer {options.api_key.strip()}"
@@ -99,12 +99,12 @@ class Transport:
         )
 
     async def answer(self, exchange: Exchange, gives_up_at_s: float) -> HttpAnswer | None:
-        """Return the first answer that is not retryable, or None when time or tries ran out.
+        """Return the first answer that is not retryable, or None when time or tries run out.
 
         Raises:
-            ClientClosed: the transport was closed meanwhile.
-            MalformedAnswer: the answer is larger than the client takes.
-            UnknownHost, UntrustedCertificate: no server can be reached, and waiting mends nothing.
+            ClientClosed: the transport was closed during the call.
+            MalformedAnswer: the answer is larger than `max_answer_bytes`.
+            UnknownHost, UntrustedCertificate: no server can be reached, and a retry would not help.
         """
         refused = 0
         with suppress(TimeoutError):
@@ -121,7 +121,7 @@ class Transport:
     async def _try(
         self, exchange: Exchange, gives_up_at_s: float, attempt: int
     ) -> HttpAnswer | Failure:
-        """One request to one server; a failure is one that another try may mend."""
+        """Send the request to one server. Return its answer, or a failure to retry after."""
         server = await self._rested_server()
         sent_at_s = time.monotonic()
         # A server that hangs must leave time for another one.
@@ -132,7 +132,7 @@ class Transport:
             return outcome
         failed_at_s = time.monotonic()
         rest_s = min(outcome.rest_s, self._options.timeout_s)
-        if len(self._servers) > 1:  # one that is slow to fail must not hold some call all the time
+        if len(self._servers) > 1:  # do not always have one call waiting on a slow failing server
             rest_s = max(rest_s, failed_at_s - sent_at_s)
         server.failed(outcome, failed_at_s, rest_s + self.retry.delay_s(attempt))
         self._give_up_for_good()
@@ -140,8 +140,8 @@ class Transport:
         return outcome
 
     def _give_up_for_good(self) -> None:
-        """Raise if every server's last failure is one that no retry mends. A server that has
-        answered before may be renamed or restarted for a while: that is an outage."""
+        """Raise if no server has ever answered and every server's last failure is permanent. If one
+        has answered before, this is taken for an outage."""
         kinds = [server.lasting for server in self._servers]
         if all(kinds) and not any(server.answered for server in self._servers):
             kind = next(kind for kind in kinds if kind is not None)
@@ -156,10 +156,10 @@ class Transport:
             )
 
     async def _rested_server(self) -> ServerHealth:
-        """The next server to send to, waiting while all rest.
+        """Return the next server to use, after a wait if all back off.
 
-        Where there is a choice, one that failed is tried by one caller at a time: a dead host must
-        not hold them all.
+        With several servers, only one call at a time tries a server that failed, so that a dead
+        host does not delay them all.
         """
         while True:
             now_s = time.monotonic()
@@ -188,7 +188,7 @@ class Transport:
         )
 
     async def _read(self, exchange: Exchange, url: str, content: bytes | None) -> HttpAnswer:
-        """Send the request and read the answer, as far as the client takes it."""
+        """Send the request and read the answer, up to `max_answer_bytes`."""
         most, size = self._options.max_answer_bytes, 0
         parts: list[bytes] = []
         async with self._http.stream(
@@ -198,8 +198,8 @@ class Transport:
                 size += len(part)
                 if size > most:
                     raise MalformedAnswer(
-                        f"{url} answers with more than {most} bytes; send fewer samples a request "
-                        "(batch_size), or raise max_answer_bytes"
+                        f"{url} answered with more than {most} bytes; send fewer samples per "
+                        "request (batch_size), or raise max_answer_bytes"
                     )
                 parts.append(part)
             retry_after = answer.headers.get("retry-after")
@@ -208,12 +208,12 @@ class Transport:
             )
 
     async def is_ready(self, url: str) -> bool:
-        """Does the server at `url` say that it can score? One that does not answer does not."""
+        """Return whether the server at `url` answers that it is ready."""
         outcome = await self._send(Exchange("GET", "/ready"), url, self._options.connect_timeout_s)
         return isinstance(outcome, HttpAnswer) and 200 <= outcome.status < 300
 
     def failures(self) -> str:
-        """The last failure of each server, for a message."""
+        """Return the last failure of each server, for a message."""
         if self._closed:
             return CLOSED
         return "; ".join(f"{each.url}: {each.failure or 'too slow'}" for each in self._servers)
@@ -224,10 +224,10 @@ class Transport:
 
 
 def trusting(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
-    """Return a context that trusts the certificates in this file.
+    """Return a TLS context that trusts the certificates in a file.
 
     Raises:
-        UntrustedCertificate: it cannot be read; the message names its path.
+        UntrustedCertificate: the file cannot be read.
     """
     try:
         return ssl.create_default_context(cafile=ca_file)
@@ -239,7 +239,7 @@ def trusting(ca_file: str | os.PathLike[str]) -> ssl.SSLContext:
 
 
 def _failure_of(error: BaseException, ca_file: str | os.PathLike[str] | None) -> Failure:
-    """Say why a request failed, and whether that lasts."""
+    """Return why a request failed, and whether the failure is permanent."""
     why = f"{type(error).__name__} {error}".strip()
     cause: BaseException | None = error
     while cause is not None:
@@ -252,7 +252,7 @@ def _failure_of(error: BaseException, ca_file: str | os.PathLike[str] | None) ->
                 lasting=UntrustedCertificate,
             )
         if isinstance(cause, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(cause):
-            said = "it does not speak TLS: is the URL to begin with http://?"
+            said = "it does not use TLS; should the URL start with http://?"
             return Failure(said, lasting=UntrustedCertificate)
         if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
             return Failure(f"its name cannot be resolved: {cause}", lasting=UnknownHost)
@@ -261,10 +261,10 @@ def _failure_of(error: BaseException, ca_file: str | os.PathLike[str] | None) ->
 
 
 def body_of(answer: HttpAnswer) -> bytes:
-    """The body of a 200.
+    """Return the body of an answer with status 200.
 
     Raises:
-        RequestRefused: the status is another.
+        RequestRefused: the answer has another status.
     """
     if answer.status != 200:
         raise protocol.refusal(answer.status, answer.content, answer.url)

@@ -7,6 +7,7 @@ the engine.
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -73,6 +74,7 @@ from touchstone_rewards.reward_server.telemetry.tracer import Tracer
 from touchstone_rewards.reward_server.watching.background import Background, attach, running
 from touchstone_rewards.reward_server.watching.run_watch import RunWatch
 
+MAX_COMPARED_CHARACTERS = 100  # of a path that may be misspelt: the comparison is not linear
 _decode_envelope = msgspec.json.Decoder(ReceivedEnvelope).decode
 _decode_request = msgspec.json.Decoder(ReceivedRequest).decode
 # FastAPI's own telemetry would trace every request a second time, with the text of exceptions.
@@ -319,10 +321,14 @@ class ScoreEndpoint:
         return await encoded(await scoring)
 
 
-async def _as_ours(_: Request, error: Exception) -> Response:
+async def _as_ours(request: Request, error: Exception) -> Response:
     """Return a 404 or 405 of the router with the same error body as all other errors."""
     assert isinstance(error, HTTPException)
-    ours = RequestError(f"{error.detail}: the routes are described at /docs")
+    paths = [route.path for route in request.app.routes if isinstance(route, Route)]
+    path = request.url.path[:MAX_COMPARED_CHARACTERS]
+    near = difflib.get_close_matches(path, paths, 1) if error.status_code == 404 else []
+    meant = f"; did you mean {near[0]}?" if near else ""
+    ours = RequestError(f"{error.detail}: the routes are described at /docs{meant}")
     ours.code = error.detail.lower().replace(" ", "_")
     body = error_body(ours, current().request_id)
     return Response(body, error.status_code, error.headers, media_type="application/json")

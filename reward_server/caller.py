@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from touchstone_rewards.reward_server.limits import Share
 from touchstone_rewards.reward_server.schemas import Sample, SampleResult
 
@@ -27,8 +29,7 @@ class Caller:
     weight: float = 1.0
 
 
-@dataclass(slots=True)
-class Served:
+class Served(Struct):
     """One request: its caller, counts and errors; `scored` is filled only if `keeps_samples`."""
 
     caller: Caller | None = None
@@ -43,6 +44,17 @@ class Served:
         """Count the samples and reserve room for them in the share of the caller's key, if any."""
         self.samples += count
         return self.caller.share.room(count) if self.caller else _NO_SHARE
+
+    def take(self, count: int) -> None:
+        """Do as `room`, for a caller who gives it back: a context manager costs 1 µs more."""
+        self.samples += count
+        if self.caller is not None:
+            self.caller.share.take(count)
+
+    def give_back(self, count: int) -> None:
+        """Give back what was taken."""
+        if self.caller is not None:
+            self.caller.share.give_back(count)
 
     def note(
         self,

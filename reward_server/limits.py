@@ -151,9 +151,8 @@ class Share:
         """Return the number of pending samples of this key."""
         return self.counted.pending_samples
 
-    @contextmanager
-    def room(self, count: int) -> Generator[None]:
-        """Reserve room for `count` samples while they are scored.
+    def take(self, count: int) -> None:
+        """Reserve room for `count` samples, until it is given back.
 
         Raises:
             RequestTooLarge: `count` exceeds the share of the key.
@@ -164,10 +163,19 @@ class Share:
         else:
             with self.counted.lock:
                 self._enter(count)
+
+    def give_back(self, count: int) -> None:
+        """Give back the room of `count` samples that were scored."""
+        self.counted.add(-count)
+
+    @contextmanager
+    def room(self, count: int) -> Generator[None]:
+        """Reserve room for `count` samples while they are scored; raises as `take`."""
+        self.take(count)
         try:
             yield
         finally:
-            self.counted.add(-count)
+            self.give_back(count)
 
     def _enter(self, count: int) -> None:
         most = self.max_pending_samples

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -141,10 +143,16 @@ class LiveServer:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free at the moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """Return a free port of 127.0.0.1 that no outgoing connection is given.
+
+    The kernel gives those ports from 32768 up: one of them could be taken while a server restarts.
+    """
+    choose = random.SystemRandom()  # a trainer seeds the shared generator, alike on each rank
+    while True:
+        port = choose.randrange(20_000, 32_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def without_settings() -> dict[str, str]:

@@ -146,11 +146,14 @@ class Profile:
         return [key for key in self.scorers if key not in self.group_keys]
 
     @cached_property
+    def plain(self) -> bool:
+        """Return whether each scorer scores each text independently, without a route."""
+        return not (self.group_keys or self.turn_keys or self.cascades or self.route)
+
+    @cached_property
     def at_once(self) -> bool:
-        """Return whether all scorers run independently in the event loop, without a route."""
-        apart = self.group_keys or self.turn_keys or self.cascades or self.route
-        inline = all(scorer.runs_in == "inline" for scorer in self.scorers.values())
-        return inline and not apart
+        """Return whether the profile is plain and all its scorers run in the event loop."""
+        return self.plain and all(one.runs_in == "inline" for one in self.scorers.values())
 
     @cached_property
     def kept_once(self) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,12 +38,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
-    """`start_server("--option", "value", REWARD_API_KEY="…")` gives a server that is ready."""
+    """`start_server("--option", "value", REWARD_API_KEY="…")` gives a server that is ready, or one
+    that is not waited for."""
     servers: list[LiveServer] = []
 
-    def start(*options: str, **environment: str) -> LiveServer:
+    def start(*options: str, wait: bool = True, **environment: str) -> LiveServer:
         servers.append(live_server(tmp_path / f"server{len(servers)}.log", *options, **environment))
-        return servers[-1].start()
+        return servers[-1].start(wait=wait)
 
     yield start
     for server in servers:
@@ -60,6 +63,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     live = live_server(tmp_path_factory.mktemp("server") / "log").start()
     yield live
     live.kill()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl command is not there to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    subject = ["-subj", "/CN=reward", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(cert)]
+    subprocess.run([*words.split(), *subject, *files], check=True, capture_output=True)
+    return cert, key
 
 
 @pytest.fixture(scope="session")

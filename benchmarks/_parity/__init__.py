@@ -1,4 +1,4 @@
-"""What `benchmarks.parity` is made of: samples, the trainers' table, the comparison, the page.
+"""The parts of `benchmarks.parity`: samples, table of trainers, comparison, page.
 
-`scripts` has a file a trainer, which is run in that trainer's own environment.
+`scripts` has one file per trainer, which runs in that trainer's own environment.
 """

@@ -1,7 +1,4 @@
-"""Hold what a trainer holds against what the server says, bit by bit.
-
-In: the rewards of `/score` and what a script told of one part. Out: a verdict, as data.
-"""
+"""Compare the rewards that a trainer holds with those of `/score`, bit by bit."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ PACKED = {"float16": "<e", "float32": "<f", "float64": "<d"}
 
 
 def bits(value: float, kind: str) -> str:
-    """Return the bits of a number as `kind` holds it, in hexadecimal digits.
+    """Return the bits of a number in the floating-point format `kind`, as hexadecimal digits.
 
     Example:
         >>> bits(1.0, "float32")
@@ -25,20 +22,23 @@ def bits(value: float, kind: str) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Is this a finite number? What a trainer holds for null must be none."""
+    """Return whether the value is a finite number, which no trainer may hold for null."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def compare(
     said: Mapping[str, float | None], found: Mapping[str, Any] | None, null: str = ""
 ) -> dict[str, Any]:
-    """Return the verdict on one part.
+    """Return the verdict on one part of the samples.
 
-    `said`: the server's reward by sample id, null where there is none. `found`: what the script
-    told, or None. `null`: a pattern for what the trainer does where there is none. The verdict's
-    `different` are rewards that are not the server's bit by bit, `invented` numbers that stand for
-    null, `lost` rewards that are nowhere though no null stopped the trainer; `unexpected` is what
-    it did with a null if that is not what the pattern says.
+    Args:
+        said: the server's reward by sample id, None for null.
+        found: the script's report on the part, or None.
+        null: a pattern that describes the trainer's reaction to null.
+
+    The verdict counts `equal` rewards and `nulls`, and lists rewards that differ from the server's
+    (`different`), numbers held for null (`invented`), and rewards that the trainer does not hold
+    although no null stopped it (`lost`). `unexpected` is a reaction that `null` does not match.
 
     Example:
         >>> verdict = compare({"a": 0.5, "b": None}, {"kind": "float32", "rewards": {"a": 0.5}})
@@ -58,7 +58,7 @@ def _compared(said: Mapping[str, float | None], found: Mapping[str, Any] | None)
         return {"equal": 0, "nulls": 0, "different": [], "invented": [], "lost": [*said]}
     nulls = [name for name, reward in said.items() if reward is None]
     if "raised" in found:
-        # Nothing is held where a null stops the trainer. Without a null there is no reason to.
+        # A trainer that a null stops holds no rewards. Without a null, nothing may stop it.
         lost = [] if nulls else [*said]
         return {"equal": 0, "nulls": len(nulls), "different": [], "invented": [], "lost": lost}
     held, kind = found["rewards"], found["kind"]
@@ -86,7 +86,7 @@ def _compared(said: Mapping[str, float | None], found: Mapping[str, Any] | None)
 
 
 def faults(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each thing that is not as it must be."""
+    """Return one line per fault in the rows."""
     found: list[str] = []
     for row in rows:
         if row["status"] == "not run":

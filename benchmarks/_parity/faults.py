@@ -1,4 +1,4 @@
-"""Two reward functions that fail as a server's plug-ins do: slowly, and in four ways at once."""
+"""Reward functions for a server with bad plug-ins: a slow one, and one that fails in four ways."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ HANGS_S = 3600
 
 
 def slow(response: str) -> float:
-    """Return a reward after a while."""
+    """Return a reward after half a second."""
     time.sleep(0.5)
     return len(response) / 97
 
 
 def faulty(response: str, ground_truth: str) -> float | None:
-    """Kill its process, hang, raise or return None if the response's first word says so."""
+    """Kill the process, hang, raise or return None, by the response's first word."""
     fault = response.split(" ", 1)[0]
     if fault == "killed_worker":
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == "hung_worker":
         time.sleep(HANGS_S)
     if fault == "raised":
-        raise ValueError("as told")
+        raise ValueError("raised on purpose")
     if fault == "gave_none":
         return None
     return len(response) / 97 + len(ground_truth)

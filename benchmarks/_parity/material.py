@@ -1,7 +1,4 @@
-"""The samples that every trainer gets, and the settings of the server that scores them.
-
-In: a seed, folders. Out: 400 samples in parts; a server's settings with their profiles.
-"""
+"""Make the 400 samples that every trainer gets, and the settings of the server that scores them."""
 
 from __future__ import annotations
 
@@ -39,11 +36,11 @@ PROFILES: dict[str, Any] = {
     "slow": {"scorers": {"slow": {"scorer": f"{FAULTS}:slow", "deadline_s": 60}}},
     "faulty": {"scorers": {"faulty": {"scorer": f"{FAULTS}:faulty", "deadline_s": 2}}},
 }
-# For trainers whose process is dear: the row says by which of the profiles it is scored.
+# For trainers that are slow to start: this profile routes by a field that names the part's profile.
 EVERY = "every"
 SCORED_BY = (*PROFILES, "reward_model", "reward_model_plain")
-# What cannot be scored: the part, its profile, the code. Of a group whose ground truth is bad all
-# samples are null, of the others the second.
+# The parts that cannot be scored, with profile and error code. A bad ground truth affects the whole
+# group, the other faults its second sample.
 NULLS = {
     "no_ground_truth": ("math", "bad_ground_truth"),
     "unreadable_ground_truth": ("math", "bad_ground_truth"),
@@ -54,11 +51,11 @@ NULLS = {
 }
 BAD_TRUTHS = {"no_ground_truth": None, "unreadable_ground_truth": "\\frac{1}{"}
 SIZES = {"math": 120, "format": 80, "reward_model": 80, "mix": 80, "slow": 16}
-"""Samples a part, beside the nulls: 400 in all."""
+"""Samples per part; with those of `NULLS`, 400."""
 
 
 def samples() -> list[dict[str, Any]]:
-    """Return the samples: id, part, profile, prompt, response, ground_truth, metadata."""
+    """Return the samples, each with id, part, profile, prompt, response, ground truth, metadata."""
     made: list[dict[str, Any]] = []
     draw = random.Random(24)
     for part in (*SIZES, *NULLS):
@@ -72,7 +69,7 @@ def samples() -> list[dict[str, Any]]:
 
 
 def _group(part: str, number: int, draw: random.Random) -> Iterator[dict[str, Any]]:
-    """Four samples of one prompt, no two responses alike."""
+    """Yield four samples of one prompt with different responses."""
     a, b = draw.randint(2, 99), draw.randint(2, 99)
     value = Fraction(a, b) if number % 3 == 0 else Fraction(a + b)
     asked = f"{a} / {b}" if number % 3 == 0 else f"{a} + {b}"
@@ -136,13 +133,11 @@ def _tag_rows(
 
 
 def write_settings(folder: Path, reward_model: Path) -> Path:
-    """Write the profiles, the ground truths of those trainers that send none, and the settings."""
+    """Write the profiles, the ground truths for trainers that send none, and the settings."""
     profiles = folder / "profiles"
     profiles.mkdir()
-    model = {
-        "model": str(reward_model),
-        "batch_tokens": 1,
-    }  # one text a batch: the same bits always
+    # One text per batch, so that a reward has the same bits whatever it is batched with.
+    model = {"model": str(reward_model), "batch_tokens": 1}
     for name, template in (("reward_model", "chat"), ("reward_model_plain", "plain")):
         config = {**model, "name": name, "template": template}
         content = {"scorers": {"reward_model": {"config": config}}}
@@ -155,7 +150,7 @@ def write_settings(folder: Path, reward_model: Path) -> Path:
     truths = folder / "truths.jsonl"
     rows = {
         row["prompt"]: {name: row[name] for name in ("prompt", "ground_truth", "metadata")}
-        for row in reversed(samples())  # a group's own truth is that of its first sample
+        for row in reversed(samples())  # the first sample of a group comes last, and is kept
     }
     truths.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
     settings = folder / "server.yaml"

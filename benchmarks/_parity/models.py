@@ -1,6 +1,4 @@
-"""A policy and a reward model of random weights, with a tokenizer of single bytes, out of a seed:
-nothing fetched.
-"""
+"""Make a policy and a reward model with random weights and a tokenizer of single bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ CHATML = (
 
 
 def write_models(folder: Path) -> tuple[Path, Path]:
-    """Write the policy and the reward model; return their folders."""
+    """Write the policy and the reward model, and return their folders."""
     torch.manual_seed(24)
     tokenizer: Any = chat_tokenizer()
     config = Qwen2Config(
@@ -42,7 +40,7 @@ def write_models(folder: Path) -> tuple[Path, Path]:
     for path in (policy, reward_model):
         Qwen2ForCausalLM(config).save_pretrained(path)
         tokenizer.save_pretrained(path)
-        told = path / "tokenizer_config.json"  # transformers 4 knows no class of transformers 5
+        told = path / "tokenizer_config.json"  # transformers 4 lacks the classes of transformers 5
         fields = json.loads(told.read_text()) | {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_input_names": ["input_ids", "attention_mask"],
@@ -58,7 +56,7 @@ def write_models(folder: Path) -> tuple[Path, Path]:
 
 
 def chat_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of single bytes with ChatML: what it decodes is what it encoded."""
+    """Return a tokenizer of single bytes with ChatML, which decodes to the exact original text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     inner = Tokenizer(models.BPE({byte: i for i, byte in enumerate(alphabet)}, []))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(  # pyright: ignore[reportAttributeAccessIssue]

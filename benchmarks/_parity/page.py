@@ -1,4 +1,4 @@
-"""docs/parity.md out of benchmarks/results/parity.json: the page says nothing that is not there."""
+"""Write docs/parity.md from benchmarks/results/parity.json."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from typing import Any
 INTRO = """\
 # Parity
 
-What each trainer holds, against what `/score` says: the same {count} samples through each trainer's
-own code, reward by reward, bit by bit. Made by `make bench BENCH=parity` on {date}; every reward
-is in `benchmarks/results/parity.json`.
+Does a trainer hold the rewards that `/score` returns? The same {count} samples went through each
+trainer's own code, set up as in [other trainers](compat.md), and every reward was compared bit by
+bit. Measured by one run of `make bench BENCH=parity` on {date};
+`benchmarks/results/parity.json` has every reward.
 """
 PARTS = """
-| part | samples | null | what it is |
+| part | samples | null | content |
 |---|---|---|---|
 """
 WHAT = {
-    "math": "sums and fractions; responses right, wrong, in another form, without an answer",
-    "format": "think and answer tags, whole, in part and not at all",
-    "reward_model": "a Qwen2 of two layers with a value head, random weights, one text a batch",
+    "math": "sums and fractions: right, wrong, in another form, without an answer",
+    "format": "think and answer tags: all, some, none",
+    "reward_model": "a Qwen2 with two layers, random weights and a value head, one text per batch",
     "mix": "a profile that routes by `metadata.data_source` to three others",
-    "slow": "a plug-in that takes half a second a sample",
-    "no_ground_truth": "the profile needs a ground truth, the row has none",
+    "slow": "a plug-in that takes half a second per sample",
+    "no_ground_truth": "the profile needs a ground truth, but the row has none",
     "unreadable_ground_truth": "the ground truth is `\\frac{1}{`",
     "killed_worker": "the second response kills its worker process",
     "hung_worker": "the second response hangs until it is killed, after 2 s",
-    "raised": "the plug-in raises at the second response",
+    "raised": "the plug-in raises for the second response",
     "gave_none": "the plug-in returns None for the second response",
 }
 FORMS = {
     "question": "the question",
-    "rendered": "the chat template's text, the response with its end token",
-    "alone": "no prompt",
+    "rendered": "the chat template's text, with the end token behind the response",
+    "stripped": "the chat template's text, without special tokens",
 }
 
 
@@ -58,9 +59,9 @@ def page_of(results: Mapping[str, Any]) -> str:
 
 
 def _equal(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> Iterator[str]:
-    yield "## The same rewards\n"
-    yield "Rewards that are the server's bit by bit, of all there are, as the trainer keeps them.\n"
-    yield f"| trainer | version | keeps | {' | '.join(parts)} | different |"
+    yield "## Equal rewards\n"
+    yield "How many rewards equal the server's bit by bit, in the number type of the trainer.\n"
+    yield f"| trainer | version | number | {' | '.join(parts)} | different |"
     yield f"|---|---|---|{'---|' * len(parts)}---|"
     for row in rows:
         if row["status"] != "run":
@@ -87,8 +88,8 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
 
 def _null(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> Iterator[str]:
     yield "## What becomes of null\n"
-    yield "No trainer holds a number where the server has none. What its own code does instead:\n"
-    yield "| trainer | what the samples lack | what the trainer does |"
+    yield "Where the server's reward is null, no trainer holds a number. Its own code does this:\n"
+    yield "| trainer | parts | reaction |"
     yield "|---|---|---|"
     for row in rows:
         if row["status"] != "run":
@@ -106,14 +107,15 @@ def _outcome(part: Mapping[str, Any]) -> str:
     if "raised" in part:
         return f"stops with `{_short(part['raised'])}`"
     kept = sorted({value for value in part["rewards"].values() if isinstance(value, str)})
-    held = f"holds {kept[0]}" if kept else "holds nothing"
-    others = f" beside {part['equal']} rewards" if part["equal"] else ""
+    held = f"holds {kept[0]} for null" if kept else "holds no reward for null"
+    count = part["equal"]
+    others = f", and {count} reward{'s' * (count > 1)}" if count else ""
     then = f"; {_plain(part['then'])}" if part.get("then") else ""
     return f"{held}{others}{then}"
 
 
 def _short(raised: str) -> str:
-    """An error's name, and its status or its message where that is a word or two."""
+    """Return an error's name, with its status or a short message."""
     name, _, message = raised.partition(": ")
     status = re.match(r"\d{3}\b", message)
     detail = status[0] if status else message if len(message) < 40 else ""
@@ -121,7 +123,7 @@ def _short(raised: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A message as a table's cell has it, cut where it goes on at length."""
+    """Return a message for a table's cell, shortened if it is long."""
     line = (
         " ".join(re.sub(r", message=.*", "", text).split()).replace("|", "\\|").replace("<", "&lt;")
     )
@@ -130,7 +132,7 @@ def _plain(text: str) -> str:
 
 def _how(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "## How each was run\n"
-    yield "| trainer | its code, and what it holds | the server gets | stood in for | left out |"
+    yield "| trainer | its code: the value compared | prompt sent | mocked | left out |"
     yield "|---|---|---|---|---|"
     for row in rows:
         if "way" in row:
@@ -142,12 +144,14 @@ def _how(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 OUTRO = """\
-The policy is scripted: it says the samples' responses in place of sampling them. The rest is the
-trainer's own code, in an environment that `tests/contract/environments/make.sh` makes; what is
-stood in for needs a GPU or is not on a reward's way. A trainer that was not run fails the bench
-unless `benchmarks/_parity/peers.py` lists it, with the reason. `.github/workflows/parity.yml` runs
-all of it every week, and on demand: TRL, verl, OpenRLHF and ms-swift in the newest release, the
-checkouts in their newest state, LLaMA-Factory and the older TRLs in the versions above. Here:
+The policy is scripted: it returns the samples' responses instead of sampling. The rest is the
+trainer's own code, in an environment that `tests/contract/environments/make.sh` makes. Mocked
+packages need a GPU or take no part in rewards. A trainer that was not run fails the bench, unless
+`benchmarks/_parity/peers.py` lists it with a reason.
+
+`.github/workflows/parity.yml` repeats this every week and on demand, with the newest releases of
+TRL, verl, OpenRLHF, ms-swift and NeMo Gym, the newest commits of slime, EasyR1 and ROLL, and
+LLaMA-Factory and the older TRLs in the versions above. To run it yourself:
 
 ```bash
 export TOUCHSTONE_PEERS=/tmp/peers TOUCHSTONE_CONTRACT=/tmp/checkouts

@@ -1,24 +1,29 @@
-"""The table of trainers: how each is run, and what of the samples its way of asking carries."""
+"""The table of trainers: how each is run, and in what form it sends the samples."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-# What the server is given beside the response: the question; the chat template's text, the end
-# token behind the response; no prompt at all.
-Form = Literal["question", "rendered", "alone"]
+# What the server is given as the prompt: the question; the chat template's text, with the end token
+# behind the response; the chat template's text without special tokens.
+Form = Literal["question", "rendered", "stripped"]
 
 
 @dataclass(frozen=True)
 class Peer:
     """One trainer in one version.
 
-    `way`: its code that asks, and what it holds. `environment`: the requirements file below
-    tests/contract/environments. `checkout`: the repository's folder where the code is not in the
-    environment. `absent`: packages that it imports, that need a GPU or are not on a reward's way,
-    and that are stood in for. `null`: a pattern for what it does with a sample without a reward:
-    anything else is a fault. `left_out`: parts that this way cannot carry, and why.
+    Attributes:
+        way: the code that is run, and the value that holds the rewards.
+        script: the file in `scripts`.
+        environment: the requirements file in tests/contract/environments.
+        null: a pattern of its reaction to a sample without a reward; any other is a fault.
+        form: the form in which it sends prompts.
+        checkout: the folder of its sources, if the environment does not have them.
+        absent: packages that it imports and that are replaced by mocks: they need a GPU, or take no
+            part in rewards.
+        left_out: parts that it cannot send, and why.
     """
 
     name: str
@@ -61,7 +66,7 @@ PEERS = (
         "slime",
         "^ClientResponseError: (422|503)",
         checkout="slime",
-        absent=("sglang", "sglang_router", "megatron", "ray", "wandb"),
+        absent=("sglang", "sglang_router", "megatron"),
     ),
     Peer(
         "LLaMA-Factory",
@@ -74,14 +79,12 @@ PEERS = (
     ),
     Peer(
         "EasyR1",
-        "`AutoRewardManager.compute_reward`, in batches: the reward tensor",
+        "`RLHFDataset`, `AutoRewardManager.compute_reward`, in batches: the reward tensor",
         "with_easyr1",
         "easyr1",
         "NoReward",
-        form="alone",
         checkout="EasyR1",
-        absent=("ray", "vllm"),
-        left_out={"mix": "a reward function is given no metadata to route by"},
+        absent=("vllm", "qwen_vl_utils"),
     ),
     Peer(
         "ms-swift",
@@ -96,23 +99,20 @@ PEERS = (
         "with_nemo_gym",
         "nemo_gym",
         "rollouts fail: ClientResponseError: 500",
-        checkout="Gym",
-        absent=("ray", "mlflow", "wandb", "yappi", "gprof2dot", "pydot", "anthropic", "devtools"),
+        checkout="nemo-gym",
     ),
     Peer(
         "ROLL",
-        "`RemoteRewardSystemWorker.compute_rewards`: `scores`",
+        "`UserDefinedRolloutLoop`, a reward `Cluster` of two Ray actors: each rollout's `scores`",
         "with_roll",
-        "parity_roll",
-        "^(ValueError|TypeError): .*str",
+        "roll",
+        "RuntimeError: no reward for",
+        form="stripped",
         checkout="ROLL",
     ),
 )
-# Trainers that may be missing from the results, and why. One whose environment is there is run,
-# and says itself why it ended without results.
+# Trainers that may be missing from the results, and why.
 NOT_RUN: dict[str, str] = {
-    "ROLL": "commit 8eb27cc imports transfer_queue and omegaconf, which its environment here "
-    "lacks; tests/contract/test_trainers.py has its reward system handler submit and poll",
-    "xtuner": "its trainer needs a GPU; tests/contract/test_trainers.py has its judger ask slime's "
-    "route",
+    "xtuner": "its trainer needs a GPU; tests/contract/test_trainers.py runs its judger against "
+    "slime's route",
 }

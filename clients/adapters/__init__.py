@@ -1,1 +1,1 @@
-"""Other trainers' reward interfaces, one file each."""
+"""Reward functions for other trainers, one file per trainer."""

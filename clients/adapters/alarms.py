@@ -1,7 +1,7 @@
-"""What a training does about the alarms that come with its rewards: log, stop, or call.
+"""React to the watch's alarms, which arrive with the rewards: log them, stop, or call a function.
 
-In: the results of each batch. Out: each alarm once. The server tells an alarm in the answers of a
-few steps, so that one answer lost loses none.
+The server repeats an alarm in the answers of a few steps, so that a lost answer loses no alarm;
+`AlarmHook` reacts to each alarm once.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ logger = logging.getLogger(__name__)
 
 
 class AlarmHook:
-    """Does what `on_alarm` says for each alarm of a run, once. `run`: the name that is sent.
+    """Applies `on_alarm` to each alarm about the run of this name, once.
 
     Raises:
-        ValueError: a word that is neither "log" nor "stop", or no name for the run to go with it.
+        ValueError: `on_alarm` is neither "log", "stop" nor a function, or comes without `run`.
     """
 
     def __init__(self, run: str | None, on_alarm: OnAlarm | None = None) -> None:
         if isinstance(on_alarm, str) and on_alarm not in ("log", "stop"):
-            raise ValueError(f'on_alarm is {on_alarm!r}; say "log", "stop" or give a function')
+            raise ValueError(f'on_alarm is {on_alarm!r}; expected "log", "stop" or a function')
         if on_alarm is not None and not run:
-            raise ValueError("on_alarm came without a run: give the run a name, run='my-run-3'")
+            raise ValueError("on_alarm needs the name of the run: pass run='my-run-3'")
         self.run = run
         self._on_alarm = on_alarm or "log"
         self._seen: set[str] = set()
         self._first_step: int | None = None
 
     def names(self, step: int | None) -> dict[str, str | int | None]:
-        """Return what a request says of the run; nothing without a name."""
+        """Return the arguments of `score` that name the run; none without a name."""
         if not self.run:
             return {}
         if self._first_step is None:
@@ -45,10 +45,10 @@ class AlarmHook:
         return {"run": self.run, "step": step}
 
     def look(self, results: Sequence[ScoreResult | None]) -> None:
-        """Act on the alarms that came with these results.
+        """Apply `on_alarm` to the new alarms in these results.
 
         Raises:
-            StoppedByAlarm: there is one, and on_alarm is "stop".
+            StoppedByAlarm: there is one, and `on_alarm` is "stop".
         """
         for alarm in self.new(results):
             if callable(self._on_alarm):
@@ -57,13 +57,13 @@ class AlarmHook:
             logger.warning("alarm: %s; samples %s", alarm.message, ", ".join(alarm.sample_ids))
             if self._on_alarm == "stop":
                 raise StoppedByAlarm(
-                    f"{alarm.message}. Look at the samples at /alarms, mend the reward or go on "
-                    'with on_alarm="log"'
+                    f"{alarm.message}. Look at the samples at /alarms, then fix the reward, or "
+                    'continue with on_alarm="log"'
                 )
 
     def new(self, results: Sequence[ScoreResult | None]) -> list[Alarm]:
-        """Return the alarms that were not seen before, without those of the steps before this
-        process began: a resumed run was told of them."""
+        """Return the alarms that this process has not seen. Alarms about steps before its first one
+        are skipped: they were reported before the run was resumed."""
         found: dict[str, Alarm] = {}
         for result in results:
             for alarm in result.alarms if result else ():

@@ -1,10 +1,11 @@
-"""AReaL's reward function, awaited by a workflow of your own: see `docs/launch/areal_workflow.py`.
+"""AReaL's reward function, for a workflow of your own: see `docs/launch/areal_workflow.py`.
 
-AReaL runs an ordinary reward function in worker processes, 15 s each, and after four time-outs its
-reward is 0: an outage would be a run on zeros. So this is a coroutine function, which those workers
-cannot run: it has to be awaited in their place, and has the client's own deadline, which raises.
+AReaL runs an ordinary reward function in worker processes with a limit of 15 s, and returns 0 after
+four time-outs, so that a run would train on zeros during an outage. Therefore this is a coroutine
+function, which the workflow awaits instead; it raises when the client's own time limit is over.
 
-A sample without a reward raises, unless `null_reward` is set: AReaL logs that and drops the sample.
+A sample without a reward raises, unless `null_reward` is set. AReaL logs the error and drops the
+sample.
 
 Source: AReaL cbff54d, areal/workflow/rlvr.py, areal/api/reward_api.py and
 areal/infra/workflow_executor.py.
@@ -25,8 +26,13 @@ def reward_function(
     null_reward: float | None = None,
     ground_truth_column: str = "answer",
 ) -> Callable[..., Awaitable[float]]:
-    """Return the function to await. The prompt is the row's own, else the tokens' text; the row's
-    other columns are metadata. It raises what `adapters.numbers.rewards_of` raises."""
+    """Return the coroutine function. Its prompt is the row's, or else the text of the tokens; the
+    row's other columns are metadata. It raises as `adapters.numbers.rewards_of` does.
+
+    Example:
+        >>> reward_function("math").__name__
+        'reward_fn'
+    """
 
     async def reward_fn(
         prompt: str, completions: str, prompt_ids: Any, completion_ids: Any, /, **row: Any

@@ -1,7 +1,7 @@
-"""What a trainer is given for a sample without a reward, and when so many are too many.
+"""Handling of missing rewards: what TRL gets for one, and how many stop a run.
 
-Pure functions and one counter. A missing reward is never turned into a number of its own: it is
-left out, or replaced by the mean of its group, or it raises.
+A missing reward never becomes an invented number. It is left out, replaced by the mean of its
+group, or raises.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from touchstone_rewards.clients.results import ScoreResult
 
 OnMissing = Literal["leave_out", "raise", "group_mean"]
 
-# Counts of one batch: samples, samples without a reward, and why the first of those has none.
+# Of one batch: samples, samples without a reward, and the reason of the first of these.
 Counts = tuple[int, int, str]
 
 LEAVES_OUT_SINCE = (1, 6)
 
 
 def installed_trl() -> tuple[int, int] | None:
-    """Return the major and minor version of TRL as installed, or None if it is not.
+    """Return the major and minor version of the installed TRL, or None.
 
-    A pre-release counts as the version before it: 1.6.0.dev0 is (1, 5).
+    A pre-release counts as the previous minor version: 1.6.0.dev0 is (1, 5).
     """
     try:
         version = importlib.metadata.version("trl")
@@ -36,7 +36,8 @@ def installed_trl() -> tuple[int, int] | None:
 
 
 def leaves_out(version: tuple[int, int] | None) -> bool:
-    """Tell whether this TRL leaves a reward of None out of its group; before, it sums it as 0.
+    """Return whether this TRL excludes a reward of None from its group. Older versions count it
+    as 0.
 
     Source: huggingface/trl#5902, `unscorable_mask` in trl/trainer/grpo_trainer.py.
     """
@@ -44,22 +45,22 @@ def leaves_out(version: tuple[int, int] | None) -> bool:
 
 
 def chosen(on_missing: OnMissing | None, version: tuple[int, int] | None) -> OnMissing:
-    """Return what is to be done about missing rewards under this version of TRL.
+    """Return `on_missing`, or its default for this version of TRL.
 
     Raises:
-        ValueError: an unknown word, or `leave_out` where TRL would make it a reward of 0.
+        ValueError: an unknown value, or `leave_out` for a TRL that would count None as 0.
     """
     if on_missing is None:
         return "leave_out" if leaves_out(version) else "raise"
     if on_missing not in get_args(OnMissing):
         raise ValueError(
-            f"on_missing is {on_missing!r}; say one of {', '.join(get_args(OnMissing))}"
+            f"on_missing is {on_missing!r}; expected one of {', '.join(get_args(OnMissing))}"
         )
     if on_missing == "leave_out" and not leaves_out(version):
         assert version is not None
         raise ValueError(
             "on_missing='leave_out' needs TRL 1.6 or newer: "
-            f"TRL {version[0]}.{version[1]} counts a missing reward as 0. Say 'raise' or "
+            f"TRL {version[0]}.{version[1]} counts a missing reward as 0. Use 'raise' or "
             "'group_mean', or install a newer TRL"
         )
     return on_missing
@@ -68,18 +69,17 @@ def chosen(on_missing: OnMissing | None, version: tuple[int, int] | None) -> OnM
 def filled(
     rewards: Sequence[float | None], groups: Sequence[str], on_missing: OnMissing, why: str
 ) -> list[float | None]:
-    """Return the rewards as TRL is to get them; `why` says why the first missing one is missing.
+    """Return the rewards for TRL. `why` is the reason of the first missing one, for messages.
 
-    With `group_mean`, a missing reward becomes the mean of its group's rewards, so that its
-    advantage is 0. A group without any reward gets one number for all, so that all its advantages
-    are 0: the mean of the rewards in the batch.
+    With `group_mean`, a missing reward becomes the mean of its group, so that its advantage is 0.
+    In a group without any reward, all become the mean of the batch, so that all advantages are 0.
 
     Example:
         >>> filled([1.0, None, 1.0, 0.0], ["a"] * 4, "group_mean", "")
         [1.0, 0.6666666666666666, 1.0, 0.0]
 
     Raises:
-        NoReward: `on_missing` is `raise`, or no sample of the batch has a reward to take a mean of.
+        NoReward: a reward is missing and `on_missing` is `raise`, or all are missing.
     """
     known = [reward for reward in rewards if reward is not None]
     if len(known) == len(rewards) or on_missing == "leave_out":
@@ -87,8 +87,8 @@ def filled(
     missing = len(rewards) - len(known)
     if on_missing == "raise":
         raise NoReward(
-            f"{missing} of {len(rewards)} completions have no reward ({why}). Mend that, or say "
-            "on_missing='group_mean'; from TRL 1.6 on, 'leave_out' is possible too"
+            f"{missing} of {len(rewards)} completions have no reward ({why}). Fix the cause, or "
+            "pass on_missing='group_mean' or, with TRL 1.6 or newer, 'leave_out'"
         )
     if not known:
         raise NoReward(f"no completion of the batch has a reward, so there is no mean ({why})")
@@ -107,10 +107,10 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def why_missing(results: Sequence[ScoreResult | None]) -> str:
-    """Return the server's own words about the first sample without a reward; "" if all have one."""
+    """Return why the first sample without a reward has none; "" if all have one."""
     for result in results:
         if result is None:
-            return "unavailable: no answer in time, or none that could be understood"
+            return "unavailable: no valid answer in time"
         if result.reward is None:
             error = result.error
             return f"{error.code}: {error.message}" if error else "the profile gave none"
@@ -118,9 +118,9 @@ def why_missing(results: Sequence[ScoreResult | None]) -> str:
 
 
 class FailureWatch:
-    """Counts failed rewards, batch by batch, and stops a training that would learn from the rest.
+    """Counts missing rewards per batch and stops the run if there are too many.
 
-    `gather` gives the counts of all ranks for those of one; without it each rank counts its own.
+    `gather` collects the counts of all ranks; without it, each rank counts its own samples.
     """
 
     def __init__(
@@ -131,9 +131,11 @@ class FailureWatch:
         gather: Callable[[Counts], Sequence[Counts]] | None = None,
     ) -> None:
         if not 0 <= max_failed_frac <= 1:
-            raise ValueError(f"max_failed_frac is a share, 0 to 1, not {max_failed_frac}")
+            raise ValueError(f"max_failed_frac is {max_failed_frac}; expected a share from 0 to 1")
         if failed_steps_patience < 1:
-            raise ValueError("failed_steps_patience must be positive")
+            raise ValueError(
+                f"failed_steps_patience is {failed_steps_patience}; expected 1 or more"
+            )
         self.profile = profile
         self.max_failed_frac = max_failed_frac
         self.failed_steps_patience = failed_steps_patience
@@ -142,22 +144,21 @@ class FailureWatch:
         self.any_reward = False
 
     def look(self, results: Sequence[ScoreResult | None]) -> int:
-        """Count a batch; return how many of its samples, of all ranks, have a reward.
+        """Count a batch and return how many samples of all ranks have a reward.
 
         Raises:
-            NoReward: not one sample of the first batch has a reward.
-            TooManyFailures: too many failed, in too many batches one after another.
+            NoReward: no sample of the first batch has a reward.
+            TooManyFailures: too many rewards are missing in too many consecutive batches.
         """
         failed = sum(result is None or result.reward is None for result in results)
         own = (len(results), failed, why_missing(results))
         parts = self.gather(own) if self.gather else [own]
         total, failed = sum(part[0] for part in parts), sum(part[1] for part in parts)
         why = next((part[2] for part in parts if part[1]), "")
-        # With max_failed_frac 1, everything may fail: that was asked for.
+        # With max_failed_frac 1, the caller accepts that everything fails.
         if total and failed == total and not self.any_reward and self.max_failed_frac < 1:
             raise NoReward(
-                f"not one of the first {total} completions got a reward from {self.profile!r}: "
-                f"{why}"
+                f"none of the first {total} completions got a reward from {self.profile!r}: {why}"
             )
         self.any_reward = self.any_reward or failed < total
         bad = failed > self.max_failed_frac * total

@@ -1,8 +1,8 @@
-"""Results as the flat dicts of numbers that trainers without a None want.
+"""Rewards as plain numbers, for trainers that cannot represent a missing reward.
 
-In: samples with all that a trainer has. Out: the reward and the scores of each, the same keys for
-every sample. The server is asked once what the profile reads; that is sent, and nothing else. A
-sample without a reward raises, unless the caller chose a number for it.
+Each sample gets its reward and a dict of scores with the same keys for every sample. The server is
+asked once which fields the profile reads, and only these are sent. A sample without a reward
+raises, unless the caller passes a substitute.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from touchstone_rewards.reward_server.schemas import ProfileInfo, Sample
 
 Numbers = tuple[float, dict[str, float]]
 
-# What a server that does not say what its profiles read is sent.
+# The fields sent to a server that does not report which fields its profiles read.
 USUAL = ("response", "ground_truth", "prompt")
-# So many first samples without any reward are no accident: with `null_reward`, a misspelt column
-# would otherwise be a run on that number alone.
+# If none of the first samples has a reward, raise even with `null_reward`: the cause is likely a
+# misspelt column, and the run would train on the substitute alone.
 FIRST_SAMPLES = 64
 
 
 class _Profile:
-    """What is known of a profile, and how its first samples fared."""
+    """A profile's description, and whether its first samples got rewards."""
 
     def __init__(self, info: ProfileInfo) -> None:
         self.info = info
@@ -37,14 +37,14 @@ class _Profile:
         self.any_reward = False
 
     def look(self, results: Sequence[ScoreResult]) -> None:
-        """Raise NoReward if not one of the first samples has a reward."""
+        """Raise NoReward if none of the first samples has a reward."""
         if self.any_reward:
             return
         self.any_reward = any(result.reward is not None for result in results)
         self.unscored += len(results)
         if not self.any_reward and self.unscored >= FIRST_SAMPLES:
             raise NoReward(
-                f"not one of the first {self.unscored} samples got a reward from "
+                f"none of the first {self.unscored} samples got a reward from "
                 f"{self.info.name!r}: {why_missing(results)}"
             )
 
@@ -54,14 +54,13 @@ _known: dict[tuple[str | None, str], _Profile] = {}
 
 @cache
 def async_client_of(url: str | None) -> AsyncRemoteRewardClient:
-    """Return the one asyncio client of this process and URL: calls that wait at the same time share
-    requests, in each event loop."""
+    """Return this process's asyncio client for a URL. Concurrent calls share its requests."""
     return AsyncRemoteRewardClient(url)
 
 
 @cache
 def client_of(url: str | None) -> RemoteRewardClient:
-    """Return the one client for ordinary code of this process and URL."""
+    """Return this process's client for a URL."""
     return RemoteRewardClient(url)
 
 
@@ -72,15 +71,16 @@ def rewards_of(
     null_reward: float | None,
     own_keys: Iterable[str] = (),
 ) -> list[Numbers]:
-    """Return the reward and the scores of each sample. A score that is missing is NaN, and so is
-    every score of a sample without a reward; `no_reward` beside them is 1 for it, else 0.
+    """Return the reward and the scores of each sample.
 
-    `own_keys`: what the trainer calls its own numbers, which no scorer may be called.
+    A missing score is NaN. The scores include `no_reward`: 1 for a sample without a reward, whose
+    scores are all NaN, else 0. `own_keys` are names of the trainer's own numbers.
 
     Raises:
-        NoReward: a sample has none and `null_reward` is None; or none of the first samples has one.
-        ValueError: a scorer is called like a number of the trainer.
-        RewardClientError: no answer came, as `RemoteRewardClient.score` says.
+        NoReward: a sample has no reward and `null_reward` is None, or none of the first samples has
+            a reward.
+        ValueError: a scorer has the name of one of the trainer's own numbers.
+        RewardClientError: as for `RemoteRewardClient.score`.
     """
     client = client_of(url)
     if (url, profile) not in _known:
@@ -97,7 +97,7 @@ async def rewards_of_async(
     null_reward: float | None,
     own_keys: Iterable[str] = (),
 ) -> list[Numbers]:
-    """As `rewards_of`, for trainers that await."""
+    """Return the reward and the scores of each sample, as `rewards_of` does."""
     client = async_client_of(url)
     if (url, profile) not in _known:
         _know(url, profile, await client.profiles(), own_keys)
@@ -117,8 +117,8 @@ def _know(
     taken = {*own_keys, "no_reward"} & {*by_name[profile].scorers}
     if taken:
         raise ValueError(
-            f"profile {profile!r} has a scorer called {sorted(taken)[0]!r}, which is a number of "
-            "the trainer's own: give the scorer another key in the profile"
+            f"profile {profile!r} has a scorer called {sorted(taken)[0]!r}, but the trainer has "
+            "another number of this name: give the scorer another key in the profile"
         )
     _known[url, profile] = _Profile(by_name[profile])
 
@@ -127,7 +127,7 @@ def _sent(samples: Sequence[Sample], url: str | None, profile: str) -> list[Samp
     info = _known[url, profile].info
     plain = [plain_sample(sample, info.reads or USUAL) for sample in samples]
     if info.groups is not None:
-        # Trainers give all tries of a row one id, and the server counts each try once.
+        # A trainer gives all responses to a row one id, but a group counts each id once.
         for sample in plain:
             sample.id = f"{sample.id}/{uuid4().hex[:12]}"
     return plain
@@ -144,7 +144,7 @@ def _reward(result: ScoreResult, null_reward: float | None) -> float:
         why = f"{result.error.code}: {result.error.message}" if result.error else "no reason given"
         raise NoReward(
             f"sample {result.id} has no reward from profile {result.profile!r}: {why}; "
-            "set null_reward to have a number stand for that"
+            "null_reward sets a substitute"
         )
     return float(null_reward)
 

@@ -1,17 +1,17 @@
-"""OpenRLHF's Python form: a file with `reward_func(queries, prompts, labels)`.
+"""OpenRLHF's reward function: a file with `reward_func(queries, prompts, labels)`.
 
     --reward.remote_url /path/of/clients/adapters/openrlhf.py
 
-takes REWARD_URL and profile math; for others, give a file of your own:
+uses REWARD_URL and the profile math. For other settings, write a file:
 
     from touchstone_rewards.clients.adapters.openrlhf import reward_function
     reward_func = reward_function("r1_zero", null_reward=-1.0)
 
-OpenRLHF passes one column on, the label. Metadata, such as the field by which a profile routes,
-travels in it: a label `{"ground_truth": "46", "data_source": "gsm8k"}`, or its JSON.
+OpenRLHF passes one column, the label. To send metadata too, such as the field by which a profile
+routes, make the label an object (or its JSON): `{"ground_truth": "46", "data_source": "gsm8k"}`.
 
-A sample without a reward raises unless `null_reward` is set: OpenRLHF logs that, leaves the sample
-without a reward and stops at the next batch.
+A sample without a reward raises, unless `null_reward` is set. OpenRLHF logs the error, keeps the
+sample without a reward and stops when it builds the batch.
 
 Source: OpenRLHF 3c3be62, openrlhf/utils/agent.py, `SingleTurnAgentExecutor`.
 """
@@ -31,9 +31,16 @@ from touchstone_rewards.reward_server.texts import after_prompt
 def reward_function(
     profile: str = "math", *, url: str | None = None, null_reward: float | None = None
 ) -> Callable[..., dict[str, Any]]:
-    """Return the function that OpenRLHF looks for under the name `reward_func`. It gives rewards,
-    scores clipped to 0…1 for dynamic filtering, and the scorers' numbers. A query that does not
-    hold its prompt has no reward; it raises what `adapters.numbers.rewards_of` raises."""
+    """Return the function that OpenRLHF expects under the name `reward_func`.
+
+    It returns rewards, scores clipped to 0…1 for dynamic filtering, and the scorers' numbers. A
+    query that does not contain its prompt has no reward. It raises as
+    `adapters.numbers.rewards_of` does.
+
+    Example:
+        >>> reward_function("math").__name__
+        'reward_func'
+    """
 
     def reward_func(
         queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any], **_: Any
@@ -44,8 +51,8 @@ def reward_function(
         if len(whole) < len(samples) and null_reward is None:
             place = samples.index(None)
             raise NoReward(
-                f"query {place} does not hold its prompt, so its response is not known; set "
-                "null_reward to have a number stand for that"
+                f"query {place} does not contain its prompt, so its response is unknown; "
+                "null_reward sets a substitute"
             )
         scored = rewards_of(whole, profile, url, null_reward)
         names = scored[0][1] if scored else {"no_reward": 1.0}
@@ -66,7 +73,7 @@ reward_func = reward_function()
 
 
 def _sample(place: int, query: str, prompt: str, label: Any) -> Sample | None:
-    """The sample, or None if the query does not hold its prompt."""
+    """Return the sample, or None if the query does not contain its prompt."""
     response = after_prompt(query, prompt)
     if response is None:
         return None

@@ -1,6 +1,7 @@
-"""Values of a trainer's batch as JSON has them: numpy's and torch's numbers, texts and arrays too.
+"""Convert values of a trainer's batch to types that JSON can represent.
 
-Pure functions, without an import of those libraries: what has `tolist` or `item` is asked for it.
+Pure functions. Values of numpy and torch are converted by their `tolist`, without importing these
+libraries.
 """
 
 from __future__ import annotations
@@ -12,24 +13,24 @@ from typing import Any, TypeGuard, cast
 
 from touchstone_rewards.reward_server.schemas import Sample, is_readable, plain_ground_truth
 
-# Deeper than any row of a dataset, and far from the interpreter's own limit.
+# Deeper than rows of real datasets, and far below the interpreter's recursion limit.
 MAX_DEPTH = 50
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Return the value as texts, numbers, booleans, nulls, lists and dicts.
+    """Convert a value to str, int, float, bool, None, lists and dicts.
 
     Example:
         >>> plain({"level": (1, 2)})
         {'level': [1, 2]}
 
     Raises:
-        TypeError: it has another type inside, or is too deep.
+        TypeError: the value contains another type, or is nested too deeply.
     """
     if value is None or type(value) in (str, bool, int, float):
         return value
     if depth > MAX_DEPTH:
-        raise TypeError("something too deep")
+        raise TypeError(f"nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, str):  # numpy.str_ is one
         return str.__str__(value)
     if isinstance(value, bytes | bytearray):
@@ -58,14 +59,14 @@ def _is_collection(value: object) -> TypeGuard[Collection[Any]]:
 
 
 def plain_sample(sample: Sample, reads: Sequence[str]) -> Sample:
-    """Return the sample with the fields that the profile reads, and no others, all of them plain.
+    """Return a sample with only the fields that the profile reads, converted by `plain`.
 
-    What cannot be a ground truth is that sample's `bad_ground_truth`, and no other's. What cannot
-    travel as metadata is left out.
+    An invalid ground truth is sent so that the server answers this sample with `bad_ground_truth`.
+    Metadata that JSON cannot represent is omitted.
     """
     kept: dict[str, Any] = {"id": sample.id, "response": sample.response}
     if isinstance(cast(object, sample.response), str):
-        kept["response"] = str(sample.response)  # numpy's texts are of a class of their own
+        kept["response"] = str(sample.response)  # numpy.str_ is a subclass of str
     if "ground_truth" in reads:
         kept["ground_truth"] = plain_truth(sample.ground_truth)
     if "prompt" in reads:
@@ -82,8 +83,8 @@ def plain_sample(sample: Sample, reads: Sequence[str]) -> Sample:
 
 
 def plain_truth(value: Any) -> Any:
-    """Return a ground truth as scorers read it; of what can be none, a description that the server
-    answers with `bad_ground_truth`."""
+    """Return a ground truth as scorers read it. For an invalid one, return an object that the
+    server answers with `bad_ground_truth`."""
     try:
         found = plain(value)
     except TypeError as error:
@@ -92,7 +93,7 @@ def plain_truth(value: Any) -> Any:
 
 
 def what_is_plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that JSON can carry, under their names; the others are left out."""
+    """Convert the values by `plain`, and omit those that JSON cannot represent."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         try:

@@ -1,9 +1,9 @@
-"""rLLM's reward function: `SimpleWorkflow`'s argument `reward_function`, for one.
+"""rLLM's reward function, for example for `SimpleWorkflow`:
 
     from touchstone_rewards.clients.adapters.rllm import reward_function
     workflow_args = {"reward_function": reward_function("math")}
 
-A sample without a reward raises, unless `null_reward` is set: rLLM tries the task anew, then stops,
+A sample without a reward raises, unless `null_reward` is set. rLLM retries the task, then stops,
 or, with `raise_on_error=False`, returns an episode without steps.
 
 Source: rLLM 9beb6e0, rllm/rewards/reward_fn.py, rllm/rewards/reward_types.py,
@@ -26,8 +26,13 @@ def reward_function(
     null_reward: float | None = None,
     ground_truth_key: str = "ground_truth",
 ) -> Callable[..., Any]:
-    """Return the function that rLLM calls. It gives a `RewardOutput` with the scorers' numbers as
-    metadata, and raises what `adapters.numbers.rewards_of` raises."""
+    """Return the function that rLLM calls. It returns a `RewardOutput` with the scorers' numbers as
+    metadata, and raises as `adapters.numbers.rewards_of` does.
+
+    Example:
+        >>> reward_function("math").__name__
+        'touchstone'
+    """
 
     def touchstone(task_info: Mapping[str, Any], action: Any) -> Any:
         row = {key: value for key, value in task_info.items() if key != ground_truth_key}

@@ -1,6 +1,6 @@
-"""A sample from a row of a trainer's dataset: prompt, signals, group and metadata by their names.
+"""Make a sample from a row of a trainer's dataset, by the usual names of its fields.
 
-Pure. What the profile does not read is taken out again before anything is sent, see `plain.py`.
+Pure functions. `plain.py` removes the fields that the profile does not read.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def from_row(
     group: str | None = None,
     prompt_key: str | None = None,
 ) -> Sample:
-    """Return a sample of what the row has. `prompt_key`: where its prompt stands, if not under one
-    of the usual names."""
+    """Return a sample with the row's fields. `prompt_key` names the prompt's field if it is not one
+    of `PROMPT_KEYS`."""
     keys = (prompt_key,) if prompt_key else PROMPT_KEYS
     found = next((row[key] for key in keys if row.get(key) is not None), None)
     taken = {*keys, "signals", "group_id"}
@@ -44,7 +44,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def prompt_of(value: Any) -> str | list[Message] | None:
-    """Return a prompt: a text, or the turns of a chat without the answer that ends it."""
+    """Return a prompt as text, or as the turns of a chat without a final assistant turn."""
     if isinstance(value, str):
         return str(value)
     turns = plain(value)

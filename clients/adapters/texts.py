@@ -1,8 +1,7 @@
-"""The reward of one response, for trainers whose user writes a function, a verifier or an
-environment: open-instruct, SkyRL, torchtitan, and whatever calls Python. `docs/launch` has a file
-for each of these.
+"""The reward of one response, for trainers that call Python: a function, verifier or environment.
 
-A sample without a reward raises, unless `null_reward` is set.
+`docs/launch` has files for open-instruct, SkyRL, torchtitan and tinker-cookbook. A sample without a
+reward raises, unless `null_reward` is set.
 """
 
 from __future__ import annotations
@@ -27,17 +26,18 @@ def reward_of(
     url: str | None = None,
     null_reward: float | None = None,
 ) -> Numbers:
-    """Return the reward, and the scorers' numbers with `no_reward`. Of `row` the prompt is
-    `prompt`, `question` or `messages`; `signals` and `group_id` are what they say (without one
-    the prompt's hash is the group), the rest is metadata. What the profile does not read is not
-    sent.
+    """Return the reward, and the scorers' numbers with `no_reward`.
+
+    The prompt is the row's `prompt`, `question` or `messages`. The group is its `group_id`, or else
+    the prompt's hash. `signals` are sent as such, and all other fields are metadata. Only fields
+    that the profile reads are sent.
 
     Example:
         >>> reward_of("It is \\\\boxed{46}.", "46")  # doctest: +SKIP
         (1.0, {'math': 1.0, 'format': 0.0, 'no_reward': 0.0})
 
     Raises:
-        NoReward, RewardClientError: as `adapters.numbers.rewards_of` says.
+        NoReward, RewardClientError: as `adapters.numbers.rewards_of` does.
     """
     [found] = rewards_of([_sample(response, ground_truth, row or {})], profile, url, null_reward)
     return found
@@ -52,14 +52,14 @@ async def reward_of_async(
     url: str | None = None,
     null_reward: float | None = None,
 ) -> Numbers:
-    """As `reward_of`, awaited: calls that wait at the same time share requests."""
+    """Return the reward as `reward_of` does. Concurrent calls share requests."""
     sample = _sample(response, ground_truth, row or {})
     [found] = await rewards_of_async([sample], profile, url, null_reward)
     return found
 
 
 def with_prompt(row: Mapping[str, Any], prompt: str) -> dict[str, Any]:
-    """Return the row with a prompt for the case that it has none of its own."""
+    """Return the row, with this prompt if it has none."""
     return {**row, "prompt": prompt} if from_row("", "", None, row).prompt is None else {**row}
 
 

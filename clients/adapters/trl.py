@@ -1,8 +1,8 @@
-"""TRL's reward function, made of a client. Our own trainer uses the same one.
+"""TRL's reward function, made from a client. Touchstone's own trainer uses it too.
 
-In: what TRL passes (prompts, completions, dataset columns). Out: one reward a completion. What
-becomes of a missing reward depends on TRL's version, because only TRL 1.6 and newer leaves it out:
-see `missing.py`. A training that could only go wrong is stopped: see `TrlOptions`.
+It takes TRL's prompts, completions and dataset columns, and returns one reward per completion. Only
+TRL 1.6 and newer supports missing rewards; `missing.py` handles older versions. `TrlOptions`
+describes when it stops a run.
 
 Source: `GRPOTrainer._calculate_rewards` and `_generate_and_score_completions` in
 trl/trainer/grpo_trainer.py of trl 0.24.0, 1.5.1, 1.6.0 and 1.16.0.
@@ -10,7 +10,6 @@ trl/trainer/grpo_trainer.py of trl 0.24.0, 1.5.1, 1.6.0 and 1.16.0.
 
 from __future__ import annotations
 
-import difflib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -21,6 +20,7 @@ from touchstone_rewards.clients import preflight
 from touchstone_rewards.clients.adapters import missing
 from touchstone_rewards.clients.adapters.alarms import AlarmHook, OnAlarm
 from touchstone_rewards.clients.adapters.missing import Counts, FailureWatch, OnMissing
+from touchstone_rewards.clients.adapters.options import unknown_option
 from touchstone_rewards.clients.adapters.trl_columns import (
     ChatOrText,
     DatasetColumns,
@@ -44,7 +44,7 @@ Log = Callable[[str, float], None]
 
 
 class AsyncScoring(Protocol):
-    """The part of `AsyncRemoteRewardClient` that is used here."""
+    """The methods of `AsyncRemoteRewardClient` that are used here."""
 
     def score(
         self,
@@ -61,7 +61,7 @@ class AsyncScoring(Protocol):
 
 
 class Scoring(Protocol):
-    """The part of `RemoteRewardClient` that is used here."""
+    """The methods of `RemoteRewardClient` that are used here."""
 
     def score(
         self,
@@ -78,7 +78,7 @@ class Scoring(Protocol):
 
 
 class TrlReward(Protocol):
-    """What TRL calls, and whose name it logs; it awaits what comes if that is to be awaited."""
+    """A reward function for TRL, which logs its name and awaits its result if it is awaitable."""
 
     __name__: str
 
@@ -88,46 +88,46 @@ class TrlReward(Protocol):
 
 
 class TrlOptions(TypedDict, total=False):
-    """What can be chosen for a TRL reward function."""
+    """The options of a TRL reward function."""
 
     ground_truth_column: str | None
-    """The dataset column with the reference answers; "ground_truth" if not given, None for none."""
+    """The column with the ground truths, or None for none. Default: "ground_truth"."""
     id_column: str
-    """The column with the rows' ids; "id" if not given. Without one, the prompt's hash."""
+    """The column with the rows' ids. Default: "id", or the prompt's hash if there is none."""
     signals_column: str
-    """The column with the rows' signals; "signals" if not given."""
+    """The column with the rows' signals. Default: "signals"."""
     metadata_columns: Sequence[str] | None
-    """Columns that travel as the samples' metadata; if not given, all that have no other meaning,
-    where the profile reads metadata. The one that decides a profile's route travels in any case."""
+    """The columns to send as metadata. Default: all without another meaning, if the profile reads
+    metadata. The column that decides a profile's route is always sent."""
     on_missing: OnMissing | None
-    """What TRL gets for a missing reward: None ("leave_out", from TRL 1.6 on, where it is the
-    default), an exception ("raise", the default before), or its group's mean ("group_mean")."""
+    """The handling of a missing reward: "leave_out" returns None (the default for TRL 1.6 and
+    newer), "raise" raises (the default for older versions), "group_mean" returns its group's mean.
+    """
     max_failed_frac: float
-    """The share of a batch's rewards that may fail before the batch is a bad one; 0.25."""
+    """The share of a batch's rewards that may be missing. Default: 0.25."""
     failed_steps_patience: int
-    """Bad batches in a row after which the training is stopped; 3."""
+    """The number of consecutive batches above that share that stops the run. Default: 3."""
     preflight: bool
-    """Score known-right and known-wrong answers to the first rows first, and raise if they get the
-    same reward; True."""
+    """Score right and wrong answers to the first rows before training, and raise if they get the
+    same reward. Default: True."""
     checked_before: bool
-    """Server, profile and columns were checked before: a failure of the first batch is an outage
-    like any later one; False."""
+    """Whether server, profile and columns were checked before, so that a failure of the first batch
+    counts as an outage. Default: False."""
     on_results: OnResults
-    """Called with every sample and its result, None for those that got no answer."""
+    """Called with the samples and their results; None for samples without an answer."""
     on_samples: Callable[[list[Sample]], None]
-    """Called with the samples before they are sent; it may change their ids."""
+    """Called with the samples before they are sent. It may change their ids."""
     gather: Callable[[Counts], Sequence[Counts]]
-    """Gives the failures of all ranks for those of one: all ranks then stop together."""
+    """Collects the counts of all ranks, so that all ranks stop together."""
     priority: Priority | Callable[[], Priority]
-    """"train" if not given. Batches with "eval" stop no training."""
+    """Batches with the priority "eval" do not count as failed batches. Default: "train"."""
     explain: bool
-    """Ask for explanations, which `on_results` then gets; False."""
+    """Request explanations for `on_results`. Default: False."""
     run: str | None
-    """The training's name for the server's watch, the same on all ranks; without one the server
-    tells this training no alarms."""
+    """The name of the run for the server's watch, the same on all ranks. Without it, the server
+    sends no alarms."""
     on_alarm: OnAlarm | None
-    """What is done about an alarm of the watch: "log", "stop", or a function that is called with
-    it; "log" if not given."""
+    """The reaction to an alarm: "log", "stop", or a function to call with it. Default: "log"."""
 
 
 @dataclass(frozen=True)
@@ -153,22 +153,20 @@ class Chosen:
 
     def __post_init__(self) -> None:
         if isinstance(self.priority, str) and self.priority not in get_args(Priority):
-            raise ValueError(f"priority is {self.priority!r}; say train or eval")
+            raise ValueError(f"priority is {self.priority!r}; expected 'train' or 'eval'")
 
 
 def options_of(given: Mapping[str, Any]) -> Chosen:
     """Return the options with their defaults.
 
     Raises:
-        TypeError: an option that there is not; the message has the nearest that there is.
-        ValueError: a value that cannot be.
+        TypeError: an unknown option; the message suggests a similar one.
+        ValueError: an invalid value.
     """
     known = [field.name for field in fields(Chosen)]
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            meant = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
-            raise TypeError(f"as_trl_reward has no option {name!r}{meant}")
+            raise unknown_option("as_trl_reward", name, known)
     return Chosen(**given)
 
 
@@ -176,13 +174,12 @@ CallStyle = Literal["sync", "async"]
 
 
 def form_of_trl() -> CallStyle:
-    """Return how reward functions are called by the TRL that is installed: a coroutine function
-    from 1.6 on, as by any caller where there is no TRL; an ordinary one before."""
+    """Return "async" for TRL 1.6 or newer, or without TRL; "sync" for older versions."""
     return "async" if missing.leaves_out(missing.installed_trl()) else "sync"
 
 
 class Batches:
-    """One reward function's memory: what it was told, what it has checked, what has failed."""
+    """The state of one reward function: its options, the checks done, and the failures so far."""
 
     def __init__(self, profile: str, given: Mapping[str, Any]) -> None:
         self.profile = profile
@@ -206,15 +203,15 @@ class Batches:
 
     @property
     def priority(self) -> Priority:
-        """That of the batch at hand."""
+        """The priority of the current batch."""
         chosen = self.options.priority
         return chosen() if callable(chosen) else chosen
 
     def know(self, profiles: Sequence[ProfileInfo]) -> None:
-        """Note what the server says of the profile.
+        """Store the server's description of the profile.
 
         Raises:
-            UnknownProfile: it has none of that name.
+            UnknownProfile: the server has no profile of this name.
         """
         known = {info.name: info for info in profiles}
         if self.profile not in known:
@@ -243,8 +240,8 @@ class Batches:
         return samples
 
     def to_try(self, samples: Sequence[Sample], priority: Priority) -> list[Sample]:
-        """Return the rows for the preflight: a few of the first training batch, each once. None
-        when that was done, or for a profile that needs no ground truth."""
+        """Return a few different rows of the first training batch for the preflight. Return none if
+        it was done before or the profile needs no ground truth."""
         if self.tried or priority != "train":
             return []
         self.tried = True
@@ -259,11 +256,12 @@ class Batches:
     def survived(
         self, error: RewardServerUnavailable | MalformedAnswer, count: int
     ) -> list[ScoreResult | None]:
-        """Return what had arrived when the server failed: an outage alone stops no training.
+        """Return the results that arrived before the server failed, because one outage does not
+        stop a run.
 
         Raises:
-            RewardServerUnavailable, MalformedAnswer: no reward has come yet, so that this is no
-                outage of a server that works; or a missing reward is to raise.
+            RewardServerUnavailable, MalformedAnswer: no reward has ever arrived, or `on_missing` is
+                "raise".
         """
         results = list(error.results) or [None] * count
         never = not self.watch.any_reward and self.watch.max_failed_frac < 1
@@ -275,11 +273,11 @@ class Batches:
     def rewards(
         self, samples: list[Sample], results: list[ScoreResult | None], priority: Priority
     ) -> list[float | None]:
-        """Return what TRL gets.
+        """Return the rewards for TRL.
 
         Raises:
-            NoReward, TooManyFailures: as `missing.py` says.
-            StoppedByAlarm: as `alarms.py` says.
+            NoReward, TooManyFailures: as in `missing.py`.
+            StoppedByAlarm: as in `alarms.py`.
         """
         if self.options.on_results is not None:
             self.options.on_results(samples, results)
@@ -294,12 +292,13 @@ class Batches:
 def trl_reward(
     scoring: AsyncScoring | Scoring, profile: str, form: CallStyle, **given: Unpack[TrlOptions]
 ) -> TrlReward:
-    """Return a reward function for `GRPOTrainer(reward_funcs=...)` and its like.
+    """Return a reward function for `GRPOTrainer(reward_funcs=...)` and similar trainers.
 
-    `form`: a coroutine function over an asyncio client, or an ordinary function over the other one.
+    `form`: "async" makes a coroutine function from an asyncio client, "sync" an ordinary function
+    from a client for ordinary code.
 
     Raises:
-        TypeError, ValueError: an option that there is not, or that this TRL does not allow.
+        TypeError, ValueError: an unknown option, or a value that the installed TRL does not allow.
     """
     batches = Batches(profile, given)
 
@@ -325,7 +324,7 @@ async def _rewards(
     completions: Sequence[ChatOrText],
     columns: Mapping[str, Any],
 ) -> list[float | None]:
-    """One batch, from what TRL passes to what TRL gets."""
+    """Return the rewards of one batch."""
     if batches.info is None and not batches.options.checked_before:
         batches.know(await scoring.profiles())
     profile, priority = batches.profile, batches.priority
@@ -352,7 +351,7 @@ async def _rewards(
 
 
 class _Awaited:
-    """An ordinary client whose calls are over when they return, for the code above to await."""
+    """Gives a client for ordinary code the asynchronous interface that `_rewards` awaits."""
 
     def __init__(self, scoring: Scoring) -> None:
         self._scoring = scoring
@@ -369,17 +368,17 @@ def _awaited(scoring: Any, form: CallStyle) -> AsyncScoring:
 
 
 def _finished(work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of a coroutine that waits for nothing, without an event loop."""
+    """Return the result of a coroutine that never suspends, without an event loop."""
     try:
         work.send(None)
     except StopIteration as end:
         return end.value
-    raise AssertionError("an ordinary client waits by itself")
+    raise AssertionError("a client for ordinary code never suspends")
 
 
 def mean_scores(results: Sequence[ScoreResult | None]) -> dict[str, float]:
-    """Return each scorer's mean over the samples that it could score; those it never could are
-    left out."""
+    """Return each scorer's mean over the samples that it scored; a scorer without scores is
+    omitted."""
     columns: dict[str, list[float]] = {}
     for result in results:
         for name, value in (result.scores if result else {}).items():
@@ -391,7 +390,7 @@ def mean_scores(results: Sequence[ScoreResult | None]) -> dict[str, float]:
 def log_results(
     results: Sequence[ScoreResult | None], profile: str, log: Log, waited_s: float
 ) -> None:
-    """Log each scorer's mean score, the share of completions without a reward, and the wait."""
+    """Log each scorer's mean score, the share of missing rewards, and the time waited."""
     for name, mean in mean_scores(results).items():
         log(f"scores/{profile}/{name}", mean)
     failed = sum(result is None or result.reward is None for result in results)

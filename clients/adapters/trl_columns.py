@@ -1,6 +1,6 @@
-"""TRL's batches as samples: which column holds what, and what the policy wrote.
+"""Make samples from what TRL passes: prompts, completions and the dataset's columns.
 
-Pure functions. In: prompts, completions and the dataset's columns. Out: samples.
+Pure functions.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from touchstone_rewards.reward_server.schemas import (
 
 ChatOrText = str | Sequence[dict[str, Any]]
 
-# Where a profile's weights look for the step, unless they say otherwise.
+# The default field of the step on which a profile's weights may depend.
 STEP_FIELD = "metadata.step"
-# What TRL hands a reward function beside the dataset's columns.
+# Keyword arguments that TRL passes in addition to the dataset's columns.
 OF_TRL = {"completion_ids", "trainer_state", "log_extra", "log_metric", "environments"}
 
 
 @dataclass(frozen=True)
 class DatasetColumns:
-    """The columns of the dataset that the samples are made of; None: there is none.
+    """The names of the dataset's columns. `ground_truth` is None if there is none.
 
-    `named`: those that the caller named, which must be there.
+    `named`: the columns that the caller named explicitly; they must exist.
     """
 
     ground_truth: str | None
@@ -47,45 +47,45 @@ class DatasetColumns:
 def check_columns(
     columns: DatasetColumns, given: Mapping[str, Any], needs: Sequence[str], profile: str
 ) -> None:
-    """Raise MissingColumn if the batch lacks a column that was named or that the profile needs."""
+    """Raise MissingColumn if the batch lacks a column that is named or that the profile needs."""
     there = sorted({*given} - OF_TRL)
     shown = f"The batch has {', '.join(['prompt', *there])}"
     for name in (columns.ground_truth, columns.id, columns.signals, *(columns.metadata or ())):
         if name in columns.named and name not in given:
-            raise MissingColumn(f"there is no column {name!r}. {shown}")
+            raise MissingColumn(f"no column {name!r}. {shown}")
     if "ground_truth" in needs and columns.ground_truth and columns.ground_truth not in given:
         raise MissingColumn(
-            f"profile {profile!r} needs ground truths, and there is no column "
-            f"{columns.ground_truth!r}: name it by ground_truth_column. {shown}"
+            f"profile {profile!r} needs ground truths, but there is no column "
+            f"{columns.ground_truth!r}: set ground_truth_column. {shown}"
         )
     if "signals" in needs and columns.signals not in given:
         raise MissingColumn(
-            f"profile {profile!r} needs signals, and there is no column {columns.signals!r}: "
-            f"name it by signals_column. {shown}"
+            f"profile {profile!r} needs signals, but there is no column {columns.signals!r}: "
+            f"set signals_column. {shown}"
         )
     named = columns.metadata is not None
     if "metadata" in needs and not named and not metadata_of(columns, given, needs):
         raise MissingColumn(
-            f"profile {profile!r} needs metadata, and there is no other column: name its columns "
-            f"by metadata_columns. {shown}"
+            f"profile {profile!r} needs metadata, but there is no column for it: set "
+            f"metadata_columns. {shown}"
         )
 
 
 def check_route(given: Mapping[str, Any], route: RouteInfo | None, profile: str) -> None:
-    """Raise MissingColumn if the batch lacks the column by which the profile routes every row."""
+    """Raise MissingColumn if the batch lacks the column that decides the profile's route."""
     if route is None or route.otherwise != "error":
         return
     name = column_of(route)
     if name not in given:
         there = ", ".join(sorted({*given} - OF_TRL))
         raise MissingColumn(
-            f"profile {profile!r} routes by {route.by}, and there is no column {name!r}. The batch "
+            f"profile {profile!r} routes by {route.by}, but there is no column {name!r}. The batch "
             f"has {', '.join(['prompt', there] if there else ['prompt'])}"
         )
 
 
 def column_of(route: RouteInfo) -> str:
-    """Return the dataset's column that holds the field by which a profile routes."""
+    """Return the name of the column that decides a route."""
     return route.by.split(".")[1]
 
 
@@ -95,8 +95,8 @@ def metadata_of(
     reads: Sequence[str],
     route: RouteInfo | None = None,
 ) -> list[str]:
-    """Return the columns that travel as metadata: those that were named and the one that decides
-    the route; without names all that have no other meaning, where the profile reads metadata."""
+    """Return the columns to send as metadata: the named ones and the one that decides the route. If
+    none are named and the profile reads metadata, all columns without another meaning."""
     if columns.metadata is not None:
         deciding = [column_of(route)] if route and column_of(route) in given else []
         return list(dict.fromkeys([*columns.metadata, *deciding]))
@@ -113,9 +113,10 @@ def samples_of(
     columns: DatasetColumns,
     profile: ProfileInfo | None = None,
 ) -> list[Sample]:
-    """Return the samples of one call. Their ids are ROW/K, K counting the completions of a row.
+    """Return the samples of one call. Their ids are ROW/K, where K counts a row's completions.
 
-    `profile`: what is known of it. One that judges turns is sent a chat's messages as they are."""
+    `profile`: its description, if known. A profile that judges turns gets a chat's messages.
+    """
     reads, route = (profile.reads, profile.route) if profile else ((), None)
     turns = profile is not None and profile.turns
     count = len(completions)
@@ -127,7 +128,7 @@ def samples_of(
     by_step = profile is not None and STEP_FIELD in profile.schedules and step is not None
     if by_step and "step" not in metadata:
         metadata["step"] = [step] * count
-    unnamed = columns.metadata is None  # then what cannot travel is left out
+    unnamed = columns.metadata is None  # then columns that JSON cannot represent are omitted
     seen: Counter[str] = Counter()
     samples: list[Sample] = []
     for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
@@ -148,7 +149,7 @@ def samples_of(
 
 
 def step_of(given: Mapping[str, Any]) -> int | None:
-    """Return the updates done so far, as TRL's state says; None where TRL does not pass it on."""
+    """Return the number of updates in TRL's state; None if TRL does not pass its state."""
     return getattr(given.get("trainer_state"), "global_step", None)
 
 
@@ -158,12 +159,12 @@ def row_of(columns: Mapping[str, Any], place: int) -> dict[str, Any]:
 
 
 def prompt_id(prompt: ChatOrText) -> str:
-    """Return an id that is the same for the same prompt in every run: 16 digits of its SHA-256."""
+    """Return an id that depends on the prompt alone: 16 digits of its SHA-256."""
     return hashlib.sha256(json.dumps(prompt, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def text_of(completion: ChatOrText) -> str:
-    """Return what the policy wrote: a chat's assistant turns, without what tools answered."""
+    """Return the policy's text: a chat's assistant turns, without the tools' answers."""
     if isinstance(completion, str):
         return completion
     turns = [_message(turn) for turn in completion]
@@ -171,7 +172,7 @@ def text_of(completion: ChatOrText) -> str:
 
 
 def _messages(completion: ChatOrText) -> Any:
-    """A text, or the messages of a rollout, tools' included."""
+    """Return a text, or the messages of a rollout, including the tools' answers."""
     return completion if isinstance(completion, str) else [_message(turn) for turn in completion]
 
 

@@ -1,13 +1,13 @@
-"""Tunix's reward function: `reward_fns=reward_function("math")` for a learner, or, for its command
-line, a file of `reward_functions` with
+"""Tunix's reward function. A learner takes `reward_fns=reward_function("math")`; the command line
+takes a file of `reward_functions`:
 
     from touchstone_rewards.clients.adapters.tunix import reward_function
     scored = reward_function("math")
     def touchstone(prompts, completions, **kwargs):
         return scored(prompts, completions, **kwargs)
 
-Tunix adds rewards with `nansum`: a None in the list would become a reward of 0. So a sample without
-a reward raises, which ends the run, unless `null_reward` is set.
+Tunix adds rewards with `nansum`, which would turn None into 0. Therefore a sample without a reward
+raises, which ends the run, unless `null_reward` is set.
 
 Source: Tunix c7d8950, tunix/rl/reward_manager.py and tunix/cli/config.py.
 """
@@ -29,9 +29,15 @@ def reward_function(
     null_reward: float | None = None,
     ground_truth_column: str | None = None,
 ) -> Callable[..., list[float]]:
-    """Return the function that Tunix calls, named as the profile, which Tunix logs. The ground
-    truth is the column `answer`, if no other is named; columns travel as those of ms-swift. It
-    raises what `adapters.ms_swift.RemoteReward` raises."""
+    """Return the function that Tunix calls. Its name, which Tunix logs, is the profile's.
+
+    The default ground truth column is `answer`. All other columns are sent as by the ms-swift
+    adapter, and it raises as `adapters.ms_swift.RemoteReward` does.
+
+    Example:
+        >>> reward_function("math").__name__
+        'math'
+    """
     columns = RemoteReward()
     truth = columns.ground_truth_column = ground_truth_column or columns.ground_truth_column
 

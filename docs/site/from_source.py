@@ -116,22 +116,21 @@ def annotation(given: Any) -> str:
 
 
 def documented(thing: Any) -> str:
-    """Convert a docstring to Markdown, with its `Raises:` and `Example:` parts as blocks."""
-    text = inspect.getdoc(thing) or ""
-    parts = re.split(r"^(Raises|Example|Source):\n", text, flags=re.MULTILINE)
+    """Return a docstring as Markdown: `Args:` and `Raises:` as lists, other parts as code."""
+    text = (inspect.getdoc(thing) or "").replace("  # doctest: +SKIP", "")
+    parts = re.split(r"^(Args|Raises|Example|Source):\n", text, flags=re.MULTILINE)
     out = [escape(parts[0].strip())]
     for title, body in zip(parts[1::2], parts[2::2], strict=True):
         inner = textwrap.dedent(body.rstrip())
-        if title == "Raises":
-            out.append(f"Raises:\n\n{raises(inner)}")
+        if title in ("Args", "Raises"):
+            out.append(f"{title}:\n\n{entries_of(inner)}")
         else:
             out.append(f"{title}:\n\n```python\n{inner.strip()}\n```")
     return "\n\n".join(part for part in out if part)
 
 
-def raises(text: str) -> str:
-    """Convert the entries of a `Raises:` part to a list; indented lines continue the previous
-    entry."""
+def entries_of(text: str) -> str:
+    """Return the entries of an `Args:` or `Raises:` part as a list."""
     entries: list[str] = []
     for line in text.splitlines():
         if line.startswith(" ") and entries:

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--profile", required=True, help="the profile whose embedding model is measured")
     add("--stories", type=Path, required=True, metavar="FILE", help="labelled stories, JSONL")
     add("--output", type=Path, required=True, metavar="FILE", help="the ramps file to write, JSON")
+    add("--stock", type=Path, metavar="FILE", help="texts that would fit any story, JSONL [built-in]")
     add("--languages", nargs="+", metavar="NAME", help="use stories in these languages only [all]")
     add_settings_arguments(parser)
 
@@ -53,12 +54,14 @@ def run(arguments: argparse.Namespace) -> int:
     config = _model_config(arguments.profile, settings_from(arguments).profile_dirs)
     wanted = arguments.languages
     turns = [t for t in _read_turns(arguments.stories) if not wanted or t.language in wanted]
-    vectors = _embedded(config, texts_of(turns))
+    stock = _read_stock(arguments.stock)
+    vectors = _embedded(config, texts_of(turns, stock))
     languages: dict[str, LanguageRamps] = {}
     for language in sorted({turn.language for turn in turns}):
         try:
             own = [turn for turn in turns if turn.language == language]
-            languages[language] = language_ramps(own, vectors)
+            passages = [one for one in stock if one.language == language]
+            languages[language] = language_ramps(own, passages, vectors)
         except ValueError as error:
             print(f"{language}: not calibrated: {error}")
     if not languages:
@@ -90,6 +93,18 @@ def _model_config(name: str, folders: Sequence[Path]) -> Any:
             own = ("part", "ramps", "languages", "zero_at", "one_at", "turns")
             return embedding_config(**{k: v for k, v in config.items() if k not in own})
     raise ConfigError(f"profile {name!r} has no scorer with `part: coherence`")
+
+
+def _read_stock(path: Path | None) -> Sequence[Any]:
+    from touchstone_rewards.reward_server.scorers.story.stories import stock_texts
+
+    try:
+        return stock_texts() if path is None else stock_texts(path)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(
+            f"stock {path} cannot be read: {error!r:.200}; a line is "
+            '{"language": "English", "kind": "menu", "text": "…"}'
+        ) from error
 
 
 def _read_turns(path: Path) -> list[Any]:

@@ -1,5 +1,5 @@
-"""Other trainers' formats: one file a format, and the one piece that answers them all, `routes`.
+"""The wire formats of other trainers: one file per format, and `routes`, which serves them all.
 
-In: the body that a trainer's own client sends. Out: the body that it reads. Scores come from the
-engine as for `POST /score`; nothing here decides about them.
+Each format translates the body that a trainer's own client sends into samples, and results into the
+body that this client reads. The engine scores the samples as for `POST /score`.
 """

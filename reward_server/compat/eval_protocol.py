@@ -1,9 +1,9 @@
-"""eval-protocol (reward-kit): `POST …/evaluate`, one conversation a request.
+"""eval-protocol (reward-kit): `POST …/evaluate`, one conversation per request.
 
 The response is the last turn, which must be the assistant's. A client without a ground truth sends
-the turns before it as one: that is none. Of other turns only an assistant's is an answer. Its
-metrics lie in 0…1: a scorer's
-number beyond is clipped and marked as not valid, the reason has the number.
+the turns before the response in its place; these are ignored. If the ground truth is any other list
+of turns, its last assistant turn is the answer. The format allows metrics from 0 to 1: a score
+outside this range is clipped and marked as not valid, and `reason` gives the score.
 
 Source: eval-protocol python-sdk 000c2a4, eval_protocol/models.py, cli_commands/preview.py and
 reward_function.py; 0.3.33, reward_function.py, `RewardFunction.__call__` (the default of a ground
@@ -30,7 +30,7 @@ from touchstone_rewards.reward_server.schemas import (
 
 
 class EvaluateRequest(Struct):
-    """`ground_truth`: an answer, several, or turns of which the assistant's last is the answer."""
+    """A request. `ground_truth` is an answer, a list of answers, or a list of turns."""
 
     messages: list[Message]
     ground_truth: TruthOnTheWire = None
@@ -56,10 +56,16 @@ class EvaluateAnswer(Struct):
 
 
 def samples(asked: EvaluateRequest) -> list[Sample]:
-    """Raises InvalidRequest if the last message is not the assistant's."""
+    """Return the one sample of a request.
+
+    Raises:
+        InvalidRequest: the last message is not the assistant's.
+    """
     *prompt, last = asked.messages or [Message("user")]
     if last.role != "assistant":
-        raise InvalidRequest("the last of messages must be the assistant's: it is the response")
+        raise InvalidRequest(
+            f"the last message has the role {last.role!r}; expected the response, role 'assistant'"
+        )
     return [Sample("0", text_of_turn(last.content), prompt, _ground_truth(asked, prompt))]
 
 
@@ -83,6 +89,7 @@ def _is_content(value: Any) -> bool:
 
 
 def body(_: EvaluateRequest, verdicts: Sequence[FormatVerdict]) -> EvaluateAnswer:
+    """Return the result, one metric per scorer."""
     [verdict] = verdicts
     failed = verdict.error and f"{verdict.error.code}: {verdict.error.message}"
     metrics = {name: _metric(score, failed) for name, score in verdict.scores.items()}

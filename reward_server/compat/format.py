@@ -1,7 +1,4 @@
-"""What a foreign format is: two types, two pure functions, and where it is served.
-
-In: nothing. Out: the pieces of which the files beside this one are made.
-"""
+"""The description of a foreign format: its route, the types of its bodies, two pure functions."""
 
 from __future__ import annotations
 
@@ -21,13 +18,11 @@ from touchstone_rewards.reward_server.schemas import (
 
 Asked = TypeVar("Asked")
 
-# Whatever a dataset has: what can be none is its own sample's error, not the whole request's.
-
 
 class FormatVerdict(Struct):
-    """What a format has to tell of one sample: numbers only, the same `scores` for every sample.
+    """The numbers for one sample; `scores` has the same keys for every sample of a request.
 
-    With `error`, the sample has no reward, and the operator's constant stands for every number.
+    If `error` is set, the sample has no reward, and the operator's constant replaces every number.
     """
 
     reward: float
@@ -36,7 +31,7 @@ class FormatVerdict(Struct):
 
 
 class Refused(Struct):
-    """A sample that its trainer sent in a shape that cannot be scored, and why."""
+    """A sample that the trainer sent in a form that cannot be scored, and the reason."""
 
     id: str
     error: SampleError
@@ -44,20 +39,24 @@ class Refused(Struct):
 
 @dataclass(frozen=True)
 class FixedAnswer:
-    """A route that a trainer asks beside the one that scores, and that has nothing to decide."""
+    """A route that a trainer calls beside the scoring route; its answer needs no scorer."""
 
     method: str
     path: str
     summary: str
     answer: Any
     answer_to: Callable[[bytes], Any] | None = None
-    """What is answered to a body, where it follows from the body alone; `answer` is an example."""
+    """Makes the answer from the request's body. Without it, `answer` is sent; with it, `answer` is
+    an example for the documentation."""
 
 
 @dataclass(frozen=True)
 class Format(Generic[Asked]):
-    """One foreign format. `name` is its key in the settings, `path` the route below `/compat`;
-    `request` and `answer` are the types of the bodies."""
+    """One foreign format.
+
+    `name` is its key in the settings, `path` its route below `/compat`, `request` and `answer` the
+    types of its bodies. `samples` reads a request, `body` makes the answer.
+    """
 
     name: str
     path: str
@@ -68,23 +67,23 @@ class Format(Generic[Asked]):
     samples: Callable[[Asked], Sequence[Sample | Refused]]
     body: Callable[[Asked, Sequence[FormatVerdict]], Any]
     texts: Callable[[Asked], list[str]] | None = None
-    """The whole texts of the samples, of a format in which prompt and response come as one: a
-    reward model with `template: plain` reads them as they came."""
+    """Returns each sample's prompt and response as the one text in which they were sent. A reward
+    model with `template: plain` reads this text."""
     trajectories: Callable[[Asked], list[list[Message]]] | None = None
-    """The samples' responses as messages, of a format that has rollouts of several turns."""
+    """Returns the responses as messages, for formats with rollouts of several turns."""
     own_keys: frozenset[str] = frozenset()
-    """The numbers in the answer that are not the scorers': none of these may be called so."""
+    """Names of numbers in the answer that are no scores. No scorer may have such a name."""
     received: Any = None
-    """The request as it is decoded, where that is not its type: fields that are still text."""
+    """The type to decode a request into if it is not `request`: some fields stay JSON text."""
     decode: Callable[[bytes], Asked] | None = None
-    """Reads the body where the request's type alone does not say how."""
+    """Decodes the body, for requests that their type alone does not describe."""
     refused: Callable[[RequestError], Any] | None = None
-    """The body for a request that gets no results, and for a sample without a reward, of a format
-    whose client makes a number of any other failure."""
+    """Makes the answer for a refused request or a sample without a reward, for clients that turn
+    any other failure into a number."""
     deadline_ms: float | None = None
-    """How long its client waits, where that is less than the server's own deadline may be."""
+    """The time that its client waits, if that is less than the server's default deadline."""
     sends_ids: bool = False
-    """Are the ids of its samples the trainer's own? Elsewhere they are places in the request."""
+    """Whether the trainer sends sample ids. Otherwise ids are positions in the request."""
 
     @property
     def route(self) -> str:

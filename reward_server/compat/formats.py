@@ -1,4 +1,4 @@
-"""Every format there is. A new one is a file beside this one and a line here."""
+"""The list of all formats. To add one, add a file to this folder and a line here."""
 
 from __future__ import annotations
 

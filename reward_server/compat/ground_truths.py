@@ -1,11 +1,11 @@
-"""Ground truths for the trainers that send none: the operator's file, by id or by prompt.
+"""Ground truths for trainers that send none, looked up in the operator's file by id or prompt.
 
-In: JSON lines `{"id": …, "prompt": …, "ground_truth": …}`, with an id, a prompt, or both, and
-`metadata` where a profile reads it. Out: the ground truth of a sample, null where the file has
-none, so that the sample is not scored.
+A line of the file is `{"id": …, "prompt": …, "ground_truth": …}`, with an id, a prompt or both, and
+optionally `metadata`. A sample that is not in the file keeps its null ground truth and gets no
+reward.
 
-An id counts only where the trainer sends ids of its own. The other formats number the samples of a
-request, and those numbers say nothing about the rows of a file.
+Ids are looked up only if the trainer sends ids. The other formats number the samples of a request,
+and these numbers are unrelated to the rows of a file.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from touchstone_rewards.reward_server.schemas import Sample, TruthOnTheWire
 
 
 class TruthRow(Struct):
+    """A line of the file."""
+
     ground_truth: TruthOnTheWire
     id: str | int | None = None
     prompt: str | None = None
@@ -30,7 +32,7 @@ class TruthRow(Struct):
 
 
 class Known(NamedTuple):
-    """What the file knows of a sample."""
+    """The fields that a line supplies."""
 
     ground_truth: TruthOnTheWire
     metadata: dict[str, Any]
@@ -40,11 +42,10 @@ logger = logging.getLogger(__name__)
 
 
 class GroundTruths:
-    """What the file at `path` holds; without a path, nothing.
+    """The ground truths in the file at `path`; without a path, none.
 
     Raises:
-        ConfigError: the file cannot be read, a line does not fit, or two lines give one id or one
-            prompt different ground truths.
+        ConfigError: the file cannot be read, a line is invalid, or two lines contradict each other.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -53,7 +54,7 @@ class GroundTruths:
         for number, row in _rows(path) if path else ():
             where = f"compat_ground_truths: {path}, line {number}"
             if row.id is None and row.prompt is None:
-                raise ConfigError(f"{where}: no id and no prompt, so no sample can have it")
+                raise ConfigError(f"{where}: the line has neither id nor prompt; add one of them")
             if row.id is not None:
                 _add(self._by_id, str(row.id), row, f"{where}: the id {row.id!r}")
             if row.prompt is not None:
@@ -61,17 +62,17 @@ class GroundTruths:
                 _add(self._by_prompt, prompt, row, f"{where}: the prompt {prompt[:60]!r}")
         if path and _like_positions(self._by_id):
             logger.warning(
-                "compat_ground_truths: the ids in %s look like positions (0, 1, 2, …); only a "
-                "trainer that sends ids of its own, as /compat/rewards does, is answered by id, "
-                "and its sample_ids must be these; all others are answered by prompt",
+                "compat_ground_truths: the ids in %s look like positions (0, 1, 2, …). Ids are "
+                "looked up for trainers that send ids (/compat/rewards), whose sample_ids must be "
+                "these; for all others, prompts are looked up",
                 path,
             )
 
     def fill(self, sample: Sample, *, by_id: bool) -> None:
-        """Give the sample the ground truth and the metadata that its trainer did not send.
+        """Set the ground truth and the metadata of a sample that came without a ground truth.
 
-        `by_id`: the sample's id is the trainer's own, not its place in the request. Where its id
-        and its prompt have different ground truths it gets neither.
+        `by_id`: look the sample's id up too, because the trainer chose it. If id and prompt lead to
+        different lines, the sample stays as it is.
         """
         if sample.ground_truth is not None or not (self._by_id or self._by_prompt):
             return
@@ -89,11 +90,11 @@ def _add(known: dict[str, Known], key: str, row: TruthRow, named: str) -> None:
     mine = Known(row.ground_truth, row.metadata)
     if (before := known.setdefault(key, mine)) != mine:
         other = "metadata" if before.ground_truth == mine.ground_truth else "ground truth"
-        raise ConfigError(f"{named} stood before with another {other}; keep one")
+        raise ConfigError(f"{named} has another {other} in an earlier line; keep one of the two")
 
 
 def _like_positions(ids: Iterable[str]) -> bool:
-    """Are these the numbers 0, 1, 2, … or 1, 2, 3, … without a gap?"""
+    """Return whether the ids are 0, 1, 2, … or 1, 2, 3, … without a gap."""
     found = set(ids)
     return any(
         bool(found) and found == {str(number) for number in range(first, first + len(found))}

@@ -1,7 +1,7 @@
-"""LIMR's fork of OpenRLHF, `--remote_rm_url`: whole decoded texts and nothing else.
+"""LIMR's fork of OpenRLHF, `--remote_rm_url`: each query is prompt and response as one text.
 
-The problem is cut out of the chat template, as the fork's own server does; its ground truth comes
-from the operator's file. A text in no template that is known is scored whole.
+The problem is cut out of the chat template, as the fork's own server does, and its ground truth is
+looked up in the operator's file. A text in an unknown template is scored as a whole.
 
 Source: GAIR-NLP/LIMR 98ebf1b, openrlhf/utils/remote_rm_utils.py and openrlhf/cli/serve_rm.py.
 """
@@ -26,11 +26,13 @@ class LimrAnswer(Struct):
 
 
 def samples(asked: LimrRequest) -> list[Sample]:
+    """Return one sample per query."""
     turns = [first_turn(query) for query in asked.query]
     return [Sample(str(i), response, prompt) for i, (prompt, response) in enumerate(turns)]
 
 
 def body(_: LimrRequest, verdicts: Sequence[FormatVerdict]) -> LimrAnswer:
+    """Return the rewards."""
     return LimrAnswer([verdict.reward for verdict in verdicts])
 
 

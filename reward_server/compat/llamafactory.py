@@ -1,8 +1,9 @@
-"""LLaMA-Factory's PPO, `reward_model_type: api`: whole decoded texts, special tokens kept.
+"""LLaMA-Factory's PPO, `reward_model_type: api`: each message is prompt and response as one decoded
+text, special tokens included.
 
-Prompt and response come as one text. In a chat template that is known they are told apart as LIMR's
-are, so that rules judge the response alone and the ground truth comes from the operator's file; a
-text in another template is scored whole.
+In a known chat template, prompt and response are separated as for LIMR: rules judge the response
+alone, and the ground truth is looked up in the operator's file. A text in another template is
+scored as a whole.
 
 Source: LLaMA-Factory ff6d4d1, src/llamafactory/train/ppo/ppo_utils.py; api/protocol.py.
 """
@@ -32,11 +33,13 @@ class ScoreEvaluationAnswer(Struct):
 
 
 def samples(asked: ScoreEvaluationRequest) -> list[Sample]:
+    """Return one sample per message."""
     turns = [first_turn(message) for message in asked.messages]
     return [Sample(str(i), response, prompt) for i, (prompt, response) in enumerate(turns)]
 
 
 def body(asked: ScoreEvaluationRequest, verdicts: Sequence[FormatVerdict]) -> ScoreEvaluationAnswer:
+    """Return the rewards as `scores`."""
     scores = [verdict.reward for verdict in verdicts]
     return ScoreEvaluationAnswer(
         f"scoreval-{uuid.uuid4().hex}", "score.evaluation", asked.model, scores

@@ -1,16 +1,16 @@
-"""NeMo Gym's `/verify` of a resources server: the whole request comes back with the reward.
+"""NeMo Gym's `/verify` of a resources server: the request comes back with the reward added.
 
-The response is the text of the output's messages, or for a profile that judges turns the messages
-themselves, with what tools answered; the ground truth is `expected_answer`,
-`ground_truth` or `answer` of the task's row, its metadata all other fields. With `reward` come
-`reward_components` and the same numbers as fields of their own, unless the row has a field of that
-name. With a configured constant for a null reward the row carries `_ng_failure_class`, which Gym
-writes to its failures file.
+The response is the text of the output's messages; a profile that judges turns gets the messages and
+the tools' answers. The ground truth is the row's `expected_answer`, `ground_truth` or `answer`; all
+other fields are metadata. The answer has `reward`, `reward_components`, and each component as a
+field, unless the row has a field of that name. If a constant replaces a null reward, the row has
+`_ng_failure_class`, which Gym writes to its failures file.
 
-A trainer that asks the resources server itself (prime-rl's verifiers) posts `/seed_session` first.
+A trainer that calls the resources server directly (prime-rl's verifiers) posts `/seed_session`
+first.
 
-Source: NeMo Gym 07d6b0d, nemo_gym/base_resources_server.py, nemo_gym/rollout_collection.py and
-resources_servers/math_with_judge/app.py.
+Source: NeMo Gym 07d6b0d and 0.7.0, nemo_gym/base_resources_server.py,
+nemo_gym/rollout_collection.py and resources_servers/math_with_judge/app.py.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ class ContentPart(Struct):
 
 
 class OutputItem(Struct):
-    """A message of the model, a call of a tool, what that answered, or something else, which has
-    no text for us."""
+    """A message, a tool call, a tool's answer, or an item of another type, which is ignored."""
 
     type: str = ""
     content: str | list[ContentPart] | None = None
@@ -57,7 +56,7 @@ class CreateParams(Struct):
 
 
 class VerifyRequest(Struct):
-    """What is read of a task's row; all its other fields come back as they were."""
+    """The fields of a row that are read. All other fields are returned unchanged."""
 
     responses_create_params: CreateParams
     response: GymResponse
@@ -67,13 +66,15 @@ class VerifyRequest(Struct):
 
 
 class VerifyAnswer(Struct):
-    """The request's fields, and these."""
+    """The fields that are added to those of the request."""
 
     reward: float
     reward_components: dict[str, float] = {}
 
 
 class AskedVerify(Struct):
+    """A row, and all its fields as JSON text."""
+
     row: VerifyRequest
     fields: dict[str, Raw]
 
@@ -84,10 +85,12 @@ _read_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def decode(body: bytes) -> AskedVerify:
+    """Decode a request twice: the fields that are read, and every field as JSON text."""
     return AskedVerify(_read_row(body), _read_fields(body))
 
 
 def samples(asked: AskedVerify) -> list[Sample]:
+    """Return the one sample of a row."""
     row = asked.row
     messages = [item for item in row.response.output if item.type == "message"]
     response = "".join(_text(message.content) for message in messages)
@@ -100,8 +103,7 @@ def samples(asked: AskedVerify) -> list[Sample]:
 
 
 def trajectories(asked: AskedVerify) -> list[list[Message]]:
-    """Return the messages of the rollout: the model's, with the calls of tools that follow them,
-    and what these answered."""
+    """Return the rollout's messages: the model's with their tool calls, and the tools' answers."""
     found: list[Message] = []
     for item in asked.row.response.output:
         if item.type == "message":
@@ -119,7 +121,7 @@ def trajectories(asked: AskedVerify) -> list[list[Message]]:
 
 
 def _undecoded(fields: dict[str, Raw]) -> Any:
-    """The fields as JSON text, which is decoded for the scorers that read it."""
+    """Return the fields as JSON text, which is decoded only for scorers that read metadata."""
     return Raw(msgspec.json.encode(fields)) if fields else {}
 
 
@@ -136,6 +138,7 @@ def _prompt(given: str | list[InputItem]) -> str | list[Message]:
 
 
 def body(asked: AskedVerify, verdicts: Sequence[FormatVerdict]) -> dict[str, Any]:
+    """Return the row with its reward."""
     [verdict] = verdicts
     answer: dict[str, Any] = {
         **verdict.scores,
@@ -174,8 +177,10 @@ NEMO_GYM = Format(
     own_keys=frozenset({"reward", "reward_components"}),
     trajectories=trajectories,
 )
-# Nothing is kept between a session's start and its verification: every row is verified by itself.
+# Sessions have no state: a row carries everything that its verification needs.
 GYM_ANSWERS = (
-    FixedAnswer("POST", "/compat/nemo_gym/seed_session", "Gym's start of a session", {}),
-    FixedAnswer("GET", "/compat/nemo_gym/reverify_mode", "May rows be verified again", "stateless"),
+    FixedAnswer("POST", "/compat/nemo_gym/seed_session", "NeMo Gym: start a session", {}),
+    FixedAnswer(
+        "GET", "/compat/nemo_gym/reverify_mode", "NeMo Gym: how to verify again", "stateless"
+    ),
 )

@@ -1,11 +1,11 @@
-"""OpenRLHF, `--reward.remote_url`: one finished text a request, its prompt and label beside it.
+"""OpenRLHF, `--reward.remote_url`: one text per request, with its prompt and label.
 
-`query` is prompt and response as one decoded text, special tokens kept; the response is what
-stands behind the prompt, or behind the rest of it where OpenRLHF cut it on the left. A query that
-does not hold its prompt has no reward. Of several URLs, releases take one a call, in turn (0.11.2);
-commits in between send all samples to the first and empty lists to the others, which are answered
-with empty lists. A label may be an object with the key `ground_truth`: the others are metadata.
-`extra_logs` holds numbers only, because the trainer makes tensors of them.
+`query` is prompt and response as one decoded text, special tokens included. The response is the
+text after the prompt, or after the rest of the prompt if OpenRLHF truncated it on the left. A query
+that does not contain its prompt gets no reward. Given several URLs, releases use one per call, in
+turn (0.11.2); some commits send all samples to the first and empty lists to the others, which are
+answered with empty lists. If a label is an object with the key `ground_truth`, its other keys are
+metadata. `extra_logs` has numbers only, because the trainer converts them to tensors.
 
 Source: OpenRLHF 3c3be62 and 0.11.2, openrlhf/utils/agent.py, `SingleTurnAgentExecutor`.
 """
@@ -29,7 +29,7 @@ class OpenRlhfRequest(Struct):
 
 
 class OpenRlhfAnswer(Struct):
-    """`scores` are the rewards clipped to 0…1: dynamic filtering compares their mean."""
+    """The answer. `scores` are the rewards clipped to 0…1, for OpenRLHF's dynamic filtering."""
 
     rewards: list[float]
     scores: list[float]
@@ -37,13 +37,18 @@ class OpenRlhfAnswer(Struct):
 
 
 def samples(asked: OpenRlhfRequest) -> list[Sample | Refused]:
-    """Raises InvalidRequest if lists differ in length."""
+    """Return one sample per query.
+
+    Raises:
+        InvalidRequest: the lists differ in length.
+    """
     count = len(asked.query)
     prompts = asked.prompts if asked.prompts is not None else [""] * count
     labels = asked.labels if asked.labels is not None else [None] * count
     if not len(prompts) == len(labels) == count:
         raise InvalidRequest(
-            f"{count} query, {len(prompts)} prompts and {len(labels)} labels came; send as many"
+            f"got {count} query, {len(prompts)} prompts and {len(labels)} labels; expected as many "
+            "of each"
         )
     return [
         _sample(i, query, prompt, label)
@@ -55,8 +60,8 @@ def _sample(place: int, query: str, prompt: str, label: TruthOnTheWire) -> Sampl
     response = after_prompt(query, prompt)
     if response is None:
         why = (
-            f"query {place} does not hold its prompt, so its response is not known; an empty "
-            "prompt has the whole query scored"
+            f"query {place} does not contain its prompt, so its response is unknown; with an empty "
+            "prompt, the whole query is scored"
         )
         return Refused(str(place), sample_error("missing_field", why))
     truth, metadata = truth_and_metadata(label)
@@ -64,6 +69,7 @@ def _sample(place: int, query: str, prompt: str, label: TruthOnTheWire) -> Sampl
 
 
 def body(_: OpenRlhfRequest, verdicts: Sequence[FormatVerdict]) -> OpenRlhfAnswer:
+    """Return rewards, clipped rewards and the numbers to log."""
     names = verdicts[0].scores if verdicts else {}
     rewards = [verdict.reward for verdict in verdicts]
     logs = {name: [verdict.scores[name] for verdict in verdicts] for name in names}

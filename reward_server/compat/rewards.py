@@ -1,6 +1,6 @@
-"""The LIMR workflow on LLaMA-Factory: `sample_ids, queries, responses` to `rewards`.
+"""The LIMR workflow on LLaMA-Factory: `sample_ids`, `queries` and `responses` in, `rewards` out.
 
-It sends no ground truths; they come from the operator's file, by id or by query.
+It sends no ground truths: they are looked up in the operator's file by id or query.
 
 Source: `RemoteRewardClient` of the LLaMA-Factory-FOR-LIMR project.
 """
@@ -27,18 +27,23 @@ class RewardsAnswer(Struct):
 
 
 def samples(asked: RewardsRequest) -> list[Sample]:
-    """Raises InvalidRequest if the lists differ in length."""
+    """Return one sample per id.
+
+    Raises:
+        InvalidRequest: the lists differ in length.
+    """
     counts = len(asked.sample_ids), len(asked.queries), len(asked.responses)
     if len(set(counts)) > 1:
         raise InvalidRequest(
-            f"{counts[0]} sample_ids, {counts[1]} queries and {counts[2]} responses came; "
-            "send as many of each"
+            f"got {counts[0]} sample_ids, {counts[1]} queries and {counts[2]} responses; expected "
+            "as many of each"
         )
     rows = zip(asked.sample_ids, asked.queries, asked.responses, strict=True)
     return [Sample(str(sample_id), response, query) for sample_id, query, response in rows]
 
 
 def body(_: RewardsRequest, verdicts: Sequence[FormatVerdict]) -> RewardsAnswer:
+    """Return the rewards."""
     return RewardsAnswer([verdict.reward for verdict in verdicts])
 
 

@@ -1,11 +1,11 @@
-"""ROLL's RemoteRewardSystemWorker: one task submitted, its result asked for by an id.
+"""ROLL's RemoteRewardSystemWorker: it submits a task, then fetches the result by the task's id.
 
-A task is scored when it is submitted, and its id *is* the result: nothing is kept, so that any
-process and any server that is asked for it has it. ROLL waits 20 s for an id, hence the deadline.
+A task is scored on submission, and its id encodes the result. The server stores nothing, so any
+process or server can answer the second request. ROLL waits 20 s for an id, hence the deadline.
 
-ROLL trains on 0 where no number comes. So a sample without a reward, and a task that is refused,
-gets an id that carries the reason: ROLL reads that text as the score, and the tensor that it makes
-of its scores fails. It keeps rewards in float16.
+ROLL trains on 0 if it gets no number. Therefore the id of a refused task, or of a sample without a
+reward, encodes the reason: ROLL reads this text as the score and fails to make a tensor of it. ROLL
+stores rewards in float16.
 
 Source: ROLL 8eb27cc, roll/pipeline/rlvr/rewards/remote_reward_system_worker.py.
 """
@@ -25,11 +25,11 @@ from touchstone_rewards.reward_server.errors import RequestError
 from touchstone_rewards.reward_server.schemas import Sample, TruthOnTheWire, truth_and_metadata
 
 DEADLINE_MS = 15_000
-FOREIGN = "no_reward: this server gave no such reward_request_id; submit the task to it first"
+FOREIGN = "no_reward: no task of this server has this reward_request_id; submit the task first"
 
 
 class RollTask(Struct):
-    """What ROLL submits, as far as it decides about a reward."""
+    """The fields of a submitted task that are read."""
 
     response: str
     prompt: str | None = None
@@ -48,7 +48,7 @@ class RollAsked(Struct):
 
 
 class RollResult(Struct):
-    """`reward_score` is a number, or the reason why there is none."""
+    """The result. `reward_score` is the reward, or the reason why there is none."""
 
     reward_score: float | str
     dimention_reward_score: dict[str, dict[str, float]] = {}
@@ -57,18 +57,20 @@ class RollResult(Struct):
 
 
 def samples(asked: RollTask) -> list[Sample]:
+    """Return the one sample of a task."""
     truth, metadata = truth_and_metadata(asked.reward_info)
     group = None if asked.data_id is None else str(asked.data_id)
     return [Sample("0", asked.response, asked.prompt, truth, group, metadata=metadata)]
 
 
 def submitted(_: RollTask, verdicts: Sequence[FormatVerdict]) -> RollSubmitted:
+    """Return an id that encodes the result."""
     [verdict] = verdicts
     return _carrying(verdict.reward, verdict.scores)
 
 
 def refused(error: RequestError) -> RollSubmitted:
-    """Answer where there is no reward: at any other status ROLL makes 25 tries, then it has 0."""
+    """Return an id that encodes the error. After any status but 200, ROLL retries, then uses 0."""
     return _carrying(f"{error.code}: {error}", {})
 
 
@@ -79,7 +81,7 @@ def _carrying(score: float | str, scores: dict[str, float]) -> RollSubmitted:
 
 
 def result_of(body: bytes) -> RollResult:
-    """Return the result that an id carries.
+    """Return the result that the id in a request encodes.
 
     Example:
         >>> asked = {"reward_request_id": _carrying(0.5, {"math": 0.5}).reward_request_id}
@@ -103,7 +105,7 @@ _EXAMPLE: dict[str, Any] = {
 ROLL = Format(
     name="roll",
     path="roll/submit_task",
-    summary="ROLL's reward system: a task, scored at once; the answer is the id of its result",
+    summary="ROLL's reward system: score a task and return the id of its result",
     example=_EXAMPLE,
     request=RollTask,
     answer=RollSubmitted,
@@ -116,7 +118,7 @@ ROLL_ANSWERS = (
     FixedAnswer(
         "GET",
         "/compat/roll/task_result",
-        "The result of a task of ROLL's: its id stands in the body",
+        "ROLL's reward system: the result of a task, whose id is in the body",
         RollResult(1.0, {"math": {"score": 1.0}}),
         answer_to=result_of,
     ),

@@ -1,7 +1,7 @@
-"""The routes of the foreign formats: one endpoint runs them all.
+"""The routes of the foreign formats, all served by one endpoint class.
 
-In: the engine and what the operator set. Out: a route a format. A sample without a reward fails
-the whole request, unless the operator chose a constant for the format: no trainer here knows null.
+These trainers cannot represent a missing reward. Therefore one sample without a reward fails the
+whole request, unless the operator configured a constant for the format.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def compat_routes(engine: Engine, settings: Settings) -> list[Route]:
-    """The routes, over the profiles of `engine`.
+    """Return one route per format, and the fixed ones.
 
     Raises:
-        ConfigError: a setting names a format or a profile that there is not, or the ground truths
-            cannot be read.
+        ConfigError: a setting names an unknown format or profile, or the ground truths cannot be
+            read.
     """
     _check(settings, engine)
     truths = GroundTruths(settings.compat_ground_truths)
@@ -73,7 +73,7 @@ def compat_routes(engine: Engine, settings: Settings) -> list[Route]:
 
 
 def _fixed(about: FixedAnswer) -> Endpoint:
-    """The endpoint of a route whose answer is always the same, or follows from the body alone."""
+    """Return the endpoint of a route that needs no scorer."""
     said = encode(about.answer)
 
     async def endpoint(request: Request) -> Response:
@@ -85,7 +85,7 @@ def _fixed(about: FixedAnswer) -> Endpoint:
 
 
 class Come(NamedTuple):
-    """A request in a foreign format, understood; `logged`: the scores that its answer shows."""
+    """A decoded request. `logged` names the scores that its answer includes."""
 
     asked: Any
     came: Sequence[Sample | Refused]
@@ -94,7 +94,7 @@ class Come(NamedTuple):
 
 
 class CompatEndpoint:
-    """One format's route as a bare ASGI app."""
+    """The scoring route of one format, as a bare ASGI application."""
 
     def __init__(
         self, spoken: Format[Any], engine: Engine, settings: Settings, truths: GroundTruths
@@ -109,13 +109,13 @@ class CompatEndpoint:
         self.null_reward = settings.compat_null_rewards.get(spoken.name)
 
     def begin(self, query: bytes, body: Body) -> bytes | Coroutine[Any, Any, bytes]:
-        """Answer a small body, at once where nothing has to be waited for."""
+        """Answer a small body: with bytes if no scorer has to be awaited, else with a coroutine."""
         if self.format.refused is None:
             return self._begin(query, body)
         return self._unless_refused(query, body)
 
     async def _unless_refused(self, query: bytes, body: Body) -> bytes:
-        """Answer a body of a format that has an answer of its own for what has no reward."""
+        """Answer a body of a format that has its own answer for errors."""
         assert self.format.refused is not None
         try:
             answer = self._begin(query, body)
@@ -143,7 +143,7 @@ class CompatEndpoint:
         await send_json(send, said)
 
     async def _decoded(self, body: Body) -> Any:
-        """What a large body asks; the structure of such a one was counted as a whole."""
+        """Decode a large body in slices, which also counts its elements."""
         if self.format.decode is not None:
             return decode(body, self.decoder, self.expected)
         try:
@@ -164,7 +164,7 @@ class CompatEndpoint:
         return self._said(come, (await self.engine.score(come.request)).results)
 
     def _said(self, come: Come, results: Sequence[SampleResult]) -> bytes:
-        """The answer in the trainer's format."""
+        """Return the answer in the trainer's format."""
         in_place = _in_place(come.came, results)
         verdicts = self._verdicts(come.request.profile, come.logged, in_place)
         return encode(self.format.body(come.asked, verdicts))
@@ -185,7 +185,7 @@ class CompatEndpoint:
         return came
 
     def _reads_whole_texts(self, profile: str) -> bool:
-        """Does a reward model of this profile read prompt and response as they stand?"""
+        """Return whether the profile has a reward model with `template: plain`."""
         known = self.engine.profiles.get(profile)
         return any(
             scorer.runs_in == "model"
@@ -213,25 +213,24 @@ class CompatEndpoint:
 
 @lru_cache(maxsize=256)
 def _logged(profile: Profile, spoken: str, own_keys: frozenset[str]) -> tuple[str, ...]:
-    """The scores that are there whenever there is a reward: those it depends on, whatever the
-    row. Others may fail beside it or not apply, and a trainer that logs numbers wants the same
-    ones every time.
+    """Return the scores that the reward depends on in every row. Others may be missing although
+    there is a reward, and trainers expect the same numbers for every sample.
 
     Raises:
-        InvalidRequest: one of the scorers has the name of another number in the answer.
+        InvalidRequest: a scorer has the name of another number in the answer.
     """
     if taken := own_keys & {*profile.info.scorers}:
         raise InvalidRequest(
-            f"profile {profile.name!r} has a scorer called {min(taken)!r}, which in the answer for "
-            f"{spoken} is another number: give the scorer another key in the profile"
+            f"profile {profile.name!r} has a scorer called {min(taken)!r}, but the answer for "
+            f"{spoken} has another number of this name: give the scorer another key in the profile"
         )
     counting = [{*each.counting} for each in profile.reached()]
     return tuple(name for name in profile.info.scorers if all(name in each for each in counting))
 
 
 def _group(samples: Sequence[Sample], *, named: bool) -> None:
-    """Give the tries of one prompt one group, and each try an id of its own where the trainer gives
-    none: it is counted once, and gone when its caller is."""
+    """Give the samples of one prompt the same group id and, if the trainer sends no ids, each
+    sample a unique id, so that a group counts each sample once."""
     for place, sample in enumerate(samples):
         if sample.group_id is None and sample.prompt is not None:
             prompt = encode(sample.prompt)
@@ -243,7 +242,7 @@ def _group(samples: Sequence[Sample], *, named: bool) -> None:
 def _in_place(
     came: Sequence[Sample | Refused], scored: Sequence[SampleResult]
 ) -> list[SampleResult]:
-    """The results in the order of what came: those that were not scored have their error."""
+    """Return one result per sample in the order of the request, refused samples included."""
     results = iter(scored)
     return [
         SampleResult(each.id, "error", None, {}, each.error)
@@ -254,7 +253,7 @@ def _in_place(
 
 
 def _retryable(result: SampleResult) -> bool:
-    """A busy server says so, whatever constant stands for a sample that cannot be scored."""
+    """Return whether a retry may succeed. Then no constant replaces the reward."""
     return result.error is not None and result.error.retryable
 
 
@@ -265,16 +264,26 @@ def _no_reward(spoken: str, profile: str, result: SampleResult) -> NoReward | No
         f"{result.error.message}"
     )
     if _retryable(result):
-        return NoRewardNow(f"{what}; the same sample may succeed if sent again")
+        return NoRewardNow(f"{what}; retry: the same sample may succeed")
     return NoReward(
-        f"{what}; choose another profile with ?profile=NAME, or a constant in the server's "
-        f"compat_null_rewards: {{{spoken}: …}}"
+        f"{what}; choose another profile with ?profile=NAME, or configure a constant on the "
+        f"server: compat_null_rewards: {{{spoken}: …}}"
     )
 
 
 @lru_cache(maxsize=256)
 def _profile_in(query: bytes) -> str | None:
-    return parse_qs(query.decode("latin-1")).get("profile", [None])[0]
+    """Return the profile that the query string names, or None.
+
+    Raises:
+        InvalidRequest: it has anything else, so that a misspelt name is not ignored.
+    """
+    given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+    names = given.pop("profile", [None])
+    if given or len(names) > 1:
+        text = query.decode("latin-1")
+        raise InvalidRequest(f"got the query string ?{text[:200]}; expected ?profile=NAME")
+    return names[0]
 
 
 def _check(settings: Settings, engine: Engine) -> None:
@@ -282,12 +291,12 @@ def _check(settings: Settings, engine: Engine) -> None:
     for setting in ("compat_profiles", "compat_null_rewards"):
         if unknown := sorted(set(getattr(settings, setting)) - names):
             raise ConfigError(
-                f"{setting}: no format is called {', '.join(unknown)}; there are "
+                f"{setting}: unknown format {', '.join(unknown)}; the formats are "
                 f"{', '.join(sorted(names))}"
             )
     for name, profile in settings.compat_profiles.items():
         if profile not in engine.profiles:
             raise ConfigError(
-                f"compat_profiles: {name} has profile {profile!r}, which is not known; known: "
+                f"compat_profiles: unknown profile {profile!r} for {name}; the profiles are "
                 f"{', '.join(engine.profiles)}"
             )

@@ -1,6 +1,6 @@
-"""SGLang's `/v1/embeddings`, as verl's reward loop asks a discriminative reward model.
+"""SGLang's `/v1/embeddings`, as verl's reward loop calls a discriminative reward model.
 
-The reward stands in the last place of `embedding`. Tokens are not counted: `usage` is zero.
+The reward is the last number of `embedding`. Tokens are not counted: `usage` is zero.
 
 Source: verl 1dda039, verl/experimental/reward_loop/reward_loop.py, `compute_score_disrm`.
 """
@@ -30,6 +30,7 @@ class EmbeddingsAnswer(Struct):
 
 
 def body(asked: TextsRequest, verdicts: Sequence[FormatVerdict]) -> EmbeddingsAnswer:
+    """Return one embedding per text: its reward."""
     data = [SglangEmbedding("embedding", [verdict.reward], i) for i, verdict in enumerate(verdicts)]
     return EmbeddingsAnswer("list", data, asked.model or "")
 
@@ -38,7 +39,7 @@ SGLANG = replace(
     VLLM,
     name="sglang",
     path="sglang/v1/embeddings",
-    summary="SGLang's embeddings API, as verl asks it for rewards",
+    summary="SGLang's embeddings API, as verl calls it for rewards",
     example={"model": "reward-model", "input": "What is 6 + 40? 46."},
     answer=EmbeddingsAnswer,
     body=body,

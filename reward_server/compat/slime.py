@@ -1,8 +1,8 @@
-"""slime and miles, `--rm-type remote_rm --rm-url`: one sample a request, the body is the reward.
+"""slime and miles, `--rm-type remote_rm --rm-url`: one sample per request, the body is the reward.
 
-`rm` answers a bare number. `rm_dict` answers a flat dict for `--reward-key score`, with the
-scorers' numbers beside the score; xtuner's judger reads `score` as well, and sends `extra_info`,
-which is the sample's metadata. A label may be an object with the key `ground_truth`: the others are
+`rm` returns a bare number. `rm_dict` returns a flat dict for `--reward-key score`: the reward as
+`score`, and the scorers' numbers. xtuner's judger reads `score` too, and sends the sample's
+metadata as `extra_info`. If a label is an object with the key `ground_truth`, its other keys are
 metadata.
 
 Source: slime 624b824, slime/rollout/rm_hub/__init__.py; miles 31f1ca9, miles/rollout/rm_hub; xtuner
@@ -29,7 +29,7 @@ from touchstone_rewards.reward_server.schemas import (
 
 
 class SlimeRequest(Struct):
-    """What slime, miles and xtuner send, and what a `custom_rm_path` may send beside it."""
+    """The fields that slime, miles and xtuner send, and those that a `custom_rm_path` may add."""
 
     response: str
     prompt: str | list[Message] | None = None
@@ -41,7 +41,7 @@ class SlimeRequest(Struct):
 
 
 class ReceivedSlimeRequest(SlimeRequest):
-    """The same while what most scorers never read is still JSON text; absent or null: no text."""
+    """The same, with fields that most scorers never read as JSON text; empty if absent or null."""
 
     extra_info: Raw = NOTHING  # pyright: ignore[reportIncompatibleVariableOverride]
     metadata: Raw = NOTHING  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -49,6 +49,7 @@ class ReceivedSlimeRequest(SlimeRequest):
 
 
 def samples(asked: ReceivedSlimeRequest) -> list[Sample]:
+    """Return the one sample of a request."""
     truth, metadata = truth_and_metadata(asked.label)
     sample = ReceivedSample("0", asked.response, asked.prompt, truth, asked.group_id)
     if not is_null(asked.signals):
@@ -62,10 +63,12 @@ def samples(asked: ReceivedSlimeRequest) -> list[Sample]:
 
 
 def number(_: SlimeRequest, verdicts: Sequence[FormatVerdict]) -> float:
+    """Return the reward."""
     return verdicts[0].reward
 
 
 def flat_dict(_: SlimeRequest, verdicts: Sequence[FormatVerdict]) -> dict[str, float]:
+    """Return the reward as `score`, and the scorers' numbers."""
     return {**verdicts[0].scores, "score": verdicts[0].reward}
 
 

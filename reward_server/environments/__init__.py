@@ -1,5 +1,5 @@
-"""One profile and one file of rows as an environment of the kinds that trainers ask over HTTP.
+"""Environments that trainers call over HTTP, each made of one profile and one file of rows.
 
-In: rows and an engine. Out: an ASGI application for each wire. What is missing of a reward stays
-missing: no environment says 0 for a response that could not be scored.
+There is one ASGI application per wire. A response that could not be scored has no reward; it is
+never 0.
 """

@@ -1,8 +1,8 @@
-"""OpenEnv: `reset` gives a prompt, `step` scores the response to it and ends the episode.
+"""OpenEnv: `reset` returns a prompt, `step` scores the response and ends the episode.
 
-`reset(index=3)` chooses a task, `reset(seed=3)` one at random; without either, episodes go through
-the tasks in order. A response that could not be scored has no reward, and the reason stands in the
-observation's `metadata`.
+`reset(index=3)` chooses a task, `reset(seed=3)` draws one; without either, episodes go through the
+tasks in order. If a response could not be scored, its reward is null and the observation's
+`metadata` has the reason.
 
 Source: openenv 0.10.0, openenv/core/env_server/interfaces.py.
 """
@@ -23,20 +23,20 @@ MOST_SESSIONS = 1024
 
 
 class ResponseAction(Action):
-    """What a policy sends: its whole response."""
+    """The action: the whole response."""
 
     response: str
 
 
 class PromptObservation(Observation):
-    """The prompt of a task. After a step, `reward` and `done`."""
+    """The prompt of a task. After a step it also has `reward` and `done`."""
 
     prompt: str = ""
     index: int = 0
 
 
 class ProfileEpisode(Environment[ResponseAction, PromptObservation, State]):
-    """Episodes of one session: a prompt, one response, a reward."""
+    """The episodes of one session. An episode is a prompt, one response and a reward."""
 
     SUPPORTS_CONCURRENT_SESSIONS = True
 
@@ -50,7 +50,7 @@ class ProfileEpisode(Environment[ResponseAction, PromptObservation, State]):
     def reset(
         self, seed: int | None = None, episode_id: str | None = None, **kwargs: Any
     ) -> PromptObservation:
-        """Begin an episode with the task `index`, if that is given."""
+        """Begin an episode with task `index`, a task drawn by `seed`, or the next task."""
         index = kwargs.get("index")
         if index is None and seed is not None:
             index = random.Random(seed).randrange(len(self.tasks.rows))
@@ -64,15 +64,15 @@ class ProfileEpisode(Environment[ResponseAction, PromptObservation, State]):
     def step(
         self, action: ResponseAction, timeout_s: float | None = None, **kwargs: Any
     ) -> PromptObservation:
-        """Refuse: scoring is asynchronous, see `step_async`."""
-        raise NotImplementedError("this environment is stepped by step_async")
+        """Raise NotImplementedError: scoring is asynchronous, so call `step_async`."""
+        raise NotImplementedError("scoring is asynchronous: call step_async")
 
     async def step_async(
         self, action: ResponseAction, timeout_s: float | None = None, **kwargs: Any
     ) -> PromptObservation:
         """Score the response, and end the episode."""
         if self.index is None:
-            raise ValueError("no episode has begun: reset first")
+            raise ValueError("no episode has begun: call reset first")
         index, self.index = self.index, None
         result = await self.tasks.scored(index, action.response)
         self.episode.step_count += 1
@@ -87,11 +87,11 @@ class ProfileEpisode(Environment[ResponseAction, PromptObservation, State]):
 
     @property
     def state(self) -> State:
-        """The episode's id, and whether it was stepped."""
+        """Return the episode's id and the number of its steps."""
         return self.episode
 
     def list_splits(self) -> list[str]:
-        """Return the names of the splits."""
+        """Return the names of the splits: there is one."""
         return [SPLIT]
 
     def num_tasks(self, split: str) -> int:

@@ -1,7 +1,7 @@
 """The Open Reward Standard: tasks, sessions and `score_group`, served by openreward's own server.
 
-A session has one terminal tool, `submit`, which ends it. A response that could not be scored ends
-it without a reward, and the reason stands in `metadata`.
+A session has one terminal tool, `submit`, which ends it. If the response could not be scored, the
+reward is null and `metadata` has the reason.
 
 Source: openreward 0.1.167, openreward/environments/server.py.
 """
@@ -35,7 +35,7 @@ from touchstone_rewards.reward_server.turn_texts import response_text
 
 
 class Submission(BaseModel):
-    """What a policy submits: its whole response."""
+    """The argument of `submit`: the whole response."""
 
     response: str
 
@@ -64,13 +64,13 @@ def ors_application(tasks: Tasks, name: str) -> Any:
         def _index(self) -> int:
             index = self.task_spec.get("index")
             if not isinstance(index, int):
-                raise ConfigError(f"the task is {self.task_spec}; expected one that was listed")
+                raise ConfigError(f"unknown task {self.task_spec}; expected a listed task")
             return index
 
         @terminal
         @tool
         async def submit(self, submission: Submission) -> ToolOutput:
-            """Submit the response; this ends the session."""
+            """Submit the response. This ends the session."""
             result = await tasks.scored(self._index(), submission.response)
             said = "scored" if result.reward is not None else f"not scored, {reason(result)}"
             return ToolOutput(
@@ -100,14 +100,14 @@ def _metadata(result: SampleResult) -> JSONObject:
 
 
 def _group_score(result: SampleResult) -> GroupScore:
-    """A group's score must be a number: without one the call fails, with the reason."""
+    """Return a candidate's score. ORS requires a number, so a missing reward raises."""
     if result.reward is None:
         raise RuntimeError(f"candidate {result.id} has no reward, {reason(result)}")
     return GroupScore(reward=result.reward, metadata=_metadata(result))
 
 
 def _response(candidate: GroupCandidate) -> str:
-    """The text of the candidate's last assistant message, which is what judges see by default."""
+    """Return the text of the candidate's last assistant message."""
     return response_text([Message(each.role, _text(each.blocks)) for each in candidate.messages])
 
 

@@ -1,6 +1,6 @@
-"""The tasks of an environment: the prompts of a file, scored by a profile.
+"""The tasks of an environment: the rows of a file, scored by one profile.
 
-A caller sees a task's index and prompt. Ground truth and metadata stay here.
+A caller sees a task's index and prompt, never its ground truth or metadata.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ ScoreSamples = Callable[[list[Sample]], Awaitable[list[SampleResult]]]
 
 
 class NoSuchTask(IndexError):
-    """A caller named a task that is not there. The message says which there are."""
+    """An unknown task index. The message gives the valid ones."""
 
 
 class Tasks(NamedTuple):
-    """The rows, and what scores a response to one of them."""
+    """The rows, and the function that scores responses to them."""
 
     rows: Sequence[PromptRow]
     score: ScoreSamples
@@ -34,19 +34,19 @@ class Tasks(NamedTuple):
         """Return a row by its index from 0.
 
         Raises:
-            NoSuchTask: there is none.
+            NoSuchTask: there is no such row.
         """
         if not 0 <= index < len(self.rows):
-            raise NoSuchTask(f"task {index} is not there; tasks are 0 to {len(self.rows) - 1}")
+            raise NoSuchTask(f"no task {index}; expected 0 to {len(self.rows) - 1}")
         return self.rows[index]
 
     async def scored(self, index: int, response: str) -> SampleResult:
-        """Return the verdict on one response to a task."""
+        """Return the result of one response to a task."""
         [result] = await self.score([self.row(index).sample("0", response)])
         return result
 
     async def group_scored(self, index: int, responses: Sequence[str]) -> list[SampleResult]:
-        """Return the verdicts on responses to a task, scored together as one group."""
+        """Return the results of several responses to a task, scored as one group."""
         row = self.row(index)
         samples = [row.sample(str(at), response) for at, response in enumerate(responses)]
         for sample in samples:
@@ -55,7 +55,7 @@ class Tasks(NamedTuple):
 
 
 def scored_by(engine: Engine, profile: str) -> ScoreSamples:
-    """Return what scores samples by this profile. The groups that it is given are whole."""
+    """Return a function that scores samples with this profile. It expects complete groups."""
 
     async def score(samples: list[Sample]) -> list[SampleResult]:
         answer = await engine.score(ScoreRequest(samples, profile), gather=False)

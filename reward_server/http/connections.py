@@ -19,7 +19,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from touchstone_rewards.reward_server.errors import HeadersTooLarge, NotReady, RequestError
 from touchstone_rewards.reward_server.http.gate import AnswerParts, Gate, error_body
-from touchstone_rewards.reward_server.http.whole import MOST_DIGITS, UNUSUAL, WholeRequest
+from touchstone_rewards.reward_server.http.whole import (
+    MOST_DIGITS,
+    UNUSUAL,
+    WholeRequest,
+    all_lines,
+)
 
 SWEEP_S = 1.0
 # Limits of one request's line and headers; a client usually sends some hundred bytes.
@@ -98,8 +103,6 @@ class Discards:
 
 _turns = ConnectionTurns()
 _discards = Discards()
-# uvicorn's default headers, and the bytes they encode to.
-_known: list[Any] = [None, b""]
 
 
 @dataclass(frozen=True)
@@ -269,7 +272,8 @@ class Connection(HttpToolsProtocol):
             if self.crowd.too_many and self.crowd.lets_go():
                 self.cycle.keep_alive = False
         else:
-            self.cycle = cast(Any, whole)
+            cycle: Any = whole
+            self.cycle = cycle
         self.headers = []  # trailers go here and are ignored
 
     def _whole(self) -> WholeRequest | None:
@@ -280,22 +284,22 @@ class Connection(HttpToolsProtocol):
         before: Any = self.cycle  # None before the first request, despite its type
         if self.flow.write_paused or not (before is None or before.response_complete):
             return None
-        headers, parser = dict(self.headers), cast(Any, self.parser)
+        headers, parser = dict(self.headers), self.parser
+        assert parser is not None
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or len(length) > MOST_DIGITS or not UNUSUAL.isdisjoint(headers):
             return None
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or b"#" in query:
             return None
         about = (path.decode(), query), (self.headers, headers), int(length)
-        keep_alive = parser.should_keep_alive() and not self.crowd.lets_go()
+        lets_go = self.crowd.too_many and self.crowd.lets_go()
+        keep_alive = parser.should_keep_alive() and not lets_go
         return WholeRequest(self.gate, endpoint, *about, keep_alive=keep_alive)
 
     def answer(self, answer: AnswerParts, request_id: str, *, keep_alive: bool) -> None:
         """Send the answer to a request that was read as a whole."""
         status, headers, body = answer
-        lines = self._known_lines()
-        for header in headers:
-            lines += b"%b: %b\r\n" % header
+        lines = all_lines(self.server_state.default_headers, headers)
         if not keep_alive:
             lines += b"connection: close\r\n"
         about = STATUS_LINE[status], lines, len(body), request_id.encode(), body
@@ -304,20 +308,13 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
-    def _known_lines(self) -> bytes:
-        """Return the default headers of uvicorn as bytes; it renews their date every second."""
-        known = self.server_state.default_headers
-        if known is not _known[0]:
-            _known[:] = known, b"".join(b"%b: %b\r\n" % header for header in known)
-        return _known[1]
-
     def on_body(self, body: bytes) -> None:
         if self.closing_since_s is not None:
             return
         self._unaccounted_bytes = 0
         # Most bodies come in few parts: pass the first part on as it is, where uvicorn would copy
         # it into a buffer and out again.
-        cycle = cast(Any, self.cycle)
+        cycle: Any = self.cycle
         if isinstance(cycle, WholeRequest):
             cycle.feed(body)
             return

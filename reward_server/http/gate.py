@@ -72,7 +72,7 @@ class Gate:
         routes: Iterable[Route],
     ) -> None:
         self.app = app
-        self.keys = keys
+        self.keys, self.keyed = keys, bool(keys)
         self.metrics = metrics
         self.endpoints: dict[tuple[str, str], ASGIApp] = {
             (method, route.path): route.app for route in routes for method in route.methods or ()
@@ -128,7 +128,7 @@ class Gate:
             Forbidden, Unauthorized, RequestTooLarge: it is not.
         """
         self.browsers.check(headers)
-        if self.keys:
+        if self.keyed:
             served.caller = self.keys.owner(pairs)
             if served.caller is None and path not in OPEN_PATHS:
                 raise Unauthorized(

@@ -29,6 +29,23 @@ MOST_DIGITS = 5
 UNUSUAL = frozenset({b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"})
 
 
+# uvicorn's default headers, the bytes they encode to, and the same with the header of JSON.
+_known: list[Any] = [None, b"", b""]
+
+
+def all_lines(every: Sequence[Header], headers: Sequence[Header]) -> bytes:
+    """Return the bytes of `every`, uvicorn's default headers, and of the answer's own. uvicorn
+    renews the date every second."""
+    if every is not _known[0]:
+        lines = _lines(every)
+        _known[:] = every, lines, lines + _lines(JSON_HEADERS)
+    return _known[2] if headers is JSON_HEADERS else _known[1] + _lines(headers)
+
+
+def _lines(headers: Sequence[Header]) -> bytes:
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
+
+
 class WholeEndpoint(Protocol):
     """An endpoint that answers a complete body with JSON bytes or a coroutine returning them."""
 
@@ -53,6 +70,7 @@ class WholeRequest:
 
     __slots__ = (
         "_asked",
+        "_begun",
         "_body_bytes",
         "_endpoint",
         "_gate",
@@ -61,6 +79,7 @@ class WholeRequest:
         "_started",
         "_task",
         "_url",
+        "_work",
         "body",
         "disconnected",
         "keep_alive",
@@ -85,7 +104,7 @@ class WholeRequest:
         self._body_bytes = body_bytes
         gate.bodies.pending_bytes += body_bytes
         self.body = b""
-        self.disconnected = self.response_complete = False
+        self.disconnected = self.response_complete = self._begun = False
         self.keep_alive = keep_alive
 
     @property
@@ -97,6 +116,9 @@ class WholeRequest:
         """Stop working on the request, because the caller hung up."""
         if self._task is not None:
             self._task.cancel()
+            if not self._begun:  # a task cancelled before its first step runs none of its code
+                self._work.close()
+                self._end((CLIENT_GONE, (), b""))
         elif not self.response_complete:
             self._gate.bodies.pending_bytes -= self._body_bytes
 
@@ -122,13 +144,14 @@ class WholeRequest:
         if isinstance(body, bytes):
             self._end((200, JSON_HEADERS, body))
         else:
-            self._task = asked.loop.create_task(self._later(body))
+            self._work = body
+            self._task = asked.loop.create_task(self._later())
             asked.tasks.add(self._task)
-            self._task.add_done_callback(asked.tasks.discard)
 
-    async def _later(self, work: Coroutine[Any, Any, bytes]) -> None:
+    async def _later(self) -> None:
+        self._begun = True
         try:
-            answer = 200, JSON_HEADERS, await work
+            answer = 200, JSON_HEADERS, await self._work
         except asyncio.CancelledError:
             self.disconnected = True
             self._end((CLIENT_GONE, (), b""))
@@ -139,6 +162,8 @@ class WholeRequest:
 
     def _end(self, answer: AnswerParts) -> None:
         gate, served, status = self._gate, self._served, answer[0]
+        if self._task is not None:
+            self._asked.tasks.discard(self._task)
         gate.bodies.pending_bytes -= self._body_bytes
         self.response_complete = True
         if not self.disconnected:

@@ -10,7 +10,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import cast
+
+from msgspec import Struct, field
 
 from touchstone_rewards.reward_server.caller import Served, current
 from touchstone_rewards.reward_server.errors import sample_error
@@ -71,13 +74,13 @@ class Account:
         self.spent_s += seconds / weight
 
 
-@dataclass(slots=True, eq=False)
-class Call:
+class Call(Struct, eq=False):
     """One call of `score()`. `waiting`: positions of samples not yet handed out. `over`: once set,
     no more are handed out, and they get this score. `on_score` is called with each verdict.
     `batch`: whether the scorer takes a whole chunk at once. `served`: the request it belongs to.
-    `deaths`: see `outlived`. `flow`: the caller and the scorer. `accounts`: the accounts to charge
-    for its worker time, divided by the caller's `weight`."""
+    `deaths`: see `outlived`. The rest is set by the call itself. `flow`: the caller and the scorer.
+    `kind`: what samples must share to be sent to a worker together. `accounts`: the accounts to
+    charge for its worker time, divided by the caller's `weight`."""
 
     scorer: str
     reads: tuple[str, ...]
@@ -91,25 +94,29 @@ class Call:
     memory_bytes: int | None = None
     batch: bool = False
     served: Served = field(default_factory=current)
-    deaths: dict[int, int] = field(default_factory=dict[int, int])
-    flow: Flow = field(init=False)
+    deaths: dict[int, int] = {}
+    flow: Flow = ("", "")
+    kind: tuple[str, bool, int] = ("", False, 0)
     accounts: tuple[Account, ...] = ()
-    weight: float = field(init=False)
-    scores: list[Score | None] = field(init=False)
-    unsettled: int = field(init=False)
-    waiting: deque[int] = field(default_factory=deque[int])
+    weight: float = 1.0
+    scores: list[Score | None] = []
+    unsettled: int = 0
+    waiting: deque[int] = field(default_factory=cast("type[deque[int]]", deque))
     queued: bool = False
     over: Score | None = None
     timer: asyncio.TimerHandle | None = None
     begun_at_s: float = field(default_factory=time.monotonic)
-    due_s: float = field(init=False)
+    due_s: float = 0.0
 
     def __post_init__(self) -> None:
         caller = self.served.caller
+        if caller is not None:
+            self.weight = caller.weight
         self.flow = (caller.name if caller else "", self.scorer)
-        self.weight = caller.weight if caller else 1.0
+        self.kind = self.scorer, self.explain, self.memory_bytes or 0
         self.due_s = self.begun_at_s + self.after_s
         self.unsettled = len(self.samples)
+        self.waiting.extend(range(self.unsettled))
         self.scores = [None] * self.unsettled
 
     @property
@@ -163,11 +170,6 @@ class Call:
             if self.scores[position] is None:
                 positions.append(position)
         return positions
-
-    @property
-    def kind(self) -> tuple[str, bool, int]:
-        """The properties that samples must share to be sent to a worker together."""
-        return self.scorer, self.explain, self.memory_bytes or 0
 
     def sent(self, position: int) -> Sample:
         """Return the sample with only the fields that the scorer reads."""

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from touchstone_rewards.reward_server.errors import ConfigError
@@ -40,6 +40,7 @@ START_TIMEOUT_S, HELLO_TIMEOUT_S = 120.0, 30.0
 FIRST_BACKOFF_S, MOST_DOUBLINGS = 0.05, 7
 FAILURES_TOO_MANY = 5  # failed starts in a row after which waiting samples get an error
 SHOWN_CHARS = 200  # of a sample's id in the log
+NO_FLOWS: Collection[Flow] = frozenset()
 log = logging.getLogger(__name__)
 
 
@@ -169,11 +170,12 @@ class WorkerPool:
             call.timer = loop.call_at(give_up_at_s, self._give_up, call)
         self._calls.add(call)
         try:
-            self._requeue([(call, position) for position in range(len(samples))])
-            if not self._pumps:  # wait for all calls of this pass of the event loop
-                self._pumps = True
-                loop.call_soon(self._pump)
             if samples:
+                call.queued = True
+                self._queue.append(call)
+                if not self._pumps:  # when all calls are there that came at the same time
+                    self._pumps = True
+                    loop.call_soon(self._pump)
                 await call.done
         finally:
             self._calls.discard(call)
@@ -200,38 +202,39 @@ class WorkerPool:
         If slow samples hold all workers, a spare one serves the flows of other samples.
         """
         self._pumps = False
-        while self._queue and self._idle:
-            stuck = stuck_flows(self._busy) if len(self._busy) >= self._size else set[Flow]()
+        while self._queue.waiting and self._idle:
+            stuck = stuck_flows(self._busy) if len(self._busy) >= self._size else NO_FLOWS
             most = self._size + min(self._spares, len(stuck))
             if len(self._busy) >= most or (stuck and not self._queue.any_outside(stuck)):
                 break
             idle = self._idle.pop()
             self._busy.add(idle)
             self._hand_out(idle, max(1, self._size - len(self._busy) + 1), stuck)
-        if self._queue:
-            stuck = stuck_flows(self._busy) if len(self._busy) > self._size else set[Flow]()
+        if self._queue.waiting:
+            stuck = stuck_flows(self._busy) if len(self._busy) > self._size else NO_FLOWS
             for busy in list(self._busy) if worker is None else [worker]:
                 if busy in self._busy and not busy.stalled and not self._worn(busy):
                     self._hand_out(busy, 0, stuck)
 
-    def _hand_out(self, worker: Worker, free: int, stuck: set[Flow]) -> None:
+    def _hand_out(self, worker: Worker, free: int, stuck: Collection[Flow]) -> None:
         """Give the worker its share of the calls: one chunk of each while `free` others share, else
         as much as it may have. Samples of one kind share a message, even across callers; for a
         scorer that takes batches, each chunk is a message and call of its own."""
         most = min(HAND_SAMPLES, int(HAND_S / worker.pace_s) or 1) if worker.pace_s else self._chunk
-        turns = -(-len(self._queue) // free) if free else HAND_SAMPLES
+        queue = self._queue
+        turns = -(-queue.waiting // free) if free else HAND_SAMPLES
         slots: list[HandSlot] = []
         given = False
-        while self._queue and turns and len(worker.hand) + len(slots) < most:
-            call = self._queue.popleft(stuck)
+        while queue.waiting and turns and len(worker.hand) + len(slots) < most:
+            call = queue.popleft(stuck)
             if call is None:
                 break
-            share = -(-len(call.waiting) // max(1, free - len(self._queue)))
+            share = -(-len(call.waiting) // max(1, free - queue.waiting))
             room = most - len(worker.hand) - len(slots)
             positions = call.next_positions(min(call.chunk, share, room))
             call.queued = bool(call.waiting)
             if call.queued:
-                self._queue.append(call)
+                queue.append(call)
             if slots and (call.batch or slots[0][0].kind != call.kind):
                 given, slots = worker.give_alike(slots) or given, []
             slots += [(call, position) for position in positions]

@@ -56,7 +56,7 @@ class WorkerPools:
 
     def timing(self, scorer: str) -> Timing:
         """Return how fast a scorer was in the workers, by its key."""
-        return self._of(scorer).timing(scorer)
+        return self._own.get(scorer, self._shared).timing(scorer)
 
     async def start(self) -> None:
         """Start all workers and wait until their scorers are built.
@@ -107,10 +107,8 @@ class WorkerPools:
         Raises:
             KeyError: there is no such scorer.
         """
-        return self._of(scorer).score(scorer, samples, **options)
-
-    def _of(self, scorer: str) -> WorkerPool:
-        return self._own.get(scorer, self._shared)
+        pool = self._own.get(scorer, self._shared)
+        return pool.score(scorer, samples, **options)
 
     def _all(self) -> list[WorkerPool]:
         return [self._shared, *self._own.values()]

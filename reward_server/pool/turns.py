@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from touchstone_rewards.reward_server.pool.calls import Account, Call, Flow
@@ -48,50 +48,47 @@ class Timing(Account):
 
 
 class CallTurns:
-    """The waiting calls, in turn. `timings`: of the scorers, by key."""
+    """The waiting calls, in turn; `waiting`: their number. `timings`: of the scorers, by key."""
 
     def __init__(self) -> None:
         self.timings: defaultdict[str, Timing] = defaultdict(Timing)
         self._callers: dict[str, _Caller] = {}
-        self._count = 0
+        self.waiting = 0
         # The time used by the caller whose turn was last: new callers start from there.
         self._clock_s = 0.0
-
-    def __len__(self) -> int:
-        return self._count
 
     def append(self, call: Call) -> None:
         """Queue the call behind the others of its flow."""
         name, scorer = call.flow
-        caller = self._callers.setdefault(name, _Caller())
+        if (caller := self._callers.get(name)) is None:
+            caller = self._callers[name] = _Caller()
         if not caller.waiting:
             # A caller that was idle has no claim on the time that passed.
             caller.spent_s = max(caller.spent_s, self._clock_s)
-        flow = caller.flows.setdefault(scorer, _Waiting())
+        if (flow := caller.flows.get(scorer)) is None:
+            flow = caller.flows[scorer] = _Waiting()
         if not flow.due and not flow.later:
             flow.spent_s = max(flow.spent_s, caller.clock_s)
         (flow.later if call.due_s > time.monotonic() else flow.due).append(call)
         call.accounts = caller, flow, self.timings[scorer]
         caller.waiting += 1
-        self._count += 1
+        self.waiting += 1
 
     def popleft(self, without: Collection[Flow] = ()) -> Call | None:
         """Return the call whose turn it is, outside the flows `without`; None if there is none."""
-        now_s = time.monotonic()
-        callers = [each for each in self._callers.items() if each[1].waiting]
-        if len(callers) > 1:
-            callers.sort(key=lambda each: each[1].spent_s)
+        callers: Iterable[tuple[str, _Caller]] = self._callers.items()
+        if len(self._callers) > 1:
+            waiting = (each for each in callers if each[1].waiting)
+            callers = sorted(waiting, key=lambda each: each[1].spent_s)
         for name, caller in callers:
-            if (call := self._next_of(name, caller, without, now_s)) is not None:
+            if (call := self._next_of(name, caller, without)) is not None:
                 self._clock_s = caller.spent_s
                 caller.waiting -= 1
-                self._count -= 1
+                self.waiting -= 1
                 return call
         return None
 
-    def _next_of(
-        self, name: str, caller: _Caller, without: Collection[Flow], now_s: float
-    ) -> Call | None:
+    def _next_of(self, name: str, caller: _Caller, without: Collection[Flow]) -> Call | None:
         flows = [
             flow
             for scorer, flow in caller.flows.items()
@@ -100,7 +97,8 @@ class CallTurns:
         if not flows:
             return None
         for flow in flows:
-            flow.settle(now_s)
+            if flow.later:
+                flow.settle(time.monotonic())
         chosen = flows[0]
         if len(flows) > 1:
             chosen = min(flows, key=lambda flow: (not flow.due, flow.spent_s))
@@ -119,4 +117,4 @@ class CallTurns:
 
     def clear(self) -> None:
         self._callers.clear()
-        self._count = 0
+        self.waiting = 0

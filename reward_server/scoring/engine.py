@@ -21,13 +21,11 @@ from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import (
     ConfigError,
     NotReady,
-    RequestDeadline,
     UnknownProfile,
 )
 from touchstone_rewards.reward_server.limits import SampleLimits, SharedCounts
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile
-from touchstone_rewards.reward_server.remote.together import together
 from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import (
     ProfileInfo,
@@ -39,7 +37,7 @@ from touchstone_rewards.reward_server.schemas import (
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.scoring.cascades import cascaded
 from touchstone_rewards.reward_server.scoring.columns import ScorerColumns
-from touchstone_rewards.reward_server.scoring.combine import Scored, combine
+from touchstone_rewards.reward_server.scoring.combine import Scored, check_any_turn, combine
 from touchstone_rewards.reward_server.scoring.elsewhere import (
     ScoreElsewhere,
     score_elsewhere,
@@ -179,13 +177,21 @@ class Engine:
         served = current()
         served.profile = profile.name
         count = len(request.samples)
-        with served.room(count):
-            self.counted.add(count)
-            try:
-                learn = observed and request.priority == "train"
+        served.take(count)
+        self.counted.add(count)
+        try:
+            learn = observed and request.priority == "train"
+            if profile.plain and not any_unusual(request.samples):
+                give_up_at_s = self.give_up_at_s(request.deadline_ms)
+                columns = await self.columns.all_of(profile, request, give_up_at_s)
+                scored = self._combined(profile, request, columns, learn)
+            else:
                 scored = await self._scored(profile, request, learn, gather and observed)
-            finally:
-                self.counted.add(-count)
+        finally:
+            self.counted.add(-count)
+            served.give_back(count)
+        if scored.columns.errors:
+            check_any_turn(scored.results)
         if profile.unnamed:
             fingerprint = self._named(profile).fingerprint
         return self._answer(request, profile.info, fingerprint, scored, started, observed)
@@ -209,9 +215,7 @@ class Engine:
         served = current()
         served.profile = profile.name
         with served.room(len(samples)):
-            scored = combine(profile, samples, columns, explain=request.explain)
-            learn = request.priority == "train"
-            scored = finished(self.normalizers, profile, scored, learn=learn)
+            scored = self._combined(profile, request, columns, request.priority == "train")
         return self._answer(request, profile.info, profile.fingerprint, scored, started)
 
     def _answer(
@@ -260,49 +264,38 @@ class Engine:
             raise UnknownProfile(f"profile {profile!r:.200} is not known; known: {names}")
         if self.draining or not self._started:
             raise NotReady(f"{self.not_ready_reason}; try again later or on another server")
-        self.limits.admit(count, self.pending_samples)
+        self.limits.admit(count, self.counted.pending_samples)
         return known
 
     async def _scored(
         self, profile: Profile, request: ScoreRequest, learn: bool, gather: bool
     ) -> Scored:
+        """Score a request that needs routes, groups, turns or cascades."""
         give_up_at_s = self.give_up_at_s(request.deadline_ms)
         unusual = any_unusual(request.samples)
         if unusual:
             texts = as_texts(request.samples, self.limits.max_response_bytes)
             request = replace(request, samples=texts)
         parted = part(profile, request.samples, named=unusual)
-        combined = partial(self._combined, give_up_at_s=give_up_at_s, learn=learn, gather=gather)
+        score = partial(self._part, give_up_at_s=give_up_at_s, learn=learn, gather=gather)
         if parted is None:
-            scored = await combined(profile, request)
-        else:
-            scored = await score_parts(profile, request, parted, combined)
-            self.metrics.observe_routed(profile.name, parted.counts)
-        first = next(iter(scored.results), None)
-        if first is not None and first.error and all(map(_never_got_its_turn, scored.results)):
-            raise RequestDeadline(
-                f"none of {len(scored.results)} samples was scored before the deadline; send "
-                "fewer samples or a longer deadline_ms"
-            )
+            return await score(profile, request)
+        scored = await score_parts(profile, request, parted, score)
+        self.metrics.observe_routed(profile.name, parted.counts)
         return scored
 
     async def _singles(
         self, profile: Profile, request: ScoreRequest, give_up_at_s: float | None
     ) -> dict[str, list[Score]]:
-        """Return the columns of the scorers that need no group, quick ones first."""
-        keys, fill = profile.single_keys, self.columns.fill
-        if profile.cascades is not None:
-            fill_one = partial(fill, profile, give_up_at_s=give_up_at_s)
-            columns = await cascaded(profile.cascades, keys, request, fill_one)
-            return dict(zip(keys, columns, strict=True))
-        found = self.columns.at_once(profile, request)
-        if missing := [key for key in keys if key not in found]:
-            columns = await together([fill(profile, key, request, give_up_at_s) for key in missing])
-            found |= zip(missing, columns, strict=True)
-            found = {key: found[key] for key in keys}
-        return found
+        """Return the columns of the scorers that need no group."""
+        if profile.cascades is None:
+            return await self.columns.all_of(profile, request, give_up_at_s)
+        keys = profile.single_keys
+        fill_one = partial(self.columns.fill, profile, give_up_at_s=give_up_at_s)
+        columns = await cascaded(profile.cascades, keys, request, fill_one)
+        return dict(zip(keys, columns, strict=True))
 
-    async def _combined(
+    async def _part(
         self,
         profile: Profile,
         request: ScoreRequest,
@@ -311,6 +304,7 @@ class Engine:
         gather: bool,
         keys: Sequence[str] = (),
     ) -> Scored:
+        """Score samples with the profile's own scorers."""
         by_key = await self._singles(profile, request, give_up_at_s)
         groups: Sequence[str] = ()
         if profile.group_keys:
@@ -321,7 +315,19 @@ class Engine:
             found = await score_groups(profile, request, known, give_up_at_s, gather=gather)
             groups, by_key = found.names, by_key | found.columns
             by_key = {key: by_key[key] for key in profile.scorers}
-        scored = combine(profile, request.samples, by_key, explain=request.explain, keys=keys)
+        return self._combined(profile, request, by_key, learn, groups, keys)
+
+    def _combined(
+        self,
+        profile: Profile,
+        request: ScoreRequest,
+        columns: Mapping[str, Sequence[Score]],
+        learn: bool,
+        groups: Sequence[str] = (),
+        keys: Sequence[str] = (),
+    ) -> Scored:
+        """Combine all columns into results; `groups`: names of the groups scored together."""
+        scored = combine(profile, request.samples, columns, explain=request.explain, keys=keys)
         for result, group in zip(scored.results, groups, strict=False):
             result.group = group or UNSET
         return finished(self.normalizers, profile, scored, learn=learn)
@@ -340,11 +346,6 @@ def by_profile(
 ) -> Observer:
     """Return an observer that passes on the profile's name, the samples and their results."""
     return lambda request, answer: observe(answer.profile, request.samples, answer.results)
-
-
-def _never_got_its_turn(result: SampleResult) -> bool:
-    error = result.error
-    return error is not None and error.code == "deadline_exceeded" and error.retryable
 
 
 def create_engine(

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
+from msgspec import Struct
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from touchstone_rewards.reward_server.errors import sample_error
@@ -50,7 +51,7 @@ class Candidate(NamedTuple):
     refused: Score | None = None
 
 
-class How(NamedTuple):
+class How(Struct, frozen=True):
     """The options that the members of a group are scored with."""
 
     explain: bool

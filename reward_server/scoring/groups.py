@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol, cast
 
+from msgspec.structs import replace
+
 from touchstone_rewards.reward_server.caller import current
 from touchstone_rewards.reward_server.errors import RequestError, sample_error
 from touchstone_rewards.reward_server.pool.failures import log_failure
@@ -273,7 +275,7 @@ class GroupScorers:
 
     async def _scores_for(self, asked: Ask, how: How, profile: Profile, key: str) -> list[Score]:
         """Return the scores of the samples that the scorer with this key asks about."""
-        spec_key, asking = asked.spec.key, how._replace(explain=asked.explain)
+        spec_key, asking = asked.spec.key, replace(how, explain=asked.explain)
         scorer = profile.asked[spec_key]
         if scorer.runs_in != "worker" and scorer.runs_in != "remote":
             raise TypeError(f"scorer {key} asks {asked.spec.name}, which has no worker")

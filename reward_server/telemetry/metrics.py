@@ -131,7 +131,7 @@ class Metrics:
         self._key_samples = self._counter("key_samples", "Samples sent, by key", "key")
         self._batch_samples = self._histogram("request_samples", "Samples per request", SIZES)
         text = "Time of one scorer for the samples of one request"
-        self._scorer_seconds = self._histogram("scorer_seconds", text, SECONDS, "scorer")
+        self.scorer_seconds = self._histogram("scorer_seconds", text, SECONDS, "scorer")
 
     def _counter(self, name: str, text: str, *labels: str) -> BulkCounter:
         counter = BulkCounter(f"reward_{name}", text, labels)
@@ -188,10 +188,6 @@ class Metrics:
         """Count one request's samples by inner profile."""
         for routed_to, count in counts.items():
             self._routed.add((profile, routed_to), count)
-
-    def observe_scorer(self, scorer: str, seconds: float) -> None:
-        """Record one scorer's time for one request."""
-        self._scorer_seconds.observe_one((scorer,), seconds)
 
     def observe_key(self, key: str, status: int, samples: int) -> None:
         self._key_requests.add((key, str(status)))

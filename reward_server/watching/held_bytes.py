@@ -34,7 +34,8 @@ def held_bytes(
             total += _bytes_of(sample.prompt, most - total)
         for other in (sample.ground_truth, sample.signals, sample.metadata):
             if other:
-                total += _bytes_of(other, most - total)
+                plain = type(other) is str  # nearly always
+                total += getsizeof(other) if plain else _bytes_of(other, most - total)
         if total > most:
             return total
     for result in results:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from touchstone_rewards.reward_server.watching.change_points import (
@@ -84,10 +85,8 @@ class RunPoints:
         return found
 
     def add(self, facts: Iterable[SampleFacts]) -> None:
-        """Add samples to the current point until it is full."""
-        for one in facts:
-            if len(self._facts) < MOST_OF_A_POINT:
-                self._facts.append(one)
+        """Add samples to the current point until it is full; no further ones are examined."""
+        self._facts += islice(facts, MOST_OF_A_POINT - len(self._facts))
 
     def _close(self) -> list[Raised]:
         facts, self._facts = self._facts, []

@@ -483,7 +483,7 @@ async def test_rewards_of_differing_profiles_in_one_call_are_warned_of(
     urls = [(await start_peer(scored)).url, (await start_peer(other)).url]
     async with AsyncRemoteRewardClient(urls, batch_size=1) as client:
         await client.score(samples(2))
-    assert "differing fingerprints: ['f', 'other']" in caplog.text
+    assert "different fingerprints: ['f', 'other']" in caplog.text
 
 
 # Answers that are too large, of another profile, or always a 500
@@ -527,7 +527,7 @@ async def test_an_answer_of_another_profile_is_not_taken(
         return Reply(200, {**answer([result(each) for each in request.ids]), "profile": "dummy"})
 
     peer = await start_peer(script)
-    with pytest.raises(MalformedAnswer, match="'math' was asked for, 'dummy' answered"):
+    with pytest.raises(MalformedAnswer, match="expected an answer of profile 'math', got 'dummy'"):
         await score(peer.url)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -45,6 +47,31 @@ def test_without_a_chosen_number_a_sample_without_a_reward_raises(server: LiveSe
         easyr1.compute_score([given], url=server.url)
 
 
+def test_a_misspelt_option_is_not_ignored(server: LiveServer) -> None:
+    with pytest.raises(TypeError, match=r"no option 'profil'; did you mean 'profile'\?"):
+        verl.compute_score("gsm8k", RIGHT, "46", url=server.url, profil="format")
+    of_verl = {"reward_router_address": "x:1", "reward_model_tokenizer": None}
+    assert verl.compute_score("gsm8k", RIGHT, "46", url=server.url, **of_verl)["score"] == 1.0
+    with pytest.raises(TypeError, match=r"Mine has no option 'null_rewards'; did you mean"):
+
+        class Mine(RemoteReward):
+            null_rewards = 0.0
+
+
+def test_a_manager_of_verl_that_makes_errors_zeros_gets_a_text(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = type("RateLimitedRewardManager", (), {"_class_initialized": True})
+    monkeypatch.setitem(
+        sys.modules, verl.LIMITED, SimpleNamespace(RateLimitedRewardManager=manager)
+    )
+    found = verl.compute_score("gsm8k", RIGHT, None, url=server.url)
+    assert found["score"].startswith("NoReward: sample gsm8k has no reward")
+    misspelt = verl.compute_score_async("gsm8k", RIGHT, "46", url=server.url, profile="mth")
+    assert asyncio.run(misspelt)["score"].startswith("UnknownProfile: no profile 'mth'")
+    assert verl.compute_score("gsm8k", RIGHT, "46", url=server.url)["score"] == 1.0
+
+
 def test_a_misspelt_column_does_not_become_a_run_on_the_constant(
     start_server: Callable[..., LiveServer],
 ) -> None:
@@ -52,7 +79,7 @@ def test_a_misspelt_column_does_not_become_a_run_on_the_constant(
     given = [{"response": RIGHT, "ground_truth": None}] * 32
     found = easyr1.compute_score(given, url=url, null_reward=-1.0)
     assert {row["overall"] for row in found} == {-1.0}
-    with pytest.raises(NoReward, match=r"not one of the first 64 samples.*bad_ground_truth"):
+    with pytest.raises(NoReward, match=r"none of the first 64 samples.*bad_ground_truth"):
         easyr1.compute_score(given, url=url, null_reward=-1.0)
 
 
@@ -94,7 +121,7 @@ def test_openrlhf_gets_lists_of_numbers_and_an_error_for_a_foreign_prompt(
     reward_func = openrlhf.reward_function("math", url=server.url)
     found = reward_func(["<s>Q: " + RIGHT, "Q: " + WRONG], ["Q:", "Q:"], ["46", "46"])
     assert found["rewards"] == found["scores"] == found["extra_logs"]["math"] == [1.0, 0.0]
-    with pytest.raises(NoReward, match="query 0 does not hold its prompt"):
+    with pytest.raises(NoReward, match="query 0 does not contain its prompt"):
         reward_func(["something else"], ["Q:"], ["46"])
     lenient = openrlhf.reward_function("math", url=server.url, null_reward=-1.0)
     found = lenient(["something else", "Q:" + RIGHT], ["Q:"] * 2, ["46"] * 2)
@@ -117,7 +144,7 @@ def test_tunix_gets_a_list_from_columns_of_arrays(server: LiveServer) -> None:
     assert reward_fn.__name__ == "math"
     gold = numpy.array(["46", "46"])
     assert reward_fn(prompts=prompts, completions=[WRONG, RIGHT], gold=gold) == [0.0, 1.0]
-    with pytest.raises(MissingColumn, match="no column 'gold'; there are answer"):
+    with pytest.raises(MissingColumn, match="no column 'gold'; the batch has answer"):
         reward_fn(prompts, [WRONG, RIGHT], answer=["46", "46"])
     with pytest.raises(NoReward, match="sample 1 has no reward"):
         reward_fn(prompts, [RIGHT, RIGHT], gold=["46", None])

@@ -99,13 +99,15 @@ def test_wrong_answers_that_get_more_are_not_called_told_apart() -> None:
     def reward(sample: Sample) -> float:
         return float(str(sample.ground_truth) not in sample.response)
 
-    with pytest.raises(PreflightFailed, match=r"wrong answers more than right ones in 2 of 2 rows"):
+    with pytest.raises(
+        PreflightFailed, match=r"rewards wrong answers more than right ones in 2 of 2 rows"
+    ):
         found(reward, ["46", "12"])
 
 
 def test_a_reward_for_length_looks_at_the_form_alone() -> None:
     told = found(lambda sample: float(len(sample.response)), ["46", "12"])
-    assert "looks at the form alone" in told
+    assert "judges the form only" in told
     assert len(NO_ANSWER) > 2
 
 

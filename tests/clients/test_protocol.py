@@ -111,9 +111,9 @@ def test_results_carry_what_made_them() -> None:
 @pytest.mark.parametrize(
     ("results", "named"),
     [
-        ([result("a")], "1 results came for 2"),
-        ([result("a"), result("b"), result("c")], "3 results"),
-        ([result("b"), result("a")], "'b' stands where 'a'"),
+        ([result("a")], "expected 2 results, got 1"),
+        ([result("a"), result("b"), result("c")], "got 3"),
+        ([result("b"), result("a")], "expected the result of 'a', got that of 'b'"),
         ([result("a"), result("b", None)], "never both"),
         ([result("a"), result("b", status="error")], "never both"),
         ([result("a"), {**failed("b", retryable=False), "reward": 0.0}], "never both"),

@@ -35,7 +35,7 @@ def reward_of(url: str, profile: str = "math", **options: Any) -> TrlReward:
         ({"ground_truth_colum": "answer"}, "did you mean 'ground_truth_column'"),
         ({"prioriti": "eval"}, "did you mean 'priority'"),
         ({"on_mising": "raise"}, "did you mean 'on_missing'"),
-        ({"retries": 3}, "there are ground_truth_column, "),
+        ({"retries": 3}, "it has ground_truth_column, "),
     ],
 )
 def test_an_option_that_does_not_exist_is_refused_with_the_nearest(
@@ -65,7 +65,7 @@ async def test_a_column_that_the_profile_needs_and_the_batch_lacks_is_named(
     columns = {"answer": ["1"], "level": [3], "trainer_state": object()}
     with pytest.raises(MissingColumn) as missing:
         await reward_of(server.url)(prompts=["p"], completions=[RIGHT], **columns)
-    assert "'ground_truth': name it by ground_truth_column" in str(missing.value)
+    assert "'ground_truth': set ground_truth_column" in str(missing.value)
     assert "The batch has prompt, answer, level" in str(missing.value)
     right = reward_of(server.url, ground_truth_column="answer")
     assert await right(prompts=["p"], completions=[RIGHT], **columns) == [1.0]
@@ -84,7 +84,7 @@ async def test_a_column_that_was_named_must_be_there(
     server: LiveServer, option: dict[str, Any]
 ) -> None:
     columns = {"answer": ["1"], "ground_truth": ["1"]}
-    with pytest.raises(MissingColumn, match="there is no column 'anser'"):
+    with pytest.raises(MissingColumn, match="no column 'anser'"):
         await reward_of(server.url, **option)(prompts=["p"], completions=[RIGHT], **columns)
 
 
@@ -95,7 +95,7 @@ async def test_signals_and_metadata_that_are_needed_are_asked_for(
     start_peer: StartPeer, field: str, says: str
 ) -> None:
     peer = await start_peer(told_of(lambda seen: scored(seen), field))
-    with pytest.raises(MissingColumn, match=f"name (it|its columns) by {says}"):
+    with pytest.raises(MissingColumn, match=f"set {says}"):
         await reward_of(peer.url)(prompts=["p"], completions=["x"])
 
 
@@ -125,7 +125,7 @@ async def test_a_first_batch_without_any_reward_raises_with_the_servers_words(
 ) -> None:
     columns = {"ground_truth": [None, None]}
     call = reward_of(server.url)(prompts=["p"] * 2, completions=[RIGHT] * 2, **columns)
-    with pytest.raises(NoReward, match=r"not one of the first 2 .* from 'math': bad_ground_truth"):
+    with pytest.raises(NoReward, match=r"none of the first 2 .* from 'math': bad_ground_truth"):
         await call
     allowed = reward_of(server.url, max_failed_frac=1)
     rewards = await allowed(prompts=["p"] * 2, completions=[RIGHT] * 2, **columns)
@@ -194,7 +194,7 @@ async def test_prompts_that_end_with_the_tag_are_tried_without_it(
     (tmp_path / "both.yaml").write_text(profile)
     reward = reward_of(start_server("--profiles_dir", str(tmp_path)).url, "both")
     columns: dict[str, Any] = {"ground_truth": ["1"]}
-    with pytest.raises(PreflightFailed, match="Say `prefilled: think`"):
+    with pytest.raises(PreflightFailed, match="Set `prefilled: think`"):
         await reward(prompts=["Q <think>"], completions=[RIGHT], **columns)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -141,6 +142,23 @@ async def test_nothing_travels_but_what_the_profile_reads(
     assert await sent(peer) == {"id": "gsm8k-7", "response": "x", **fields}
 
 
+ANSWER = {"ground_truth": "46", "question": "What?", "level": 1}
+
+
+@pytest.mark.parametrize("answer", [ANSWER, json.dumps(ANSWER)])
+async def test_an_answer_of_easyr1_may_be_an_object_that_carries_the_row(
+    start_peer: StartPeer, answer: Any
+) -> None:
+    peer = await start_peer(told_of(scored, "ground_truth", "prompt", "metadata"))
+    given = [{"response": "x", "response_length": 1, "ground_truth": answer}]
+    await asyncio.to_thread(easyr1.compute_score, given, url=peer.url)
+    [request] = [seen for seen in peer.seen if seen.path == "/score"]
+    [sample] = request.body["samples"]
+    metadata = {"level": 1, "response_length": 1}
+    wanted = {"ground_truth": "46", "prompt": "What?", "metadata": metadata}
+    assert sample == {"id": "0", "response": "x", **wanted}
+
+
 async def test_the_server_is_asked_once_what_a_profile_reads(start_peer: StartPeer) -> None:
     peer = await start_peer(told_of(scored, "ground_truth"))
     for _ in range(3):
@@ -204,7 +222,7 @@ def test_values_inside_others_are_made_plain_and_depth_has_an_end() -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]
-    with pytest.raises(TypeError, match="too deep"):
+    with pytest.raises(TypeError, match="levels deep"):
         plain(deep)
 
 

@@ -148,7 +148,26 @@ def test_rolls_id_is_the_result_or_the_reason_why_there_is_none(server: LiveServ
         assert re.match(why, found["reward_score"])
     foreign = {"reward_request_id": "ü of another server"}
     found = httpx2.request("GET", f"{server.url}/compat/roll/task_result", json=foreign).json()
-    assert found["reward_score"].startswith("no_reward: this server gave no such")
+    assert found["reward_score"].startswith("no_reward: no task of this server")
+    misspelt = post(server, "roll/submit_task?profil=math", '{"response": "4"}').json()
+    asked = {"reward_request_id": misspelt["reward_request_id"]}
+    found = httpx2.request("GET", f"{server.url}/compat/roll/task_result", json=asked).json()
+    assert found["reward_score"].endswith("expected ?profile=NAME")
+
+
+@pytest.mark.parametrize("query", ["profil=format", "profile=math&x=1", "profile=a&profile=b"])
+def test_a_query_string_that_is_not_understood_is_not_ignored(
+    server: LiveServer, query: str
+) -> None:
+    answer = post(server, f"vllm/classify?{query}", '{"input": "b"}')
+    assert answer.status_code == 422
+    assert f"got the query string ?{query}; expected ?profile=NAME" in answer.text
+
+
+def test_a_misspelt_route_is_told_the_nearest(server: LiveServer) -> None:
+    answer = post(server, "openrlhf/get_rewards", "{}")
+    assert answer.status_code == 404
+    assert "did you mean /compat/openrlhf/get_reward?" in answer.json()["error"]["message"]
 
 
 def test_the_profile_comes_from_the_url_then_from_the_settings(
@@ -165,9 +184,9 @@ def test_the_profile_comes_from_the_url_then_from_the_settings(
 @pytest.mark.parametrize(
     ("variable", "value", "complaint"),
     [
-        ("REWARD_COMPAT_PROFILES", '{"verl": "math"}', "no format is called verl"),
-        ("REWARD_COMPAT_PROFILES", '{"vllm": "nope"}', "profile 'nope', which is not known"),
-        ("REWARD_COMPAT_NULL_REWARDS", '{"opnrlhf": 0}', "no format is called opnrlhf"),
+        ("REWARD_COMPAT_PROFILES", '{"verl": "math"}', "unknown format verl"),
+        ("REWARD_COMPAT_PROFILES", '{"vllm": "nope"}', "unknown profile 'nope' for vllm"),
+        ("REWARD_COMPAT_NULL_REWARDS", '{"opnrlhf": 0}', "unknown format opnrlhf"),
         ("REWARD_COMPAT_GROUND_TRUTHS", "/no/such/file", "cannot read /no/such/file"),
     ],
 )
@@ -190,7 +209,7 @@ def test_a_query_that_does_not_hold_its_prompt_has_no_reward(
     body = json.dumps({**asked, "prompts": [LONG] * 3, "labels": ["46"] * 3})
     answer = post(server, "openrlhf/get_reward", body)
     assert answer.status_code == 422
-    assert "query 0 does not hold its prompt" in answer.json()["error"]["message"]
+    assert "query 0 does not contain its prompt" in answer.json()["error"]["message"]
     lenient = start_server(REWARD_COMPAT_NULL_REWARDS='{"openrlhf": -0.5}')
     found = post(lenient, "openrlhf/get_reward", body).json()
     assert found["rewards"] == [-0.5, 1.0, 1.0]

@@ -1,7 +1,7 @@
 """The trainers' own client code against a live server.
 
 Set TOUCHSTONE_CONTRACT to a folder that holds checkouts under the names of their repositories
-(OpenRLHF, slime, miles, LLaMA-Factory, Gym, verl, python-sdk, EasyR1, ms-swift, LIMR, xtuner,
+(OpenRLHF, slime, miles, LLaMA-Factory, nemo-gym, verl, python-sdk, EasyR1, ms-swift, LIMR, xtuner,
 ROLL, AReaL, open-instruct, rllm, tunix, tinker-cookbook, SkyRL, torchtitan, axolotl), or their
 unpacked wheels. Each client runs in an environment of its own, which `environments/make.sh` makes.
 What is not there skips its test and says how to get it; a library that is missing in an environment
@@ -103,7 +103,7 @@ def test_llamafactory_gets_scores_and_stops_without_them(server: LiveServer) -> 
 
 def test_a_nemo_gym_rollout_ends_with_our_reward(server: LiveServer) -> None:
     app = str(ROOT / "docs" / "launch" / "nemo_gym" / "app.py")
-    found = run_client("nemo_gym", "Gym", server, server.url, app, str(free_port()))
+    found = run_client("nemo_gym", "nemo-gym", server, server.url, app, str(free_port()))
     row = {"question": "What is 6 + 40?", "_ng_task_index": 7}
     assert found["right"] == {"reward": 1.0, "reward_components": {"math": 1.0}, "math": 1.0, **row}
     assert found["wrong"] == {"reward": 0.0, "reward_components": {"math": 0.0}, "math": 0.0, **row}
@@ -120,6 +120,9 @@ def test_verl_reads_both_engines_formats_and_our_compute_score(server: LiveServe
     assert found["odd_truths"] == [1.0, 1.0, -1.0]
     assert found["unscorable"] == "NoReward:"
     assert found["constant"] == [1.0, -1.0]
+    assert found["rate_limited"] == [1.0, 1.0]
+    # verl fails to make a tensor of the reason. An exception would have become a reward of 0.
+    assert found["rate_limited_unscorable"] == ["ValueError: too many dimensions 'str'"] * 2
 
 
 def test_easyr1_puts_overall_on_the_last_token(server: LiveServer) -> None:
@@ -143,6 +146,7 @@ def test_roll_submits_and_polls_and_has_no_number_for_a_missing_reward(
     found = run_client("roll", "ROLL", server, server.url, launch)
     assert found["batch"] == found["with_our_worker"] == [1.0, 0.0]
     assert found["unscorable"] == "TypeError: must be real number, not str"
+    assert "unknown_profile" in found["misspelt_profile"]
     # ROLL's own way with a server that is away, and what the launch file makes of it.
     assert (found["no_server"], found["tries"]) == ([0.0], 20)
     assert found["no_server_with_our_worker"].startswith("RuntimeError: no reward for row-0")

@@ -95,7 +95,7 @@ def test_a_request_changes_no_model_to_code_or_to_a_folder_elsewhere(tmp_path: P
     ]:
         with pytest.raises(InvalidRequest, match=said):
             check_changes(changes, allowed)
-    with pytest.raises(InvalidRequest, match="no models_dir"):
+    with pytest.raises(InvalidRequest, match="models_dir is not set"):
         check_changes({"model": str(allowed / "good")}, None)
 
 

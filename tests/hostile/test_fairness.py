@@ -228,7 +228,7 @@ def test_priorities_hold_within_a_caller_and_scorers_take_turns() -> None:
     assert turns.any_outside({("a", "two")})
     assert not turns.any_outside({("a", "one")})
     assert turns.popleft({("a", "one")}) is None
-    assert len(turns) == 1
+    assert turns.waiting == 1
 
 
 def test_the_limits_of_pending_samples_hold_from_the_first_request() -> None:

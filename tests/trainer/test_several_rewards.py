@@ -57,7 +57,7 @@ def test_weights_go_to_the_scores_then_to_the_further_profiles() -> None:
     assert parts_of(RewardArguments(), None) == [RewardPart("math", "math", None, 1.0)]
     with pytest.raises(InputError, match="2 numbers for 3 rewards: math, format, short"):
         parts_of(wanted, [1.0, 2.0])
-    with pytest.raises(InputError, match="named twice"):
+    with pytest.raises(InputError, match="may be named once"):
         parts_of(RewardArguments(reward_profile="x", also_reward_profile=["x"]), None)
 
 

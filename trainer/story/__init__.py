@@ -1,1 +1,1 @@
-"""Multi-turn stories: rows from conversations, and what the history told the model."""
+"""Multi-turn stories: training rows from conversations, and signals from the history."""

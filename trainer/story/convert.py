@@ -1,9 +1,9 @@
-"""`trainer data story`: conversations in ShareGPT's form -> one row for each assistant turn.
+"""`trainer data story`: convert ShareGPT conversations to one row per assistant turn.
 
-In: a .json or .jsonl file of objects with `conversations` or `messages` (turns as from/value or
-role/content) and, if they have any, `system`, `instruction` and `story_content`. Out: Parquet or
-JSON lines with the columns of `FEATURES`. Turns that cannot be used are named with their place. It
-scores nothing, shortens nothing and adds no word that it was not asked for.
+Reads a .json or .jsonl file of objects with `conversations` or `messages` (turns as from/value or
+role/content) and optional `system`, `instruction` and `story_content`. Writes Parquet or JSON lines
+with the columns of `FEATURES`, and reports every unusable turn with its place. Texts are neither
+shortened nor extended unless the arguments say so.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FEATURES = Features(
 
 @dataclass
 class StoryDataArguments:
-    """Which conversations, what the model is told about the form, what happens to bad turns."""
+    """Input and output files, the format prompt, and the handling of bad turns."""
 
     input: str | None = field(
         default=None, metadata={"help": "A .json or .jsonl file of conversations."}
@@ -62,28 +62,28 @@ class StoryDataArguments:
     format_prompt: str = field(
         default=NO_PROMPT,
         metadata={
-            "help": "What becomes output_format, the end of system_prompt: en or zh (ask for the "
-            "JSON that the story profiles read, in English or Chinese), a Jinja file, or none."
+            "help": "Text for output_format, the end of system_prompt: en or zh (ask in English or "
+            "Chinese for the JSON that the story profiles read), a Jinja file, or none."
         },
     )
     consecutive_turns: Literal["refuse", "merge"] = field(
         default="refuse",
         metadata={
-            "help": "merge: turns of the same role in a row become one, a line break between; "
-            "refuse: the second one is a bad turn."
+            "help": "merge: join consecutive turns of one role with a line break; "
+            "refuse: treat the second one as a bad turn."
         },
     )
     data_source: str = field(
-        default="story_generation", metadata={"help": "What the column data_source says."}
+        default="story_generation", metadata={"help": "Value of the column data_source."}
     )
     on_bad_turns: Literal["skip", "refuse"] = field(
         default="skip",
-        metadata={"help": "skip: leave out the conversation from its first bad turn on; refuse."},
+        metadata={"help": "skip: drop the conversation from its first bad turn on; refuse: stop."},
     )
 
 
 class TurnProblem(NamedTuple):
-    """What is wrong with a turn; `turn` counts from 0 and is None where it is no turn's fault."""
+    """What is wrong with a conversation, and with which turn, counted from 0; None for no turn."""
 
     conversation: int
     turn: int | None
@@ -98,11 +98,11 @@ OPTIONS = StoryDataArguments
 
 
 def run(argv: Sequence[str]) -> None:
-    """Convert, say what was left out and where.
+    """Convert a file and report what was left out.
 
     Raises:
-        InputError: the file cannot be read, not one row comes of it, or it has bad turns and
-            `on_bad_turns` is `refuse`.
+        InputError: the file cannot be read, it gives no row, or it has bad turns and `on_bad_turns`
+            is `refuse`.
     """
     arguments = parse_config(StoryDataArguments, argv, "trainer data story")
     source, output = require(arguments.input, "input"), Path(require(arguments.output, "output"))
@@ -130,7 +130,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def read_conversations(path: Path) -> list[Any]:
-    """The objects of a .json file (a list, or one of them) or of a .jsonl file.
+    """Return the objects of a .json file (a list, or a single one) or of a .jsonl file.
 
     Raises:
         InputError: there is no such file, or it holds something else.
@@ -144,7 +144,7 @@ def read_conversations(path: Path) -> list[Any]:
         return [_parsed(line, f"{path}, line {n}") for n, line in lines if line.strip()]
     content = _parsed(text, str(path))
     if not isinstance(content, list | dict):
-        raise InputError(f"{path}: a list of conversations is expected, not {content!r:.60}")
+        raise InputError(f"{path}: expected a list of conversations, not {content!r:.60}")
     return content if isinstance(content, list) else [content]
 
 
@@ -159,11 +159,12 @@ def _parsed(text: str, where: str) -> Any:
 
 
 def read_format_prompt(path: str) -> Template:
-    """The Jinja template of the output format, empty for `none`; it may name what `story_rows`
-    hands it.
+    """Return the Jinja template of the output format, empty for `none`.
+
+    It may use `instruction`, `story_content`, `user_input` and `conversation_history`.
 
     Raises:
-        InputError: no such file, or it is no template.
+        InputError: there is no such file, or it is not a template.
     """
     try:
         file = FORMAT_PROMPTS.get(path, Path(path))
@@ -181,15 +182,14 @@ def story_rows(
     *,
     merges: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """One row for each assistant turn that answers a user; a conversation ends before its first bad
-    turn.
+    """Yield one row for each assistant turn that answers a user.
 
-    What follows a bad turn is left out with it: its history would have a hole. An assistant's turn
-    before the first user's is history. `merges`: turns of one role in a row are one. `problems`
-    grows by what was wrong.
+    A conversation ends before its first bad turn, because later turns would have a gap in their
+    history. An assistant's turn before the first user's is history. `merges`: join consecutive
+    turns of one role. Problems found are appended to `problems`.
 
     Raises:
-        InputError: the template asks for something that there is not.
+        InputError: the template uses a variable that does not exist.
     """
     for number, conversation in enumerate(conversations):
         reason = _not_a_conversation(conversation)
@@ -199,7 +199,7 @@ def story_rows(
         told, turns = _told_and_turns(conversation)
         messages, problem = _read_turns(turns, number, merges=merges)
         if problem is None and not any(_answers(messages)):
-            problem = TurnProblem(number, None, "no turn of the assistant answers one of the user")
+            problem = TurnProblem(number, None, "no assistant turn answers a user turn")
         problems += [problem] if problem else []
         for place, end in _answers(messages):
             row = _row([message for _, message in messages[:end]], told, template)
@@ -214,8 +214,8 @@ PlacedTurn = tuple[int, ShareGptTurn]
 def _read_turns(
     turns: Sequence[tuple[int, Any]], number: int, *, merges: bool
 ) -> tuple[list[PlacedTurn], TurnProblem | None]:
-    """The messages of a conversation up to its first bad turn, each with the place of its first
-    turn; and what is wrong there."""
+    """Return the messages before the first bad turn, each with the place of its first turn, and
+    the problem of that bad turn."""
     messages: list[PlacedTurn] = []
     for place, raw in turns:
         message = _message(raw)
@@ -231,21 +231,21 @@ def _read_turns(
         else:
             reason = (
                 f"two turns of the {before} in a row: turns must alternate; "
-                "--consecutive_turns merge makes one of them"
+                "--consecutive_turns merge joins them"
             )
             return messages, TurnProblem(number, place, reason)
     return messages, None
 
 
 def _answers(messages: Sequence[PlacedTurn]) -> Iterator[tuple[int, int]]:
-    """The place of each turn that answers a user, and how many messages there are up to it."""
+    """Yield the place of each turn that answers a user, and the number of messages up to it."""
     for end, (place, message) in enumerate(messages, start=1):
         if message["role"] == "assistant" and end > 1:
             yield place, end
 
 
 def write_rows(rows: Sequence[Mapping[str, object]], output: Path) -> None:
-    """Write Parquet or JSON lines, by the file's suffix; both read back as the same rows."""
+    """Write Parquet or JSON lines, depending on the suffix; both read back as the same rows."""
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == ".parquet":
         Dataset.from_list([dict(row) for row in rows], features=FEATURES).to_parquet(output)
@@ -256,7 +256,7 @@ def write_rows(rows: Sequence[Mapping[str, object]], output: Path) -> None:
 
 def _not_a_conversation(conversation: object) -> str:
     if not isinstance(conversation, dict):
-        return f"an object with 'conversations' is expected, not {conversation!r:.60}"
+        return f"expected an object with 'conversations', not {conversation!r:.60}"
     key = _turn_key(conversation)
     if key is None:
         return f"no {' or '.join(map(repr, TURN_KEYS))} among the keys {list(conversation)!r:.80}"
@@ -274,10 +274,9 @@ def _turn_key(conversation: Mapping[str, Any]) -> str | None:
 
 
 def _told_and_turns(conversation: dict[str, Any]) -> tuple[ShareGptTurn, list[tuple[int, Any]]]:
-    """Instruction and story of a conversation, and its turns with their places.
+    """Return the instruction and the story of a conversation, and its turns with their places.
 
-    Without a `story_content` of its own the system text is the story: in such data it sets the
-    scene. With one, the system text is the instruction.
+    The system text is the story if there is no `story_content`, else the instruction.
     """
     turns = list(enumerate(conversation[_turn_key(conversation) or TURN_KEYS[0]]))
     system = conversation.get("system") or ""
@@ -298,7 +297,7 @@ def _row(
     try:
         output_format = template.render(seen).strip()
     except TemplateError as error:
-        raise InputError(f"the format prompt cannot be filled: {error}") from error
+        raise InputError(f"cannot fill the format prompt: {error}") from error
     parts = [told["instruction"], told["story_content"], output_format]
     system_prompt = "\n\n".join(part for part in parts if part.strip())
     system = [{"role": "system", "content": system_prompt}] if system_prompt else []
@@ -316,7 +315,7 @@ def _row(
 
 
 def _message(turn: object) -> ShareGptTurn | str:
-    """A turn as role and content, or what is wrong with it."""
+    """Return a turn as role and content, or what is wrong with it."""
     if not isinstance(turn, dict):
         return f"a turn is an object, not {turn!r:.60}"
     name = turn.get("from", turn.get("role"))
@@ -326,18 +325,18 @@ def _message(turn: object) -> ShareGptTurn | str:
     if role is None:
         return f"unknown role {name!r}; known are {SHOWN_ROLES}"
     if content is not None and not isinstance(content, str):
-        return f"a turn of the {role} whose content is no text: {content!r:.60}"
+        return f"the content of a turn of the {role} is not text: {content!r:.60}"
     if not content or not content.strip():
         return f"an empty turn of the {role}: {content!r:.60}"
     if not _is_unicode(content):
-        return f"the turn holds half a character: {content!r:.60}"
+        return f"the turn holds half of a surrogate pair: {content!r:.60}"
     if role not in ("user", "assistant"):
         return f"a turn of the {role}: only user and assistant take turns in a story"
     return {"role": role, "content": content}
 
 
 def _is_unicode(text: str) -> bool:
-    """JSON can spell one half of a surrogate pair, which no file can hold."""
+    """Whether the text can be written to a file; JSON can spell half of a surrogate pair."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 

@@ -1,9 +1,8 @@
-"""What the history told the model: numbers of one response, from log-probs with and without it.
+"""Compute the story signals of a response from its log-probs with and without the history.
 
-In: per-token log-probs, entropies and information flow of the same response tokens, once after the
-whole prompt and once after the prompt without the conversation history; a mask of the response's
-tokens. Out: the signals that a `story` profile combines. It runs no model and knows no trainer.
-Padding anywhere in the tensors changes nothing: every sum runs over response tokens only.
+Inputs are per-token log-probs, entropies and information flow of the same response tokens, once
+after the full prompt and once after the prompt without the conversation history, and a mask of the
+response tokens. All sums run over response tokens only, so padding changes nothing.
 
 Source: the story-generation fork of EasyR1 that the formulas of `docs/story.md` come from.
 """
@@ -26,34 +25,34 @@ D_LIMIT = 10.0
 
 @dataclass
 class SignalArguments:
-    """Whether signals are measured, and the constants of CRE; the defaults are the source's."""
+    """Switch for the signals, and the constants of CRE; the defaults are the source's."""
 
     enabled: bool = field(
-        default=False, metadata={"help": "Measure them, and send them with every sample."}
+        default=False, metadata={"help": "Measure the signals and send them with every sample."}
     )
     beta: float = field(default=1.0, metadata={"help": "Weight of d_i, the change of entropy."})
     gamma: float = field(default=1.0, metadata={"help": "Weight of f_i, the information flow."})
     eps: float = field(default=1e-8, metadata={"help": "Keeps the divisions finite."})
     rho: float = field(
         default=0.2,
-        metadata={"help": "CRE looks at this share of the tokens: the most open without history."},
+        metadata={"help": "Share of tokens in CRE: those of highest entropy without history."},
     )
     d_sign: int = field(
         default=1,
-        metadata={"help": "1: d_i = (H_with - H_without)/H_without, as it ran; -1: its first form"},
+        metadata={"help": "1: d_i = (H_with - H_without)/H_without, as last run; -1: negated."},
     )
 
     def __post_init__(self) -> None:
         if not 0 < self.rho <= 1:
-            raise ValueError(f"rho is a share of the tokens, above 0 and at most 1, not {self.rho}")
+            raise ValueError(f"rho is {self.rho}; expected a share of the tokens in (0, 1]")
         if self.d_sign not in (1, -1):
-            raise ValueError(f"d_sign is 1 or -1, not {self.d_sign}")
+            raise ValueError(f"d_sign is {self.d_sign}; expected 1 or -1")
         if self.eps <= 0:
-            raise ValueError(f"eps must be positive, not {self.eps}")
+            raise ValueError(f"eps is {self.eps}; expected a positive number")
 
 
 class Measured(NamedTuple):
-    """What one forced pass says of each response token, in nats; `flow` is f_i."""
+    """Log-prob and entropy in nats, and flow f_i, of each response token in one forced pass."""
 
     logps: PerToken
     entropies: PerToken
@@ -61,9 +60,9 @@ class Measured(NamedTuple):
 
 
 def information_flow(hidden: Float[Tensor, "batch tokens size"], mask: TokenMask) -> PerToken:
-    """f_i = max(0, mean over the earlier response tokens j of cos(h_i, h_j)); 0 for the first one.
+    """Return f_i = max(0, mean of cos(h_i, h_j) over earlier response tokens j), 0 for the first.
 
-    By a running sum of unit vectors: no matrix of all pairs is made.
+    Uses a running sum of unit vectors, so memory is linear in the number of tokens.
     """
     unit = torch.nn.functional.normalize(hidden.float(), dim=-1) * mask[..., None]
     before = unit.cumsum(dim=1) - unit
@@ -74,18 +73,18 @@ def information_flow(hidden: Float[Tensor, "batch tokens size"], mask: TokenMask
 def entropy_change(
     with_history: PerToken, without: PerToken, constants: SignalArguments
 ) -> PerToken:
-    """d_i = (H_with - H_without) / (H_without + eps), between -10 and 10, times `d_sign`."""
+    """Return d_i = (H_with - H_without) / (H_without + eps), clamped to ±10, times `d_sign`."""
     change = (with_history - without) / (without + constants.eps)
     return constants.d_sign * change.clamp(-D_LIMIT, D_LIMIT)
 
 
 def most_open(without: PerToken, mask: TokenMask, rho: float) -> TokenMask:
-    """The ceil(rho T) response tokens of highest entropy without history; of equals the first."""
+    """Mark the ceil(rho T) response tokens of highest entropy without history, ties by position."""
     order = without.masked_fill(~mask, -math.inf).argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(
         1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
     )
-    # In double precision 0.2 * 15 is 3.0000000000000004: without the rounding that would be 4.
+    # 0.2 * 15 is 3.0000000000000004 in double precision and would round up to 4.
     kept = (rho * mask.sum(dim=1, keepdim=True).double()).round(decimals=6).ceil()
     return mask & (rank < kept)
 
@@ -93,10 +92,10 @@ def most_open(without: PerToken, mask: TokenMask, rho: float) -> TokenMask:
 def token_weights(
     change: PerToken, flow: PerToken, chosen: TokenMask, constants: SignalArguments
 ) -> PerToken:
-    """alpha'_i: 1 + beta d_i + gamma f_i over the chosen tokens, at least 0, summing to 1.
+    """Return alpha_i: max(0, 1 + beta d_i + gamma f_i) over the chosen tokens, normalized to 1.
 
-    Uniform where they sum to less than eps. A negative weight, which the source allows where
-    beta d_i < -1, would pay for being unlikely: here it is 0. At the defaults there is none.
+    Uniform if the sum is below eps. The source allows negative weights where beta d_i < -1, which
+    reward unlikely tokens; here they are 0. With the defaults there are none.
     """
     raw = (1 + constants.beta * change + constants.gamma * flow).clamp(min=0)
     raw = raw.masked_fill(~chosen, 0)
@@ -108,7 +107,7 @@ def token_weights(
 def cre(
     with_history: Measured, without: Measured, mask: TokenMask, constants: SignalArguments
 ) -> Rows:
-    """CRE = -sum_i alpha'_i log p_i, in nats a token: the log-probs with the history, weighted."""
+    """Return CRE = -sum_i alpha_i log p_i in nats per token, with log-probs after the history."""
     change = entropy_change(with_history.entropies, without.entropies, constants)
     chosen = most_open(without.entropies, mask, constants.rho)
     weights = token_weights(change, with_history.flow, chosen, constants)
@@ -122,9 +121,10 @@ def signals_of(
     history_tokens: list[int],
     constants: SignalArguments,
 ) -> list[dict[str, float]]:
-    """The signals of each row; none for a row without response tokens, or where one is not finite.
+    """Return the signals of each row; an empty dict for a row without response tokens or with a
+    value that is not finite.
 
-    A row without history has `history_tokens` 0: both its passes are the same one.
+    A row without history has `history_tokens` 0, and its pass with history stands for both.
     """
     told = torch.tensor(history_tokens, device=mask.device)[:, None] > 0
     without = Measured(
@@ -148,5 +148,5 @@ def signals_of(
 
 
 def masked_mean(values: PerToken, mask: TokenMask) -> Rows:
-    """The mean over the response's tokens; 0 for a row without any."""
+    """Return the mean over the response tokens of each row, 0 for a row without any."""
     return values.masked_fill(~mask, 0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)

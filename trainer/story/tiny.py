@@ -1,8 +1,8 @@
-"""Small stories with a hidden fact: what the reward of a story is tried on, in minutes on a CPU.
+"""Generate small stories with a hidden fact, for trying a story reward in minutes on a CPU.
 
-In: a seed. Out: conversations in ShareGPT's form. Each tells early under which stone a thing is
-hidden; the last turn looks for it, so that only the history says what is right. In the lessons for
-SFT the answers use the fact now and then; `is_right` is the measure that no reward sees.
+Each conversation, in ShareGPT's form, tells early under which stone a thing is hidden; its last
+turn looks for it, so only the history gives the right answer. In the SFT lessons some answers use
+the fact. `is_right` is an outside measure that no reward sees.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ THINGS = ("key", "coin", "map", "ring", "lamp", "rope")
 COLOURS = ("red", "blue", "green", "white", "black", "yellow", "brown", "grey")
 NAMES = ("Tom", "Mia", "Ben", "Zoe", "Sam", "Ida")
 PLACES = ("garden", "forest", "harbour", "castle")
-# Of the lessons: how many answers are right, and name any colour; how many have no history.
+# Shares of the lessons: right answers, answers of any colour, lessons without history.
 RIGHT, ANY, UNTOLD = 0.4, 0.3, 0.3
 FORMAT = "One sentence."
 CHAT_TEMPLATE = (
@@ -34,7 +34,7 @@ CHAT_TEMPLATE = (
 
 
 class TinyStory(NamedTuple):
-    """Who hides what under the stone of which colour, and where."""
+    """Who hides which thing under a stone of which colour, and where."""
 
     name: str
     thing: str
@@ -47,7 +47,7 @@ def draw_story(rng: random.Random) -> TinyStory:
 
 
 def conversation(story: TinyStory, answer: str, *, is_told: bool = True) -> dict[str, Any]:
-    """Two turns: what is hidden where, and the search for it; or, untold, the search alone."""
+    """Return a conversation that hides the thing and looks for it; untold, only the search."""
     turns = [
         f"{story.name} hides a {story.thing} under the {story.colour} stone.",
         f"Night falls and {story.name} goes home.",
@@ -68,10 +68,10 @@ def found(colour: str) -> str:
 
 
 def lesson(rng: random.Random) -> tuple[TinyStory, dict[str, Any]]:
-    """A story with an answer that is right, of any colour, or of none.
+    """Draw a story whose answer is right, names any colour, or names none.
 
-    Some are untold, with answers of any colour: a model that never saw the search without what came
-    before would find every answer to it strange, and every answer would seem to use the history.
+    Some are untold, with answers of any colour: to a model that never saw the search without its
+    history, every answer would be unlikely and would seem to gain from the history.
     """
     story, is_told = draw_story(rng), rng.random() >= UNTOLD
     draw = rng.random()
@@ -82,7 +82,7 @@ def lesson(rng: random.Random) -> tuple[TinyStory, dict[str, Any]]:
 
 
 def second_prompts(stories: Sequence[TinyStory]) -> list[list[dict[str, Any]]]:
-    """The prompts that look for what is hidden, as `trainer data story` makes them."""
+    """Return the prompts that look for the hidden things, as `trainer data story` makes them."""
     problems: list[TurnProblem] = []
     told = [conversation(story, found(story.colour)) for story in stories]
     rows = story_rows(told, Template(FORMAT), "tiny", problems)
@@ -90,15 +90,15 @@ def second_prompts(stories: Sequence[TinyStory]) -> list[list[dict[str, Any]]]:
 
 
 def is_right(response: str, colour: str) -> bool:
-    """Does a response name this colour and no other one?"""
+    """Whether a response names this colour and no other."""
     return set(re.findall(r"\w+", response.lower())) & set(COLOURS) == {colour}
 
 
 def make_storyteller(folder: Path, texts: list[str], seed: int) -> Path:
-    """An untrained small model whose tokenizer knows chats.
+    """Write a small untrained model with a chat template, and return its folder.
 
-    At transformers' own 0.02 so small a model does not find the copying of a word in 600 updates;
-    at 0.1 it takes 200.
+    With transformers' initializer range of 0.02 a model this small does not learn to copy a word in
+    600 updates; with 0.1 it needs 200.
     """
     make_model(folder, texts, hidden_size=64, layers=2, initializer_range=0.1, seed=seed)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)

@@ -1,13 +1,12 @@
-"""GRPO that measures, before the rewards are asked for, what the history told the model.
+"""GRPO that measures the story signals of each sample before it asks for rewards.
 
-In: what `GrpoTrainer` takes, with `SignalArguments`; rows with `prompt` and, as `history_rows` adds
-it, `prompt_without_history`. Out: the signals of each sample. Nothing is generated twice: the same
-response tokens are forced through the policy once more, after the prompt without its history. The
-pass with the history is the one that TRL makes for its ratio, where it makes one.
+Nothing is generated twice: the same response tokens are forced through the policy once more, after
+the prompt without its history (the column `prompt_without_history`, see `history_rows`). The pass
+with the history is the one TRL makes for its ratio, where it makes one.
 
-Each rank measures its own rows, every rank in as many passes. A pass goes through TRL's fused head,
-which works in tiles of positions and of the vocabulary: logits of a whole batch are never held. The
-log-probs and entropies are those at the temperature of the rollout.
+Each rank measures its own rows, all ranks in the same number of passes. A pass uses TRL's fused
+head, which works in tiles of positions and vocabulary, so logits of a whole batch are never held.
+Log-probs and entropies are at the temperature of the rollout.
 """
 
 from __future__ import annotations
@@ -40,23 +39,23 @@ WITHOUT_HISTORY = "prompt_without_history"
 
 
 def history_rows(rows: Dataset) -> Dataset:
-    """The rows with the column `prompt_without_history`: their own, or made of the chat.
+    """Return the rows with the column `prompt_without_history`, derived from the chat if missing.
 
     Raises:
-        InputError: the prompts are texts, and there is no such column.
+        InputError: the column is missing and the prompts are texts, not chats.
     """
     if WITHOUT_HISTORY in rows.column_names:
         return rows
     if isinstance(rows[0]["prompt"], str):
         raise InputError(
-            f"signals: prompts that are texts need a column {WITHOUT_HISTORY!r}; of a chat the "
-            "history is known"
+            f"signals: prompts that are plain text need a column {WITHOUT_HISTORY!r}; it can be "
+            "derived only from chats"
         )
     return rows.map(lambda row: {WITHOUT_HISTORY: without_history(row["prompt"])})
 
 
 def without_history(prompt: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A chat's system messages and its last message, with what is begun of the answer to it."""
+    """Return a chat's system messages and last message, with the begun answer if there is one."""
     last = 2 if is_begun(list(prompt)) else 1
     return [turn for turn in prompt[:-last] if turn["role"] == "system"] + list(prompt[-last:])
 
@@ -75,7 +74,7 @@ class HistoryTrainer(GrpoTrainer):
         self, rows: list[dict[str, Any]], completion_ids: list[list[int]]
     ) -> list[dict[str, float]]:
         with_history = self.prompt_ids
-        # TRL's own method: the prompts without history are no prompts that could be too long.
+        # Call TRL's method: the override records the prompts and acts on those that are too long.
         prompts = [row[WITHOUT_HISTORY] for row in rows]
         without, _, _ = GRPOTrainer._tokenize_prompts(self, prompts)
         told = self.own_pass or self._forced(with_history, completion_ids)
@@ -103,9 +102,9 @@ class HistoryTrainer(GrpoTrainer):
         return found
 
     def _scores_its_own_rollout(self) -> bool:
-        """Does TRL's first pass after a rollout give the policy's own log-probs, as ours would?
+        """Whether TRL's first pass after a rollout gives the same log-probs as a pass of ours.
 
-        Not with dropout, which its pass does not switch off, nor where it masks whole responses.
+        It does not with dropout, which TRL leaves on, or when TRL masks whole responses.
         """
         args = cast(GRPOConfig, self.args)
         cycle = cast(int, args.steps_per_generation) * self.num_iterations
@@ -137,7 +136,7 @@ class HistoryTrainer(GrpoTrainer):
 
     @torch.no_grad()
     def _forced(self, prompts: list[list[int]], completions: list[list[int]]) -> Measured:
-        """The policy's log-probs, entropies and flow of given responses to given prompts."""
+        """Measure given responses to given prompts in a forced pass of the policy."""
         policy = cast(nn.Module, self.model)
         before, before_mask = self._padded(prompts, "left")
         tokens, mask = self._padded(completions, "right")
@@ -160,7 +159,7 @@ class HistoryTrainer(GrpoTrainer):
         return Measured(logps, cast(Tensor, entropies), torch.cat(flow))
 
     def _padded(self, ids: list[list[int]], side: str) -> tuple[Tensor, Tensor]:
-        """Token ids and their mask, padded as TRL pads them."""
+        """Return token ids and their mask, padded as TRL pads them."""
         width: Any = {"padding_side": side, "pad_to_multiple_of": self.pad_to_multiple_of}
         rows = [torch.tensor(each, dtype=torch.long) for each in ids]
         masks = [torch.ones_like(each) for each in rows]
@@ -173,7 +172,7 @@ class HistoryTrainer(GrpoTrainer):
 
     @contextmanager
     def _hearing_flow(self, mask: Tensor) -> Iterator[list[PerToken]]:
-        """The information flow of each batch of the passes inside the block, in their order."""
+        """Collect the information flow of every batch that passes inside the block, in order."""
         heard: list[PerToken] = []
 
         def hear(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -197,7 +196,10 @@ class HistoryTrainer(GrpoTrainer):
 
 
 def _tokens_of_history(with_history: Sequence[int], without: Sequence[int]) -> int:
-    """0 only without a history: a prompt that was shortened may have no more tokens than other."""
+    """Return the number of history tokens, 0 only if there is no history.
+
+    A shortened prompt may have no more tokens than the one without history; it counts as 1.
+    """
     if list(with_history) == list(without):
         return 0
     return max(1, len(with_history) - len(without))

@@ -1,10 +1,10 @@
-"""What every script of this folder is given, and what it hands back. The standard library alone:
-a script runs in its trainer's environment.
+"""Read the task of a script and write its report. Uses the standard library alone, because a script
+runs in its trainer's environment.
 
-In: the file that PARITY_TASK names. It has the server's `url`, the folder of the `policy`, the
-trainer's `checkout` if it has one, and `parts`, each with `name`, `profile`, `samples` and `null`,
-which says that not all of these have a reward. Out, in the file that PARITY_FOUND names: `version`,
-and of each part what the trainer held, by sample id, or what it raised.
+The file PARITY_TASK has the server's `url`, the folder of the `policy`, the trainer's `checkout`,
+and `parts`, each with `name`, `profile`, `samples` and `null`: whether some samples have no reward.
+The report in the file PARITY_FOUND has the trainer's `version`, and for each part the rewards that
+it held by sample id, or the error that it raised.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CHECKOUT: str | None = TASK["checkout"]
 
 
 def commit() -> str:
-    """Return the commit of the trainer's checkout, which `checkouts.sh` notes."""
+    """Return the commit or release of the trainer's checkout, as written by `checkouts.sh`."""
     noted = Path(str(CHECKOUT), ".commit")
     return noted.read_text().strip() if noted.is_file() else "unknown"
 
 
 class Lookup:
-    """The scripted policy: the responses of a prompt, one after the other."""
+    """The scripted policy: it returns the samples' responses to a prompt in turn."""
 
     def __init__(self, samples: Sequence[Mapping[str, Any]]) -> None:
         self.left: dict[str, list[str]] = {}
@@ -47,12 +47,12 @@ class Lookup:
 
     @staticmethod
     def number(prompt: str) -> str:
-        """The number of the question that this text asks."""
+        """Return the number of the question in a text."""
         [number] = re.findall(r"Question (\d+):", prompt)
         return number
 
     def next(self, prompt: str) -> str:
-        """Return the next response to this prompt; after the last comes the first again."""
+        """Return the next response to this prompt; after the last, the first again."""
         name = self.number(prompt)
         if not self.left[name]:
             self.left[name] = list(self.all[name])
@@ -64,7 +64,7 @@ class Lookup:
 
 
 def told(kind: str, rewards: Mapping[str, float], **more: Any) -> dict[str, Any]:
-    """Say what a trainer held: `kind` is float16, float32 or float64, the rewards by sample id."""
+    """Return the report on a part: rewards by sample id; `kind` is float16, float32 or float64."""
     return {
         "kind": kind,
         "rewards": {name: number(value) for name, value in rewards.items()},
@@ -72,18 +72,18 @@ def told(kind: str, rewards: Mapping[str, float], **more: Any) -> dict[str, Any]
 
 
 def number(value: Any) -> Any:
-    """A float as JSON has it, bit by bit; NaN, which is no reward, as its name."""
+    """Return a float unchanged, or the name of a NaN or an infinity."""
     value = float(value)
     return value if value == value and abs(value) != float("inf") else str(value)
 
 
 def run(version: str, hold: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Have `hold` take every part through the trainer, and write what came of it."""
+    """Run `hold`, which takes a part through the trainer, for each part, and write the report."""
     found: dict[str, Any] = {}
     for part in TASK["parts"]:
         try:
             found[part["name"]] = hold(part)
-        except Exception as error:  # noqa: BLE001  whatever stops a trainer is what is asked for
+        except Exception as error:  # noqa: BLE001  any error of a trainer goes into the report
             if not part["null"]:
                 traceback.print_exc()
             found[part["name"]] = {"raised": said(error)}
@@ -91,11 +91,11 @@ def run(version: str, hold: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     content = json.dumps({"version": version, "parts": found})
     Path(os.environ["PARITY_FOUND"]).write_text(content, encoding="utf-8")
     sys.stdout.flush()
-    os._exit(0)  # threads and actors of a trainer have nothing left to do
+    os._exit(0)  # without waiting for the trainer's threads and actors
 
 
 def said(error: BaseException) -> str:
-    """Name an error and its first line; of one that came from another process, its last."""
+    """Return an error's name and first line; for an error from another process, its last line."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()] or [""]
     line = lines[-1] if "Traceback" in str(error) or "ray::" in str(error) else lines[0]
     return f"{type(error).__name__}: {line}"[:400]

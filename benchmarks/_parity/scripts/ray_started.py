@@ -1,4 +1,4 @@
-"""Ray on this machine, small: it gives its own node 30 s to start, which a busy machine exceeds."""
+"""Start a small Ray on this machine, with retries: a busy machine exceeds Ray's limit of 30 s."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TRIES = 8
 
 
 def start_ray() -> None:
-    """Start Ray; its actors get what a script here is given."""
+    """Start Ray; its actors inherit the variables of a script."""
     init: Any = ray.init
     for left in range(TRIES, 0, -1):
         try:

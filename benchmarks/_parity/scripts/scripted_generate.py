@@ -1,4 +1,4 @@
-"""A `generate` for transformers models that says the samples. All else is the trainer's."""
+"""A `generate` for transformers models that returns the samples' responses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 
 def scripted(tokenizer: Any, lookup: Lookup) -> Any:
-    """Return a function to stand for `model.generate`: prompts with their responses behind them,
-    padded on the right; in transformers' output object where the trainer asked for that."""
+    """Return a replacement for `model.generate`. It returns prompts followed by their responses,
+    padded on the right, as a tensor or, if the trainer asks for it, as transformers' output."""
 
     def generate(*_: Any, input_ids: torch.Tensor, **options: Any) -> Any:
         texts = tokenizer.batch_decode(input_ids)

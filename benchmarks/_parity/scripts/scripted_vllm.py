@@ -1,4 +1,4 @@
-"""Stands for vLLM in OpenRLHF's rollout actor: the same calls, answered with the samples."""
+"""A replacement for vLLM in OpenRLHF's rollout actor, which returns the samples' responses."""
 
 from __future__ import annotations
 

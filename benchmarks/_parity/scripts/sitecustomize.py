@@ -1,5 +1,7 @@
-"""Python imports this first, in a trainer's other processes too: mocks stand in for the packages
-that PARITY_ABSENT names, and `scripted_vllm` for vLLM. The table of trainers says which."""
+"""Replace the packages in PARITY_ABSENT by mocks, and vLLM by `scripted_vllm`.
+
+Python imports this module at its start, in a trainer's child processes too.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +14,9 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import MagicMock
 
-# Packages of which types alone are used, in annotations that pydantic reads.
-OF_TYPES = {"anthropic"}
-
-
-class Types(ModuleType):
-    """Every name in it is any type."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return Any
-
 
 class Absent(MetaPathFinder, Loader):
-    """Finds any module of the packages that are named."""
+    """Finds all modules of the named packages."""
 
     def __init__(self, names: set[str]) -> None:
         self.names = names
@@ -36,10 +26,7 @@ class Absent(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self, is_package=True) if absent else None
 
     def create_module(self, spec: ModuleSpec) -> Any:
-        package = spec.name.partition(".")[0]
-        if package in OF_TYPES:
-            made = Types(spec.name)
-        elif package == "vllm":
+        if spec.name.partition(".")[0] == "vllm":
             made = ModuleType(spec.name)
             vars(made).update(vars(importlib.import_module("scripted_vllm")))
         else:

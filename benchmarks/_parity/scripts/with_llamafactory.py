@@ -1,7 +1,7 @@
-"""LLaMA-Factory: `run_exp` with stage ppo, two steps of its trainer; what `get_rewards` returned.
+"""Run LLaMA-Factory's PPO for two steps by `run_exp`, and report the results of `get_rewards`.
 
-All is its own but `generate`, which says the samples. It asks for trl 0.9.6, whose
-`trl.models.utils` lacks two names that its KTO imports: they are given, and never called.
+Only `generate` is replaced. LLaMA-Factory requires trl 0.9.6, whose `trl.models.utils` lacks two
+names that its KTO module imports; they are added here and never called.
 """
 
 from __future__ import annotations

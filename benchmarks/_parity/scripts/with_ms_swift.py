@@ -1,6 +1,6 @@
-"""ms-swift: `swift.cli.rlhf` with a plugin, two steps of its GRPO trainer; `rewards_per_func`.
+"""Run ms-swift's GRPO with a plugin for two steps, and report `rewards_per_func`.
 
-All is its own but `generate`, which says the samples.
+Only `generate` is replaced.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""NeMo Gym: its simple agent, its client and docs/launch's resources server, each row a rollout;
-the row's reward, and what `gym eval reverify` gives the same rollouts.
+"""Run NeMo Gym's simple agent and client with the resources server of docs/launch, and report each
+row's reward, which `gym eval reverify` must reproduce.
 
-The policy is an endpoint that says the samples. Rows go through Gym's own /seed_session, /verify
-and RolloutReverificationHelper.
+The policy is an endpoint that returns the samples' responses. Rows pass through Gym's own
+/seed_session, /verify and RolloutReverificationHelper.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Gym:
         self.serving = uvicorn.Server(config)
 
     async def responses(self, request: Request) -> dict[str, Any]:
-        """The policy, and what the agent makes of it: both are asked at this path."""
+        """Answer as the policy and as the agent: both use this path."""
         asked = await request.body()
         text = self.lookup.next(re.sub(r"\\u[0-9a-f]{4}", "", asked.decode()))
         part = {"type": "output_text", "text": text, "annotations": []}
@@ -125,7 +125,7 @@ async def rollouts(gym: Gym, rows: list[dict[str, Any]]) -> list[Any]:
 
 
 async def reverified(gym: Gym, rows: list[dict[str, Any]], done: list[Any]) -> dict[int, float]:
-    """The rewards of `gym eval reverify` by the rows' places."""
+    """Return the rewards of `gym eval reverify` by row index."""
     folder = Path(tempfile.mkdtemp())
     rolled = [row | {"response": made["response"]} for row, made in zip(rows, done, strict=True)]
     for name, lines in (("inputs", rows), ("rollouts", rolled)):

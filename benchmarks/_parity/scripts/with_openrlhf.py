@@ -1,9 +1,9 @@
-"""OpenRLHF: its rollout actor, sample generator and experience maker; `Experience.rewards`, and
-what `compute_advantages_and_returns` makes of it.
+"""Run OpenRLHF's rollout actor, sample generator and experience maker; report `Experience.rewards`
+and the result of `compute_advantages_and_returns`.
 
-vLLM is stood in for by an engine that says the samples. deepspeed and flash-attn are mocks. The
-query, its prompt and the label go to the reward server one by one, as the actor sends them. The
-actor is started once: a profile routes by what the label says.
+An engine that returns the samples' responses replaces vLLM; deepspeed and flash-attn are mocks. The
+actor sends each query with its prompt and label. It is started once, so a profile that routes by a
+key of the label selects the part's profile.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ engine = engines.RolloutRayActor.options(num_cpus=1, num_gpus=0).remote(
 
 
 def spaces(fields: dict[str, Any]) -> Any:
-    """OpenRLHF's arguments: dicts in dicts, read by dots."""
+    """Convert nested dicts to namespaces, as OpenRLHF's arguments are."""
     return SimpleNamespace(
         **{name: spaces(each) if isinstance(each, dict) else each for name, each in fields.items()}
     )
@@ -113,7 +113,7 @@ def hold(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def label(row: Mapping[str, Any], profile: str) -> str:
-    """A label carries the metadata too."""
+    """Return a label with the ground truth and the metadata."""
     about = {"ground_truth": row["ground_truth"], "scored_by": profile}
     return json.dumps({**about, **row["metadata"]})
 
@@ -125,14 +125,14 @@ def name_of(experience: Any, lookup: Lookup) -> str:
 
 
 def then(made: list[Any], strategy: Any) -> str:
-    """What the experience maker makes of these rewards."""
+    """Describe the experience maker's result for these rewards."""
     missing = sum(each.rewards is None for each in made)
     for place, each in enumerate(made):
         each.index, each.kl = [place], torch.zeros(each.action_mask.shape)
     maker = Maker(None, None, None, None, SimpleNamespace(value=0.0), strategy, tokenizer)
     try:
         done = maker.compute_advantages_and_returns(made)
-    except Exception as error:  # noqa: BLE001  what a null leads to is what is asked for
+    except Exception as error:  # noqa: BLE001  an error caused by a null goes into the report
         return f"{missing} of {len(made)} rewards are None, then {type(error).__name__}: {error}"
     advantages = [round(float(each.advantages[0, -1]), 3) for each in done[:GROUP]]
     return f"advantages {advantages}"

@@ -1,7 +1,7 @@
-"""slime: `generate_and_rm_group`, the unit of its rollout; the reward that each sample holds.
+"""Run slime's `generate_and_rm_group`, and report each sample's reward.
 
-A generate function, by slime's own hook, says the samples. `async_rm` asks by `--rm-type
-remote_rm`; what it would wait before it tries again is noted and not waited for.
+A custom generate function returns the samples' responses. `async_rm` uses `--rm-type remote_rm`;
+its waits between retries are recorded and skipped.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ hub.asyncio = SimpleNamespace(sleep=sleep, gather=asyncio.gather)
 
 
 class Arguments(SimpleNamespace):
-    """slime's arguments: what is not set here is None."""
+    """slime's arguments. Those that are not set are None."""
 
     def __getattr__(self, _: str) -> None:
         return None
@@ -59,7 +59,7 @@ def arguments(profile: str) -> Arguments:
 
 
 def label(row: Mapping[str, Any]) -> Any:
-    """A label carries the metadata too, where there are any."""
+    """Return a label: the ground truth, with the metadata if there are any."""
     truth = row["ground_truth"]
     return json.dumps({"ground_truth": truth, **row["metadata"]}) if row["metadata"] else truth
 
@@ -68,7 +68,7 @@ NOW: dict[str, Lookup] = {}
 
 
 async def generate(_: Any, sample: Any, __: Any) -> Any:
-    """slime's hook: the next response to the sample's prompt."""
+    """Set the next response to the sample's prompt. slime calls this hook."""
     sample.response = NOW["part"].next(sample.prompt[-1]["content"])
     sample.tokens = [1, 2]
     sample.response_length = 1

@@ -1,6 +1,7 @@
-"""TRL: `GRPOTrainer.train` for two steps; what `_calculate_rewards` returned and the advantages.
+"""Run TRL's `GRPOTrainer.train` for two steps; report the results of `_calculate_rewards` and the
+advantages.
 
-All is TRL's own but `model.generate`, which says what the samples have.
+Only `model.generate` is replaced.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ tokenizer = AutoTokenizer.from_pretrained(POLICY)
 
 
 class Spied(GRPOTrainer):
-    """Keeps what TRL holds, and for which texts."""
+    """Records the rewards and advantages by sample id."""
 
     held: dict[str, float]
     advantages: dict[str, float]
@@ -67,7 +68,7 @@ def hold(part: dict[str, Any]) -> dict[str, Any]:
         for name, row in lookup.rows.items()
     ]
     steps = 1 if part["null"] else STEPS
-    # A preflight holds right answers against wrong ones: for functions that see none it is off.
+    # The preflight compares right and wrong answers, so it is off for profiles that ignore them.
     sees_answers = part["profile"] in ("math", "mix")
     reward = RemoteRewardClient(URL).as_trl_reward(
         part["profile"], preflight=sees_answers and not part["null"], max_failed_frac=1.0

@@ -1,5 +1,8 @@
-"""verl: `RewardLoopManager` with two Ray actors, the adapter named as its config names it; what
-`compute_rm_score` returned. Its actors are started once: a profile routes by what the row says.
+"""Run verl's `RewardLoopManager` with two Ray actors and our adapter; report the results of
+`compute_rm_score`.
+
+The actors are started once, so a profile that routes by a field of the row selects the part's
+profile.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ start_ray()
 
 
 def batch_of(samples: list[dict[str, Any]], profile: str) -> Any:
-    """The batch as verl's rollout leaves it: padded tokens, and columns of objects."""
+    """Return the batch as verl's rollout makes it: padded tokens and columns of objects."""
     ids = [tokenizer(row["response"] + END)["input_ids"] for row in samples]
     width, count = max(map(len, ids)), len(ids)
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])

@@ -25,7 +25,7 @@ class TouchstoneConfig(BaseResourcesServerConfig):
     REVERIFY_MODE: ClassVar[str] = "stateless"
 
     reward_url: str
-    profile: str = "math"
+    profile: str  # without a default, so that a misspelt key is an error
     api_key: str = ""
 
 

@@ -1,6 +1,6 @@
-"""How good a turn of a story is, part by part: `story` with `config: {part: NAME}`.
+"""The story scorer: `scorer: story` with `config: {part: NAME}` scores one aspect of a story turn.
 
-Every part is a score of its own in [0, 1]; the profile weighs them. See docs/story_scorer.md.
+Each part is a score of its own in [0, 1]; the profile weighs them. See docs/story_scorer.md.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from touchstone_rewards.reward_server.scorers.story.rules import RULES, RulePart
 
 
 def story_scorer(part: str, **config: Any) -> RulePart | EmbeddedPart:
-    """How good a turn of a story is: the scorer of one `part`. `config` holds its settings, and
-    those of its embedding model.
+    """Build the scorer of one part; `config` holds its settings and those of its embedding model.
 
     Raises:
-        ValueError: no such part, or a setting out of range.
-        TypeError: a setting that the part does not have.
+        ValueError: there is no such part, or a setting is out of range.
+        TypeError: the part has no such setting.
+
+    Example:
+        >>> story_scorer("length", least=8, most=12).range
+        (0.0, 1.0)
     """
     if part in COMPARISONS:
         return EmbeddedPart(part, **config)

@@ -1,7 +1,7 @@
-"""Ramps for an embedding model from labelled turns: own against other stories, copies, paraphrases.
+"""Calibrate an embedding model on labelled turns: own stories against others, copies, stock texts.
 
-In: turns, and what embeds texts. Out: `Ramps`. They are set on the tuning half of each language;
-what they tell apart is reported for the other half too, with intervals.
+Ramps are set on the tuning half of each language. How well they tell texts apart is reported for
+both halves, with intervals.
 """
 
 from __future__ import annotations
@@ -13,20 +13,27 @@ import numpy as np
 import numpy.typing as npt
 
 from touchstone_rewards.reward_server.schemas import Sample, SampleError
-from touchstone_rewards.reward_server.scorers.story.embedded import COMPARISONS, cosines
+from touchstone_rewards.reward_server.scorers.story.embedded import (
+    COMPARISONS,
+    cosines,
+    margins,
+)
 from touchstone_rewards.reward_server.scorers.story.ramps import Centres, LanguageRamps
-from touchstone_rewards.reward_server.scorers.story.text import parts_of, told
+from touchstone_rewards.reward_server.scorers.story.stories import StockText
+from touchstone_rewards.reward_server.scorers.story.text import parts_of, sentences, told
 
 OTHERS, RESAMPLES, LEAST_TURNS = 5, 500, 20
-# Of the turns that the ramps are set on: how many other stories' turns score above 0, how many own
-# turns below 1, how many near-copies above 0.
+# Shares of the tuning turns: other stories' turns that score above 0, own turns that score below 1,
+# near-copies that score above 0.
 OTHERS_ABOVE_0, OWN_BELOW_1, COPIES_ABOVE_0 = 0.75, 0.03, 0.1
+# Share of stock texts that score above 0 for `specific`, where all own turns score 1.
+STOCK_ABOVE_0 = 0.3
 Vectors = Mapping[str, Any]
 Floats = npt.NDArray[np.float64]
 
 
 class LabelledTurn(NamedTuple):
-    """A good turn of a story, as a sample; `retold` says again what the last turn told."""
+    """A good turn of a story, as a sample; `retold` paraphrases the story's last turn."""
 
     sample: Sample
     language: str
@@ -35,19 +42,23 @@ class LabelledTurn(NamedTuple):
     retold: str = ""
 
 
-def texts_of(turns: Sequence[LabelledTurn]) -> list[str]:
-    """Every text that the measures below need, once."""
-    found: dict[str, None] = {}
+def texts_of(turns: Sequence[LabelledTurn], stock: Sequence[StockText]) -> list[str]:
+    """Return every text that the measures below need, each once."""
+    found = dict.fromkeys(one.text for one in stock)
     for turn in turns:
         for part in ("coherence", "relevance", "novelty"):
             found.update(dict.fromkeys(_against(part, turn)))
-        for text in (told(turn.sample.response), turn.retold, _last_turn(turn)):
+        for text in (told(turn.sample.response), turn.retold, _copy(turn)):
             found.update(dict.fromkeys(parts_of(text)))
     return list(found)
 
 
-def language_ramps(turns: Sequence[LabelledTurn], vectors: Vectors) -> LanguageRamps:
-    """The ramps of one language, from its turns.
+def language_ramps(
+    turns: Sequence[LabelledTurn], stock: Sequence[StockText], vectors: Vectors
+) -> LanguageRamps:
+    """Measure one language: ramps from the tuning half of its turns, figures from both halves.
+
+    Without `stock`, texts of the language that would fit any story, `specific` is not measured.
 
     Raises:
         ValueError: too few turns of either half, or own and other stories cannot be told apart.
@@ -60,9 +71,15 @@ def language_ramps(turns: Sequence[LabelledTurn], vectors: Vectors) -> LanguageR
         _mean([v for t in tuning for v in _parts(told(t.sample.response), vectors)]),
         _mean([vectors[text] for t in tuning for text in _against("coherence", t)]),
     )
-    measures = {half: _measured(each, vectors, centres) for half, each in halves.items()}
+    raw = [vectors[one.text] for one in stock]
+    bank = np.array([_direction(one, centres.response) for one in raw])
+    measures = {
+        half: _measured(each, vectors, centres) | _specific(each, vectors, centres, raw, bank)
+        for half, each in halves.items()
+    }
     ramps = _ramps(measures["tuning"])
-    return LanguageRamps(centres, ramps, {half: _said(each) for half, each in measures.items()})
+    said = {half: _said(each) for half, each in measures.items()}
+    return LanguageRamps(centres, ramps, said, bank.astype(np.float16).tobytes())
 
 
 CosinesByMeasure = dict[str, list[list[float]]]
@@ -71,12 +88,11 @@ CosinesByMeasure = dict[str, list[list[float]]]
 def _measured(
     turns: Sequence[LabelledTurn], vectors: Vectors, centres: Centres
 ) -> CosinesByMeasure:
-    """Of each measure, a list of numbers a turn."""
+    """Return, for each measure, a list of numbers per turn."""
 
     def held(part: str, text: str, story: LabelledTurn) -> list[float]:
         others = [vectors[one] for one in _against(part, story)]
-        whole = COMPARISONS[part].whole
-        return cosines(_parts(text, vectors), others, centres, whole=whole)
+        return cosines(_parts(text, vectors), others, centres, whole=COMPARISONS[part].whole)
 
     found: CosinesByMeasure = {}
     for part in ("coherence", "relevance"):
@@ -86,9 +102,35 @@ def _measured(
             for n, t in enumerate(turns)
         ]
     found["novelty own"] = [held("novelty", told(t.sample.response), t) for t in turns]
-    found["novelty copied"] = [held("novelty", _last_turn(t), t) for t in turns]
+    found["novelty copied"] = [held("novelty", _copy(t), t) for t in turns]
     retold = [held("novelty", t.retold, t) for t in turns if t.retold]
     return found | ({"novelty retold": retold} if retold else {})
+
+
+def _specific(
+    turns: Sequence[LabelledTurn], vectors: Vectors, centres: Centres, raw: list[Any], bank: Any
+) -> CosinesByMeasure:
+    """The margins of own turns, and of each stock text against the other stock texts."""
+    if len(raw) < 2:
+        return {}
+    found: CosinesByMeasure = {"specific own": [], "specific stock": []}
+    for turn in turns:
+        story = [vectors[one] for one in _against("specific", turn)]
+        own = _parts(told(turn.sample.response), vectors)
+        found["specific own"].append(margins(own, story, centres, bank))
+        found["specific stock"].append(
+            [
+                margins([one], story, centres, np.delete(bank, place, axis=0))[0]
+                for place, one in enumerate(raw)
+            ]
+        )
+    return found
+
+
+def _direction(vector: Any, centre: Any) -> Any:
+    """Return the unit vector of a text's unit vector minus the centre."""
+    left = vector / np.linalg.norm(vector) - centre
+    return left / np.linalg.norm(left)
 
 
 def _ramps(measured: CosinesByMeasure) -> dict[str, tuple[float, float]]:
@@ -100,32 +142,38 @@ def _ramps(measured: CosinesByMeasure) -> dict[str, tuple[float, float]]:
     if ramps["coherence"][0] >= ramps["coherence"][1]:
         raise ValueError("own and other stories are equally near: this model does not read them")
     if ramps["relevance"][0] >= ramps["relevance"][1]:
-        # The user's turn is short; half of the own turns then mark the end.
+        # The user's turn is short and says little; end the ramp at the median then.
         ramps["relevance"] = (ramps["relevance"][0], float(np.median(flat["relevance own"])))
     one_at = float(flat["novelty own"].max())
     copied = float(np.quantile(flat["novelty copied"], COPIES_ABOVE_0))
-    ramps["novelty"] = (max(copied, one_at + 0.01), one_at)
+    ramps["novelty"] = (max(copied, one_at + 0.03), one_at)
+    if "specific own" in flat:
+        least = float(flat["specific own"].min())
+        stock = float(np.quantile(flat["specific stock"], 1 - STOCK_ABOVE_0))
+        ramps["specific"] = (min(stock, least - 0.05), least)
     return {part: (round(a, 4), round(b, 4)) for part, (a, b) in ramps.items()}
 
 
 def _said(measured: CosinesByMeasure) -> dict[str, Any]:
-    """For readers: how many turns, the AUC of each question, its interval over the stories."""
+    """Return the number of turns and the AUC of each question with its interval, for readers."""
     questions = {
         "own against other": ("coherence own", "coherence other"),
         "own against other, by the user's turn": ("relevance own", "relevance other"),
+        "own against stock texts": ("specific own", "specific stock"),
         "copied against own": ("novelty copied", "novelty own"),
         "retold against own": ("novelty retold", "novelty own"),
     }
     said: dict[str, Any] = {"turns": len(measured["coherence own"])}
     for question, (more, less) in questions.items():
-        if more in measured:
+        if more in measured and less in measured:
             said[question] = auc_interval(measured[more], measured[less])
     return said
 
 
 def auc_interval(more: list[list[float]], less: list[list[float]]) -> dict[str, Any]:
-    """The share of pairs in which the first is larger, and its 95% interval by the bootstrap over
-    stories.
+    """Return the AUC, the share of pairs in which the first is larger, and its 95% interval.
+
+    Each list holds the numbers of one story; the bootstrap draws whole stories.
 
     Example:
         >>> auc_interval([[0.9], [0.8]], [[0.1], [0.2]])["auc"]
@@ -146,7 +194,7 @@ def _joined(stories: list[list[float]]) -> Floats:
 
 
 def _drawn(stories: list[list[float]], rng: np.random.Generator) -> Floats:
-    """The values of as many stories, drawn with replacement."""
+    """Return the values of as many stories, drawn with replacement."""
     places: list[int] = rng.integers(len(stories), size=len(stories)).tolist()
     return _joined([stories[place] for place in places])
 
@@ -171,9 +219,11 @@ def _against(part: str, turn: LabelledTurn) -> list[str]:
     return texts
 
 
-def _last_turn(turn: LabelledTurn) -> str:
+def _copy(turn: LabelledTurn) -> str:
+    """The last turn from its second sentence on, so that its parts are not those of the history."""
     history = turn.sample.metadata["conversation_history"]
-    return told(history[-1]["content"]) if history else ""
+    told_last = sentences(told(history[-1]["content"])) if history else []
+    return " ".join(told_last[1:] or told_last)
 
 
 def _parts(text: str, vectors: Vectors) -> list[Any]:

@@ -1,7 +1,7 @@
-"""Three stories: for each a good turn written by hand, and the ways to cheat.
+"""Three stories, each with a hand-written good turn and ways to cheat, as samples.
 
-The hacks get the best signals there are: what is copied, repeated or short is what a model is most
-sure of. Out: samples, for the tests and for `commands.story_hacks`.
+Used by the tests and by `commands.story_hacks`. The hacks get the best possible signals, because a
+model is most certain of what it copies, repeats or keeps short.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FORMAT = "Answer with one ```json block: plot_list (narrative, role_dialogue), n
 
 
 class StoryCase(NamedTuple):
-    """A setting, two exchanges, the user's third turn, and responses to it, as prose and lines."""
+    """A setting, two exchanges, the user's third turn, and responses to it, in prose and speech."""
 
     setting: str
     asked: tuple[str, str]
@@ -179,7 +179,7 @@ STORIES = {"lighthouse": LIGHTHOUSE, "bakery": BAKERY, "teahouse": TEAHOUSE}
 
 
 def turn(narrative: str, *lines: tuple[str, str]) -> str:
-    """A response in the format asked for."""
+    """Return a response in the format asked for."""
     dialogue = [{"name": name, "utterance": said} for name, said in lines]
     plot: list[dict[str, Any]] = [{"narrative": narrative, "role_dialogue": dialogue}]
     body = json.dumps({"plot_list": plot, "next_episode": "next"}, ensure_ascii=False)
@@ -187,7 +187,7 @@ def turn(narrative: str, *lines: tuple[str, str]) -> str:
 
 
 def responses(story: StoryCase) -> dict[str, str]:
-    """The good turn first, then each hack, then what is not caught."""
+    """Return the good turn, then each hack, then those that are not caught, by name."""
     narrative, name, said = story.good
     chinese = story is TEAHOUSE
     repeated = _filled([story.sentence], "" if chinese else " ")
@@ -204,7 +204,7 @@ def responses(story: StoryCase) -> dict[str, str]:
         "copied target": turn(story.target[0], story.target[1:]),
         "words in reverse": turn(("" if chinese else " ").join(reversed(units(narrative)))),
         "another story's turn": turn(*_others_turn(story)),
-        # No part understands a story: need not be below the good turn.
+        # No part of the score understands a story, so this may equal the good turn.
         "history retold": turn(story.retold),
     }
 
@@ -216,7 +216,7 @@ def _others_turn(story: StoryCase) -> tuple[str, tuple[str, str]]:
 
 
 def samples(story: StoryCase) -> dict[str, Sample]:
-    """One sample a response; only the good turn has signals of a model that is not sure."""
+    """Return one sample per response; only the good turn has the signals of an unsure model."""
     return {
         name: Sample(
             id=name,
@@ -243,7 +243,7 @@ def _metadata(story: StoryCase) -> dict[str, Any]:
 
 
 def _filled(pieces: list[str], gap: str, count: int = 90) -> str:
-    """The pieces over and over, until the length is right."""
+    """Repeat the pieces until the text has about `count` units."""
     text = ""
     while len(units(text)) + len(units(pieces[0])) / 2 < count:
         text += (gap if text else "") + pieces[0]
@@ -251,13 +251,13 @@ def _filled(pieces: list[str], gap: str, count: int = 90) -> str:
 
 
 def _halves(one: str, other: str) -> str:
-    """The first sentences of `one`, then the last ones of `other`: half of each."""
+    """Join the first half of the sentences of `one` and the second half of those of `other`."""
     begun, ended = sentences(one), sentences(other)
     return " ".join([*begun[: len(begun) // 2], *ended[len(ended) // 2 :]])
 
 
 def _keywords(story: StoryCase, chinese: bool) -> str:
-    """Words of the story so far, each once, in the order of the alphabet: no phrase is copied."""
+    """List words of the story so far, each once, in alphabetical order, so no phrase is copied."""
     source = " ".join([story.setting, *story.asked, *map(told, story.answered), story.now])
     if chinese:
         pairs = sorted({source[i : i + 2] for i in range(0, len(source) - 1, 3)})

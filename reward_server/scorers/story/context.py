@@ -1,6 +1,6 @@
-"""What a sample says of the story so far: its history, its setting, the user's turn, the target.
+"""Read the story so far from a sample: setting, history, the user's turn, target responses.
 
-In: a sample with `metadata`. Out: texts, or the `missing_field` that says what is not there.
+Each function returns texts, or a `missing_field` error that names the missing metadata.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Sample, SampleError, is_list, is_object
 from touchstone_rewards.reward_server.scorers.story.text import MAX_CHARACTERS, told
 
-# An earlier turn is read as far as a response may be long.
+# Earlier turns are cut at the length that a response may have.
 MAX_TURN_CHARACTERS = 2**20
 
 
@@ -23,7 +23,10 @@ def _told(turn: str) -> str:
 
 
 def history(sample: Sample, turns: int) -> list[str] | SampleError:
-    """What the last `turns` turns before the user's told, oldest first; empty in a first turn."""
+    """Return the text of the last `turns` turns before the user's, oldest first.
+
+    A first turn has an empty history.
+    """
     came = sample.metadata.get("conversation_history")
     if not is_list(came):
         return _missing("conversation_history", "a list of {role, content}, empty in a first turn")
@@ -37,13 +40,16 @@ def history(sample: Sample, turns: int) -> list[str] | SampleError:
 
 
 def story(sample: Sample, turns: int) -> list[str] | SampleError:
-    """The setting, the last turns and the user's, as far as they are there, as one text."""
+    """Return the setting, the last `turns` turns and the user's turn, as far as they are there.
+
+    Only a sample that has none of them, or whose history cannot be read, is an error.
+    """
     said = history(sample, turns)
     if isinstance(said, SampleError):
         return said
-    begun, asked = setting(sample), user_turn(sample)
-    texts = [*(_there(begun)), *said, *(_there(asked))]
-    return ["\n".join(texts)] if texts else begun
+    begun = setting(sample)
+    texts = [*_there(begun), *said, *_there(user_turn(sample))]
+    return texts or begun
 
 
 def _there(found: list[str] | SampleError) -> list[str]:
@@ -51,7 +57,7 @@ def _there(found: list[str] | SampleError) -> list[str]:
 
 
 def earlier(sample: Sample, turns: int) -> list[str] | SampleError:
-    """All that was there before the response: the setting, the history, the user's turn."""
+    """Return everything told before the response: the setting, the history, the user's turn."""
     said, asked = history(sample, turns), user_turn(sample)
     if isinstance(said, SampleError):
         return said
@@ -69,7 +75,7 @@ def user_turn(sample: Sample) -> list[str] | SampleError:
 
 
 def targets(sample: Sample) -> list[str]:
-    """The texts of the target response; none where the sample brings none."""
+    """Return the texts of the target responses, an empty list for a sample without any."""
     came = sample.ground_truth
     texts = came if is_list(came) else [came]
     return [_told(str(text)) for text in texts if text is not None and str(text).strip()]
@@ -83,4 +89,4 @@ def _text(metadata: Mapping[str, Any], name: str) -> list[str] | SampleError:
 
 
 def _missing(name: str, expected: str) -> SampleError:
-    return sample_error("missing_field", f"metadata.{name} is not there; expected {expected}")
+    return sample_error("missing_field", f"metadata.{name} is missing; expected {expected}")

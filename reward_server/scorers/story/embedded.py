@@ -1,8 +1,7 @@
-"""The parts of a story's score that compare meanings: cosines of embeddings, through a ramp.
+"""Parts of a story's score that compare meanings: cosines of embeddings, mapped to [0, 1].
 
-In: a sample, then the vectors of its texts. Out: a `Score` in [0, 1]. A response is embedded in
-parts of some sentences, each of which must do for itself, so that a good beginning does not carry
-the rest. The same text is embedded once, however many parts and samples ask for it.
+A response, and everything told before it, is embedded in pieces of a few sentences. Each text is
+embedded once, however many parts of the score and samples of a group ask for it.
 """
 
 from __future__ import annotations
@@ -23,12 +22,14 @@ from touchstone_rewards.reward_server.scorers.story import context
 from touchstone_rewards.reward_server.scorers.story.language import language
 from touchstone_rewards.reward_server.scorers.story.ramps import (
     Centres,
+    LanguageRamps,
     Ramps,
     check_ramps,
+    measured_for,
     read_ramps,
 )
 from touchstone_rewards.reward_server.scorers.story.rules import check_numbers, fullness, ramp
-from touchstone_rewards.reward_server.scorers.story.text import parts_of, told, with_sentences
+from touchstone_rewards.reward_server.scorers.story.text import all_parts, parts_of, told
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,9 +39,11 @@ Texts = list[str] | SampleError
 
 
 class HeldAgainst(NamedTuple):
-    """What a response is held against, how many turns back, and where the score is 0 and 1.
+    """The texts that a response is compared with, and how the cosines become a score.
 
-    `whole`: is it measured as a whole, the sum of its parts, or part by part?
+    `turns`: how many turns of history are read. `zero_at`, `one_at`: the cosines that score 0 and
+    1. `whole`: measure the response as a whole (see `cosines`); else score each part, and take the
+    mean.
     """
 
     against: Callable[[Sample, int], Texts]
@@ -51,34 +54,51 @@ class HeldAgainst(NamedTuple):
     whole: bool = True
 
 
+def _in_parts(texts: Texts) -> Texts:
+    return texts if isinstance(texts, SampleError) else list(all_parts(tuple(texts)))
+
+
+def _story(sample: Sample, turns: int) -> Texts:
+    return _in_parts(context.story(sample, turns))
+
+
 def _user_turn(sample: Sample, _: int) -> Texts:
-    return context.user_turn(sample)
+    return _in_parts(context.user_turn(sample))
 
 
 def _earlier(sample: Sample, turns: int) -> Texts:
-    earlier = context.earlier(sample, turns)
-    if isinstance(earlier, SampleError):
-        return earlier
-    return list(with_sentences(tuple(earlier)))
+    return _in_parts(context.earlier(sample, turns))
 
 
 def _target(sample: Sample, _: int) -> Texts:
-    return context.targets(sample) or sample_error("missing_field", "ground_truth is not there")
+    found = context.targets(sample)
+    return _in_parts(found or sample_error("missing_field", "ground_truth is missing"))
 
 
 COMPARISONS = {
-    "coherence": HeldAgainst(context.story, turns=2, zero_at=0.1, one_at=0.4),
+    "coherence": HeldAgainst(_story, turns=2, zero_at=0.1, one_at=0.4),
     "relevance": HeldAgainst(_user_turn, turns=1, zero_at=0.1, one_at=0.4),
+    "specific": HeldAgainst(_story, turns=2, zero_at=-0.4, one_at=-0.3, whole=False),
     "novelty": HeldAgainst(_earlier, turns=8, zero_at=0.9, one_at=0.7, full_at=40, whole=False),
     "target": HeldAgainst(_target, turns=1, zero_at=0.0, one_at=1.0),
 }
 
 
 class EmbeddedPart(EmbeddedScorer):
-    """One of `COMPARISONS`. The nearest of several texts counts. `ramps` names what
-    `reward-server calibrate` measured with the model; then a story in another language is
-    `unsupported_input`, and one that `languages` asks for must be among those measured. Keys beside
-    these, `zero_at`, `one_at` and `turns` are the embedding model's."""
+    """Scorer of one part in `COMPARISONS`.
+
+    `ramps` names a file that `reward-server calibrate` wrote for the model. With it, a story in a
+    language that was not measured is `unsupported_input`, and every language in `languages` must
+    have been measured. `specific` needs it. The remaining settings, beside `zero_at`, `one_at` and
+    `turns`, are those of the embedding model.
+
+    Raises:
+        ValueError: a setting is out of range, or two settings contradict each other.
+
+    Example:
+        >>> EmbeddedPart("coherence", turns=4).compared.turns
+        4
+    """
 
     range = (0.0, 1.0)
     reads = ("response", "metadata", "ground_truth")
@@ -94,7 +114,9 @@ class EmbeddedPart(EmbeddedScorer):
             raise ValueError("say ramps, or zero_at and one_at")
         if languages and ramps is None:
             raise ValueError("languages goes with ramps")
-        self.ramps = None if ramps is None else read_ramps(ramps)
+        if part == "specific" and ramps is None:
+            raise ValueError("part specific needs the stock texts of a ramps file: say ramps")
+        self.ramps = None if ramps is None else measured_for(part, read_ramps(ramps))
         self._asked = list(languages)
         super().__init__(**config)
         counts = getattr(self.model, "local_folder", "") is not None
@@ -105,12 +127,12 @@ class EmbeddedPart(EmbeddedScorer):
 
     @property
     def languages(self) -> list[str] | None:
-        """The languages that it reads, None where nobody has measured that."""
+        """The languages this part was calibrated for; None without a ramps file."""
         return None if self.ramps is None else list(self.ramps.languages)
 
     def use(self, model: ModelConfig, digest: str) -> None:
         super().use(model, digest)
-        self.version = f"3 {digest}"
+        self.version = f"4 {digest}"
         if self.ramps is not None:
             remote = isinstance(model, RemoteEmbeddingConfig)
             files = None if remote else folder_digest(model.folder())
@@ -135,15 +157,12 @@ class EmbeddedPart(EmbeddedScorer):
         if not outputs or not parts:
             why = "the response is empty, or in another language than the story"
             return Score(0.0, explanation={"rule": why} if explain else None)
-        spoken, zero_at, one_at = None, self.compared.zero_at, self.compared.one_at
-        centres: Centres | None = None
-        if self.ramps is not None:
-            spoken = story_language(sample)
-            measured = self.ramps.languages[spoken]
-            zero_at, one_at = measured.ramps.get(self.part, (zero_at, one_at))
-            centres = measured.centres
+        spoken = None if self.ramps is None else story_language(sample)
+        measured = None if self.ramps is None or spoken is None else self.ramps.languages[spoken]
+        ends = self.compared.zero_at, self.compared.one_at
+        zero_at, one_at = ends if measured is None else measured.ramps.get(self.part, ends)
         vectors = [one.vector for one in outputs]
-        found = cosines(vectors[:parts], vectors[parts:], centres, whole=self.compared.whole)
+        found = self._measured(vectors[:parts], vectors[parts:], measured)
         value = sum(ramp(each, zero_at, one_at) for each in found) / len(found)
         tokens = sum(one.tokens for one in outputs[:parts])
         if self.compared.full_at is not None:
@@ -153,6 +172,14 @@ class EmbeddedPart(EmbeddedScorer):
         said |= {} if spoken is None else {"language": spoken, "ramp": [zero_at, one_at]}
         return Score(value, explanation=said if explain else None)
 
+    def _measured(
+        self, parts: Sequence[np.ndarray], others: Sequence[np.ndarray], by: LanguageRamps | None
+    ) -> list[float]:
+        if self.part == "specific" and by is not None:
+            return margins(parts, others, by.centres, by.stock_vectors)
+        centres = None if by is None else by.centres
+        return cosines(parts, others, centres, whole=self.compared.whole)
+
 
 def cosines(
     parts: Sequence[np.ndarray],
@@ -161,21 +188,50 @@ def cosines(
     *,
     whole: bool,
 ) -> list[float]:
-    """Return the largest cosine with one of the others, of the parts' sum or of each part.
+    """Return each part's largest cosine with one of the others, or one number for the whole.
 
-    `parts`, `others`: vectors of shape [dim]. As a whole, the centres of responses and of stories
-    are taken away first, so that what any text of the language has in common with any story counts
-    for nothing.
+    The number is the mean of two: the mean of the parts' largest cosines, and the cosine of the sum
+    of the parts with the sum of the others. For it the centres of responses and of stories are
+    subtracted first, so that what every text of the language shares with every story does not
+    count. `parts`, `others`: vectors of shape [dim].
 
     Example:
         >>> cosines([np.array([1.0, 0.0])], [np.array([1.0, 0.0])], None, whole=False)
         [1.0]
     """
-    if whole:
-        response, told_before = (centres.response, centres.story) if centres else (0.0, 0.0)
-        parts = [sum(_unit(_unit(each) - response) for each in parts)]  # pyright: ignore
-        others = [_unit(each) - told_before for each in others]
-    return [max(cosine(part, other) for other in others) for part in parts]
+    if whole and centres is not None:
+        parts, others = _centred(parts, centres.response), _centred(others, centres.story)
+    found = [max(cosine(part, other) for other in others) for part in parts]
+    if not whole:
+        return found
+    return [(sum(found) / len(found) + cosine(sum(parts), sum(others))) / 2]
+
+
+def margins(
+    parts: Sequence[np.ndarray],
+    others: Sequence[np.ndarray],
+    centres: Centres,
+    stock: np.ndarray,
+) -> list[float]:
+    """Return how much nearer each part is to its story than to a stock text.
+
+    That is its largest cosine with one of the others, minus the largest with a stock text, both
+    after the centres are subtracted. `parts`, `others`: vectors of shape [dim]; the others are the
+    story's. `stock`: unit vectors of shape [texts, dim], already centred.
+
+    Example:
+        >>> here, there, centre = np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.zeros(2)
+        >>> margins([here], [here], Centres(centre, centre), np.array([there]))
+        [1.0]
+    """
+    own, story = _centred(parts, centres.response), _centred(others, centres.story)
+    return [
+        max(float(part @ other) for other in story) - float((stock @ part).max()) for part in own
+    ]
+
+
+def _centred(vectors: Sequence[np.ndarray], centre: np.ndarray) -> list[np.ndarray]:
+    return [_unit(_unit(each) - centre) for each in vectors]
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
@@ -183,13 +239,15 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 def story_language(sample: Sample) -> str:
-    """The language of what was told so far."""
+    """Return the language of the story so far, `other` where it cannot be told."""
     told_before = context.story(sample, 2)
-    return "other" if isinstance(told_before, SampleError) else _known_language(told_before[0])
+    if isinstance(told_before, SampleError):
+        return "other"
+    return _known_language("\n".join(told_before))
 
 
-# Every part of the score asks these of a response, before its vectors are there and with them, and
-# all samples of a group have one story.
+# Each part of the score asks for these twice a sample, before its vectors are there and after, and
+# all samples of a group share one story.
 @lru_cache(maxsize=64)
 def _parts(response: str) -> tuple[str, ...]:
     return tuple(parts_of(told(response)))
@@ -207,9 +265,9 @@ def _known_language(text: str) -> str:
 
 def _unread(spoken: str, ramps: Ramps) -> SampleError:
     known = ", ".join(ramps.languages)
-    what = "in a language that is not known" if spoken == "other" else f"in {spoken}"
+    what = "in a language that could not be recognised" if spoken == "other" else f"in {spoken}"
     return sample_error(
         "unsupported_input",
-        f"the story is {what}; {ramps.model} was calibrated for {known}: take a model that reads "
+        f"the story is {what}; {ramps.model} was calibrated for {known}: use a model that reads "
         "it and run reward-server calibrate",
     )

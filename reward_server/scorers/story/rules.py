@@ -1,7 +1,7 @@
-"""The parts of a story's score that need no model: format, length, repetition, copying, signals.
+"""Parts of a story's score that need no model: format, length, repetition, copying, signals.
 
-In: a sample. Out: a `Score` in [0, 1], with what was measured. What the sample lacks is
-`missing_field`; what the model got wrong is a low score. Linear time.
+Each rule maps a sample to a `Score` in [0, 1] with an explanation, in linear time. A field missing
+from the sample is a `missing_field` error; a mistake of the model is a low score.
 """
 
 from __future__ import annotations
@@ -36,20 +36,28 @@ from touchstone_rewards.reward_server.scorers.story.text import (
 )
 
 REPEATED_UNITS = 3
-# Of a name; what is longer counts as text.
+# Letters of a speaker's name beyond this many count as text.
 NAME_CHARACTERS = 24
 
 
 def ramp(measured: float, zero_at: float, one_at: float) -> float:
-    """0 up to `zero_at`, 1 from `one_at` on, a straight line between; either may be the larger."""
+    """Map a measurement linearly to [0, 1]: 0 at `zero_at` and beyond, 1 at `one_at` and beyond.
+
+    Either end may be the larger one.
+
+    Example:
+        >>> ramp(0.3, 0.5, 0.1)
+        0.5
+    """
     return min(max((measured - zero_at) / (one_at - zero_at), 0.0), 1.0)
 
 
 def check_numbers(config: dict[str, Any]) -> None:
-    """Refuse what would make every score, or none, the same.
+    """Refuse settings that make no sense.
 
     Raises:
-        ValueError: not a finite number, a ramp without slope, a width or count that is not above 0.
+        ValueError: a value is not a finite number, a ramp has no slope, a width or count is not
+            positive.
     """
     for name, value in config.items():
         if (
@@ -65,14 +73,18 @@ def check_numbers(config: dict[str, Any]) -> None:
 
 
 def fullness(count: int, full_at: float) -> float:
-    """How much there is to judge: who says nothing has copied and repeated nothing either."""
+    """Return how much of `full_at` is there, at most 1.
+
+    Scales the guards, so that an empty response earns nothing for copying nothing.
+    """
     return min(count / full_at, 1.0)
 
 
 def form(
     sample: Sample, *, fence: float = 0.15, parses: float = 0.25, schema: float = 0.60
 ) -> Score:
-    """One ```json fence and nothing else, JSON inside, of the schema: the weights of those kept.
+    """Score the format: the sum of the weights for one ```json fence and nothing beside it, for
+    valid JSON inside, and for JSON of the schema.
 
     Source: format reward of the story project's final code.
     """
@@ -90,10 +102,11 @@ def length(
     sigma: float = 20.0,
     most_thought: float = 0,
 ) -> Score:
-    """1 inside the window, a Gaussian of `sigma` outside; in words, or Chinese characters.
+    """Score the length in words or Chinese characters: 1 from `least` to `most`, a Gaussian with
+    standard deviation `sigma` outside.
 
-    Every character counts: signs, words longer than words are, names, and what stands before
-    `</think>` beyond `most_thought` units.
+    Every character counts: punctuation, overlong words, names, and thoughts before `</think>`
+    beyond `most_thought` units.
 
     Source: length reward of the story project's final code.
     """
@@ -108,8 +121,11 @@ def length(
 def repetition(
     sample: Sample, *, zero_at: float = 0.5, one_at: float = 0.1, full_at: float = 40
 ) -> Score:
-    """1 where nothing is said twice: by the share of runs of three units that were there before,
-    or of the text that fills a form used before with other words, whichever is more."""
+    """Score the absence of repetition.
+
+    Measured is the share of runs of three units that occurred before, or the share of the text in
+    clauses that fill a repeated template with other words, whichever is larger.
+    """
     text = told(sample.response)
     found = units(text)
     share = max(repeated(found, REPEATED_UNITS), templated(text))
@@ -124,9 +140,12 @@ def own_phrases(
     full_at: float = 40,
     turns: int = 64,
 ) -> Score:
-    """1 where the phrases are its own: by the share of runs of four units that stand in the
-    setting, the history, the user's turn, or the target; also through words glued, torn apart,
-    put in between or spelt with other alphabets (`text.copied`)."""
+    """Score the absence of copied phrases.
+
+    Measured is the share of runs of four units that also occur in the setting, the history, the
+    user's turn or the target. Words that are glued, torn apart, interleaved with filler or spelt
+    with lookalike letters are recognised too (`text.copied`).
+    """
     earlier = context.earlier(sample, turns)
     if isinstance(earlier, SampleError):
         return Score(error=earlier)
@@ -143,8 +162,8 @@ def own_words(
     full_at: float = 40,
     turns: int = 8,
 ) -> Score:
-    """1 where there are words beside those that were given: by the share of its terms that stand
-    in the setting, the history or the user's turn."""
+    """Score the use of new words, by the share of terms that also occur in the setting, the
+    history or the user's turn."""
     earlier = context.earlier(sample, turns)
     if isinstance(earlier, SampleError):
         return Score(error=earlier)
@@ -156,12 +175,12 @@ def own_words(
 def word_order(
     sample: Sample, *, zero_at: float = 0.05, one_at: float = 0.13, full_at: float = 40
 ) -> Score:
-    """1 where words stand in an order that the story's language uses: by how much more often its
-    neighbours are known in this order than in the reverse (`language.word_order`)."""
+    """Score whether the words stand in an order that the story's language uses
+    (`language.ordered_share`); 0 for a response in another language than the story."""
     told_before = context.story(sample, 2)
     if isinstance(told_before, SampleError):
         return Score(error=told_before)
-    spoken, text = language(told_before[0]), told(sample.response)
+    spoken, text = language("\n".join(told_before)), told(sample.response)
     if language(text) != spoken:
         return Score(0.0, explanation={"rule": f"the story is in {spoken}, the response is not"})
     ordered = ordered_share(text, spoken)
@@ -172,13 +191,13 @@ def word_order(
 
 
 def next_episode(sample: Sample) -> Score:
-    """1 where `next_episode` is the target's.
+    """Score 1 if `next_episode` equals the target's, else 0.
 
     Source: accuracy reward of the story project's final code.
     """
     came = sample.ground_truth
     if came is None:
-        return Score(error=sample_error("missing_field", "ground_truth is not there"))
+        return Score(error=sample_error("missing_field", "ground_truth is missing"))
     expected = [read(str(one)).turn for one in (came if is_list(came) else [came])]
     known = [str(turn.next_episode) for turn in expected if turn is not None]
     if not known:
@@ -192,8 +211,10 @@ def next_episode(sample: Sample) -> Score:
 def logprob_gain(
     sample: Sample, *, zero_at: float = 0.0, one_at: float = 0.5, first_turn: float = 0.5
 ) -> Score:
-    """How much likelier the history made the response, in nats a token; `first_turn` is the score
-    where there is no history to gain from."""
+    """Score how much likelier the history made the response, in nats per token.
+
+    A first turn has no history to gain from and scores `first_turn`.
+    """
     tokens = _signal(sample, "history_tokens")
     if isinstance(tokens, SampleError):
         return Score(error=tokens)
@@ -203,7 +224,7 @@ def logprob_gain(
 
 
 def exp_neg_cre(sample: Sample, *, zero_at: float = 0.0, one_at: float = 1.0) -> Score:
-    """exp(−CRE), as the trainer measured it.
+    """Score exp(−CRE), as the trainer measured it.
 
     Source: the story project's final reward.
     """
@@ -211,7 +232,7 @@ def exp_neg_cre(sample: Sample, *, zero_at: float = 0.0, one_at: float = 1.0) ->
 
 
 def info_flow(sample: Sample, *, zero_at: float = 0.0, one_at: float = 1.0) -> Score:
-    """The information flow that CRE is weighted with, alone."""
+    """Score the information flow that weights the tokens in CRE."""
     return _from_signal(sample, "info_flow", zero_at, one_at)
 
 
@@ -235,17 +256,17 @@ def _from_signal(sample: Sample, name: str, zero_at: float, one_at: float) -> Sc
 
 def _signal(sample: Sample, name: str) -> float | SampleError:
     value = sample.signals.get(name)
-    message = f"signals.{name} is not there; the trainer measures it in its log-prob pass"
+    message = f"signals.{name} is missing; the trainer measures it in its log-prob pass"
     if isinstance(value, int | float):
         try:
             return float(value)
         except OverflowError:
-            message = f"signals.{name} is an integer beyond what a float holds"
+            message = f"signals.{name} is an integer too large for a float"
     return sample_error("missing_field", message)
 
 
 class StoryRule(NamedTuple):
-    """A function from a sample and its settings to a score, and the fields it looks at."""
+    """A function that scores a sample with its settings, and the sample's fields that it reads."""
 
     function: Callable[..., Score]
     reads: tuple[str, ...]
@@ -267,7 +288,7 @@ RULES = {
 
 
 class RulePart:
-    """One of `RULES`, with its settings."""
+    """Scorer of one rule in `RULES`, with its settings."""
 
     version = "2"
     range = (0.0, 1.0)

@@ -1,7 +1,6 @@
-"""Stories written for this project, each with a good turn that goes on from it.
+"""The stories and stock texts that ship with the scorer, read from `data/`.
 
-In: `data/stories.jsonl`. Out: the stories. Settings may be chosen on the half `tuning`; `test` is
-only reported.
+Settings may be chosen on the `tuning` half of the stories; the `test` half is only reported.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ StoryHalf = Literal["tuning", "test"]
 
 
 class ToldStory(Struct, frozen=True):
-    """A story of one exchange, a good turn that goes on from it, and its last turn retold."""
+    """A story of one exchange, a good turn that continues it, and a paraphrase of its last turn."""
 
     id: str
     language: str
@@ -43,7 +42,23 @@ class ToldStory(Struct, frozen=True):
         return (*told, self.retold)
 
 
+class StockText(Struct, frozen=True):
+    """A passage that would fit any story: suspense, a menu of options, a refusal, praise."""
+
+    language: str
+    kind: str
+    text: str
+
+
+@lru_cache(maxsize=1)
+def stock_texts(path: Path = DATA / "stock.jsonl") -> tuple[StockText, ...]:
+    """Return the stock texts of a file, by default those that ship with the scorer."""
+    lines = path.read_bytes().splitlines()
+    return tuple(msgspec.json.decode(line, type=StockText) for line in lines)
+
+
 @lru_cache(maxsize=1)
 def told_stories(path: Path = DATA / "stories.jsonl") -> tuple[ToldStory, ...]:
+    """Return the stories of a file, by default those that ship with the scorer."""
     lines = path.read_bytes().splitlines()
     return tuple(msgspec.json.decode(line, type=ToldStory) for line in lines)

@@ -1,6 +1,6 @@
-"""What a turn of a story says: the prose inside its JSON, its sentences, words and phrases.
+"""Extract the prose of a story turn from its JSON, and split it into sentences, words and phrases.
 
-In: a response, or an earlier turn. Out: texts and sets of them. It scores nothing.
+Works on responses and on earlier turns alike.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, NamedTuple
@@ -16,14 +16,14 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-# What lies beyond is not looked at: the length has long been wrong by then.
+# Text beyond this is ignored: by then the length is long since wrong.
 MAX_CHARACTERS = 20_000
 PHRASE_UNITS = 4
-# Letters of a run that is known again where words are glued; times a word makes a frame.
+# Length of a letter run that identifies glued copies; times a word must recur to be a frame's.
 LETTERS, FRAME_WORDS = 16, 3
-# Of a response's part: enough to be about something.
+# Least size of a response's part: enough words to be about something.
 PART_UNITS, MAX_PARTS = 32, 16
-# What a word and a Chinese character take up with their signs, and what any text may have beyond.
+# Characters that a word and a Chinese character take with punctuation, and a free allowance.
 CHARACTERS_A_WORD, CHARACTERS_A_SIGN, FREE_CHARACTERS = 8, 1.5, 40
 _CHINESE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _UNIT = re.compile(rf"[{_CHINESE}]|[^\W_{_CHINESE}]+")
@@ -35,7 +35,7 @@ _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff0-\ufffb\U000e0000-\U000e0fff]+"
 )
-# Letters of other alphabets that look Latin, to the letter that they pass for.
+# Letters of other alphabets that look Latin, mapped to the letter they imitate.
 _LATIN = str.maketrans(
     "аеорсхуіјѕԁһӏклмнтвгАЕОРСХУІЈЅТМНВКαορντικυωΑΒΕΖΗΙΚΜΝΟΡΤΥΧıɑɡ",
     "aeopcxyijsdhlklmhtbraeopcxyijstmhbkaopvtikuwabezhikmnoptyxiag",
@@ -54,16 +54,19 @@ class Plot(Struct, forbid_unknown_fields=True):
 
 
 class Turn(Struct, forbid_unknown_fields=True):
-    """The format asked for. What is long must stand in `narrative` or `utterance`, where every
-    part sees it: hence no other keys, and bounds on the rest."""
+    """The format asked for.
+
+    Other keys are forbidden and the short fields bounded, so that all long text stands in
+    `narrative` or `utterance`, where every part of the score sees it.
+    """
 
     plot_list: Annotated[list[Plot], Meta(min_length=1, max_length=16)]
     next_episode: Annotated[str, Meta(max_length=200)] | int | None
 
 
 class StoryReading(Struct, frozen=True):
-    """How far a response keeps to the format, and what it tells: without JSON, all it says.
-    `thought` is what stands before `</think>`."""
+    """How far a response keeps to the format, and its text: the whole response if it is not JSON of
+    the schema. `thought` is the text before `</think>`."""
 
     fenced: bool
     parsed: bool
@@ -76,8 +79,12 @@ _decode_turn = msgspec.json.Decoder(Turn).decode
 
 
 def read(response: str) -> StoryReading:
-    """The response, read. What stands before `</think>` is no part of the story; what stands
-    beside the JSON is."""
+    """Parse a response. Text before `</think>` is not part of the story; text beside the JSON is.
+
+    Example:
+        >>> read("<think>Hm.</think>The door opens.").text
+        'The door opens.'
+    """
     thought, _, said = response.rpartition("</think>")
     said = said.strip()
     before, opening, rest = said.partition(_OPENING)
@@ -94,14 +101,17 @@ def read(response: str) -> StoryReading:
 
 
 def told(response: str) -> str:
-    """What a response, or an earlier turn, tells: cut at `MAX_CHARACTERS`, without the characters
-    that cannot be seen."""
+    """Return the prose of a response or an earlier turn, cut at `MAX_CHARACTERS`, without invisible
+    characters."""
     return _UNSEEN.sub("", read(response).text[:MAX_CHARACTERS])
 
 
 def size(text: str) -> float:
-    """How long a text is in units, every character counted: signs, and the letters by which words
-    are longer than words are, count as a unit for four of them."""
+    """Return the length of a text in units, with every character counted.
+
+    Four characters of punctuation, or four letters beyond the usual length of a word, count as one
+    unit.
+    """
     found = _UNIT.findall(text)
     chinese = sum(len(one) == 1 and is_chinese(one) for one in found)
     seen = len(text) - text.count(" ") - text.count("\n")
@@ -110,18 +120,20 @@ def size(text: str) -> float:
 
 
 def is_chinese(character: str) -> bool:
-    """Is it a Chinese character, or kana?"""
+    """Whether it is a Chinese character or kana."""
     return _CHINESE_RUN.match(character * 2) is not None
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, those of one or two words left out."""
+    """Return the sentences of a text, without those of one or two words."""
     return [one.strip() for one in _SENTENCE.findall(text) if len(_UNIT.findall(one)) > 2]
 
 
 def parts_of(text: str) -> list[str]:
-    """The sentences of a text, joined to parts of `PART_UNITS` units or more, at most `MAX_PARTS`;
-    the last takes what is left, half as many or more. Nothing of the text is left out.
+    """Join the sentences of a text into at most `MAX_PARTS` parts of at least `PART_UNITS` units.
+
+    The last part may have half as many. A sentence of more than twice as many is cut. Nothing of
+    the text is left out.
 
     Example:
         >>> [len(units(part)) for part in parts_of("One two three. " * 30)]
@@ -129,8 +141,8 @@ def parts_of(text: str) -> list[str]:
     """
     parts: list[str] = []
     part, count = "", 0
-    for sentence in _WHOLE_SENTENCE.findall(text):
-        part, count = part + sentence, count + len(_UNIT.findall(sentence))
+    for piece, size in _pieces(text):
+        part, count = part + piece, count + size
         if count >= PART_UNITS and len(parts) < MAX_PARTS - 1:
             parts.append(part.strip())
             part, count = "", 0
@@ -141,19 +153,34 @@ def parts_of(text: str) -> list[str]:
     return parts
 
 
+def _pieces(text: str) -> Iterator[tuple[str, int]]:
+    """Yield the sentences with their length in units, those that are too long in pieces."""
+    for sentence in _WHOLE_SENTENCE.findall(text):
+        starts = [unit.start() for unit in _UNIT.finditer(sentence)]
+        step = PART_UNITS if len(starts) > 2 * PART_UNITS else len(starts) + 1
+        cuts = [0, *starts[step::step], len(sentence)]
+        for place, (begin, end) in enumerate(pairwise(cuts)):
+            yield sentence[begin:end], len(starts[place * step : (place + 1) * step])
+
+
 def clauses(text: str) -> list[str]:
-    """What stands between two marks of punctuation."""
+    """Return the stretches of text between punctuation marks."""
     return _CLAUSE.findall(text[:MAX_CHARACTERS])
 
 
 def units(text: str) -> list[str]:
-    """Words, in lower case; each Chinese character is one. Letters that only look Latin are."""
+    """Return the words in lower case, each Chinese character as one, lookalike letters folded.
+
+    Example:
+        >>> units("The 门 opens")
+        ['the', '门', 'opens']
+    """
     return _UNIT.findall(folded(text[:MAX_CHARACTERS]))
 
 
 def folded(text: str) -> str:
-    """A text in lower case and compatibility form, without accents and what cannot be seen, and
-    with Latin letters for those that look the same.
+    """Normalize a text: lower case, compatibility form, no accents, no invisible characters, Latin
+    letters for lookalikes.
 
     Example:
         >>> folded("Тhе la\u00admp")
@@ -167,12 +194,12 @@ def folded(text: str) -> str:
 
 
 def phrases(text: str) -> frozenset[int]:
-    """The hashes of all runs of four units: enough to know them again."""
+    """Return the hashes of all runs of four units."""
     return frozenset(map(hash, runs(units(text), PHRASE_UNITS)))
 
 
 class ToldBefore(NamedTuple):
-    """What was told before, as it is recognised: its words, its phrases, its runs of letters."""
+    """Everything told before, in the forms in which a copy is recognised."""
 
     units: frozenset[str]
     phrases: frozenset[int]
@@ -180,10 +207,10 @@ class ToldBefore(NamedTuple):
 
 
 def copied(text: str, known: ToldBefore) -> float:
-    """The share of a text that stands in what is known: the largest of three.
+    """Return the share of a text that was told before, the largest of three measures.
 
-    By runs of four units; by runs of letters, so that words glued together or torn apart are seen;
-    and by runs of the units that are known at all, so that words put in between are seen through.
+    They are the share of runs of four units; of runs of letters, which sees through words glued
+    together or torn apart; and of runs of the known units alone, which sees through filler words.
     """
     found = units(text)
     kept = [one for one in found if one in known.units]
@@ -196,14 +223,14 @@ def copied(text: str, known: ToldBefore) -> float:
 
 
 def repeated(found: list[str], size: int) -> float:
-    """The share of runs of `size` units that were there before."""
+    """Return the share of runs of `size` units that occurred before."""
     there = runs(found, size)
     return 1 - len(set(there)) / len(there) if there else 0.0
 
 
 def templated(text: str) -> float:
-    """The share of a text, in units, whose clauses have the form of one that was there before:
-    the same frame of words that come again and again, with other words in its slots."""
+    """Return the share of a text, in units, that stands in clauses of one repeated template: the
+    same frame of recurring words with other words in its slots."""
     found = [units(one) for one in clauses(text)]
     counts = Counter(one for clause in found for one in clause)
     seen: Counter[tuple[str, ...]] = Counter()
@@ -217,12 +244,12 @@ def templated(text: str) -> float:
 
 
 def terms(text: str) -> frozenset[str]:
-    """What carries meaning: words of four letters or more, pairs of Chinese characters."""
+    """Return the content words: words of four letters or more, and pairs of Chinese characters."""
     pairs = (a + b for run in _CHINESE_RUN.findall(text[:MAX_CHARACTERS]) for a, b in pairwise(run))
     return frozenset([*(unit for unit in units(text) if len(unit) >= 4), *pairs])
 
 
-# The samples of a group stand side by side and have all of this in common.
+# Samples of a group come one after another and share all of this.
 @lru_cache(maxsize=64)
 def known_of(texts: tuple[str, ...]) -> ToldBefore:
     found = [units(text) for text in texts]
@@ -239,18 +266,18 @@ def terms_of(texts: tuple[str, ...]) -> frozenset[str]:
 
 
 @lru_cache(maxsize=64)
-def with_sentences(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """The texts and each of their sentences, every one once."""
-    return tuple(dict.fromkeys([*texts, *(one for text in texts for one in sentences(text))]))
+def all_parts(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parts of all texts (`parts_of`), each once."""
+    return tuple(dict.fromkeys(part for text in texts for part in parts_of(text)))
 
 
 def runs(found: list[str], size: int) -> list[tuple[str, ...]]:
-    """All runs of `size` neighbours."""
+    """Return all runs of `size` neighbours."""
     return list(zip(*(found[i:] for i in range(size)), strict=False))
 
 
 def _letter_runs(found: list[str]) -> list[str]:
-    """Runs of `LETTERS` letters, of the words written as one."""
+    """Return all runs of `LETTERS` letters, the words written without spaces."""
     joined = "".join(one for one in found if not is_chinese(one[0]))
     return [joined[i : i + LETTERS] for i in range(len(joined) - LETTERS + 1)]
 
@@ -261,7 +288,7 @@ def _share(found: Sequence[Hashable], known: frozenset[int]) -> float:
 
 
 def _decoded(text: str) -> tuple[Turn | None, bool]:
-    """The turn, where the text is one; and whether it is JSON at all."""
+    """Return the turn if the text is one, and whether the text is JSON at all."""
     try:
         return _decode_turn(text), True
     except msgspec.ValidationError:
@@ -271,7 +298,7 @@ def _decoded(text: str) -> tuple[Turn | None, bool]:
 
 
 def _is_json(text: str) -> bool:
-    # A wrong field stops the typed reader before it has seen the rest.
+    # The typed decoder stops at a wrong field, before it has seen the rest.
     try:
         msgspec.json.decode(text, type=Any)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
@@ -280,7 +307,7 @@ def _is_json(text: str) -> bool:
 
 
 def names(turn: Turn | None) -> list[str]:
-    """Who speaks in a turn, once a line."""
+    """Return the speaker of each line of a turn."""
     return [line.name for plot in (turn.plot_list if turn else ()) for line in _lines(plot)]
 
 

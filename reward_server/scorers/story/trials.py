@@ -1,8 +1,7 @@
-"""Good turns of many stories, and the ways to cheat on them: what the story profiles are held to.
+"""Trials that the story profiles are measured on: good turns of many stories, and hacks of them.
 
-In: the stories and the canned texts in `data/`, written for this project. Out: trials, each a good
-turn or a hack of a story, of the half that settings may be chosen on (`tuning`) or of the one that
-is only reported (`test`). It scores nothing.
+Both come from the data files of this package. Settings may be chosen on trials of the `tuning`
+half; those of the `test` half are only reported.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ LOOK_ALIKES = str.maketrans("aeopcxyi", "аеорсхуі")
 
 
 class CannedText(Struct, frozen=True):
-    """A text that answers any story, and so none."""
+    """A response that fits any story, and therefore none."""
 
     language: str
     kind: str
@@ -40,7 +39,7 @@ class CannedText(Struct, frozen=True):
 
 
 class StoryTrial(NamedTuple):
-    """A response to a story; `kind` is `good`, or says how it cheats."""
+    """A response to a story; `kind` is `good` or names the way it cheats."""
 
     kind: str
     story: ToldStory
@@ -58,12 +57,13 @@ class StoryTrial(NamedTuple):
 
 @lru_cache(maxsize=1)
 def canned_texts(path: Path = DATA / "hacks.jsonl") -> tuple[CannedText, ...]:
+    """Return the canned responses of a file. The scorer never reads them: its own are `stock`."""
     lines = path.read_bytes().splitlines()
     return tuple(msgspec.json.decode(line, type=CannedText) for line in lines)
 
 
 def metadata(story: ToldStory) -> dict[str, Any]:
-    """What a sample of this story brings beside the response."""
+    """Return the metadata of a sample of this story."""
     history = [
         {"role": "user", "content": story.asked},
         {"role": "assistant", "content": turn(story.answered)},
@@ -90,7 +90,7 @@ def good_trials(split: StoryHalf) -> list[StoryTrial]:
 
 
 def hack_trials(split: StoryHalf) -> list[StoryTrial]:
-    """The canned texts and the tricks of this half, each on `STORIES_A_HACK` stories of it."""
+    """Return each canned text and each trick of this half, on `STORIES_A_HACK` of its stories."""
     found: list[StoryTrial] = []
     for language in ("English", "Chinese"):
         stories = [s for s in told_stories() if s.language == language and s.split == split]
@@ -146,7 +146,7 @@ def _look_alike(story: ToldStory, _: StoryHalf) -> str | None:
 
 
 def _filled(story: ToldStory, split: StoryHalf) -> str:
-    """The last turn, with a word that is not in it after every second one."""
+    """Copy the last turn with a filler word after every second word."""
     seed = random.Random(f"{story.id} {split}")
     filler = (
         list("呀哦嗯啦喽咦噢")
@@ -167,7 +167,7 @@ def _shuffled(story: ToldStory, split: StoryHalf) -> str:
 
 
 def _opened(kind: str) -> Trick:
-    """A sentence of the good turn, then a canned text to the same length."""
+    """Follow a sentence of the good turn with a canned text."""
 
     def trick(story: ToldStory, split: StoryHalf) -> str:
         first = next((s for s in sentences(story.narrative) if len(units(s)) >= 8), story.narrative)
@@ -178,7 +178,7 @@ def _opened(kind: str) -> Trick:
 
 
 def _echoed(story: ToldStory, split: StoryHalf) -> str:
-    """The user's turn, then words that have nothing to do with each other."""
+    """Follow the user's turn with unrelated words."""
     words = _words(story, _canned("list", story, "tuning"))
     random.Random(f"{story.id} {split}").shuffle(words)
     asked = (

@@ -1,66 +1,81 @@
-"""ROLL's reward system handler, which submits and polls, and what its worker makes of the scores.
+"""ROLL's reward worker, made without Ray: its handler submits and polls, its scores are a tensor.
 
 Then the same with docs/launch/roll_worker.py, which ends the run where ROLL would go on with 0.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
+import importlib
 import json
+import os
 import sys
 import time
-from datetime import datetime
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Optional, Union
+from typing import Any
 
-import requests
+import numpy
 import torch
-from stubs import Stub, definitions, load, module, outcome
+from stubs import outcome
+from tiny_tokenizer import chat_tokenizer
 
-CHECKOUT, REWARD_URL, LAUNCH = Path(sys.argv[1]), *sys.argv[2:4]
+CHECKOUT, REWARD_URL, LAUNCH = sys.argv[1:4]
+sys.path[:0] = [CHECKOUT, LAUNCH]
+remote: Any = importlib.import_module("roll.pipeline.rlvr.rewards.remote_reward_system_worker")
+DataProto: Any = importlib.import_module("roll.distributed.scheduler.protocol").DataProto
 waited: list[float] = []
-cut = definitions(
-    CHECKOUT / "roll/pipeline/rlvr/rewards/remote_reward_system_worker.py",
-    "RewardSystemHandler",
-    concurrent=concurrent,
-    datetime=datetime,
-    logger=Stub(),
-    requests=requests,
-    time=SimpleNamespace(time=time.time, sleep=waited.append),
-    Optional=Optional,
-    Union=Union,
-)
-remote = module(
-    "roll.pipeline.rlvr.rewards.remote_reward_system_worker", **cut, RemoteRewardSystemWorker=Stub
-)
-vars(sys.modules["roll.pipeline.rlvr.rewards"])["remote_reward_system_worker"] = remote
+remote.time = SimpleNamespace(time=time.time, sleep=waited.append)
+tokenizer = chat_tokenizer()
 
 
-def rewards(url: str, *samples: tuple[str, Any]) -> list[float]:
-    addresses = {
+def batch(url: str, samples: tuple[tuple[str, Any], ...]) -> Any:
+    """Return a batch as ROLL's rollout leaves it."""
+    ids = [tokenizer(said)["input_ids"] for said, _ in samples]
+    width = max(map(len, ids))
+    pad = tokenizer.pad_token_id
+    names = [f"row-{place}" for place in range(len(samples))]
+    data = DataProto.from_dict(
+        tensors={
+            "prompts": torch.tensor([tokenizer("6 + 40?")["input_ids"]] * len(samples)),
+            "responses": torch.tensor([row + [pad] * (width - len(row)) for row in ids]),
+        },
+        non_tensors={
+            "id": numpy.array(names, dtype=object),
+            "rollout_id": numpy.array(names, dtype=object),
+            "ground_truth": numpy.array([truth for _, truth in samples], dtype=object),
+        },
+    )
+    # ROLL's pipeline never fills this in: the launch file does.
+    data.meta_info["reward_system_config"] = {
         "submit_url": f"{url}/compat/roll/submit_task?profile=math",
         "get_result_url": f"{url}/compat/roll/task_result",
     }
-    handler = remote.RewardSystemHandler(addresses, [], reward_server_task_timeout=5)
-    rows = [
-        ["project", "experiment", 0, f"row-{i}", str(i), {"ground_truth": truth}, "6 + 40?", said]
-        for i, (said, truth) in enumerate(samples)
-    ]
-    scores = handler.multi_thread_request_reward_system(rows)
-    return torch.tensor(scores, dtype=torch.float16).tolist()  # as its `compute_rewards` does
+    return data
+
+
+def rewards(kind: Any, url: str, *samples: tuple[str, Any], addressed: bool = True) -> list[float]:
+    worker = object.__new__(kind)
+    worker.tokenizer, worker.reward_manager_config = tokenizer, []
+    data = batch(url, samples)
+    if not addressed:
+        data.meta_info.clear()
+    return worker.compute_rewards(data).batch["scores"].tolist()
 
 
 right, wrong, unscorable = ("\\boxed{46}", "46"), ("\\boxed{45}", "46"), ("\\boxed{46}", None)
 AWAY = "http://127.0.0.1:1"
+theirs = remote.RemoteRewardSystemWorker
 found: dict[str, Any] = {
-    "batch": rewards(REWARD_URL, right, wrong),
-    "unscorable": outcome(lambda: rewards(REWARD_URL, right, unscorable)),
-    "no_server": rewards(AWAY, right),
+    "batch": rewards(theirs, REWARD_URL, right, wrong),
+    "unscorable": outcome(lambda: rewards(theirs, REWARD_URL, right, unscorable)),
+    "no_server": rewards(theirs, AWAY, right),
     "tries": len(waited),
 }
-load(f"{LAUNCH}/roll_worker.py", "roll_worker")
-found["with_our_worker"] = rewards(REWARD_URL, right, wrong)
-found["no_server_with_our_worker"] = outcome(lambda: rewards(AWAY, right))
-found["unscorable_with_our_worker"] = outcome(lambda: rewards(REWARD_URL, right, unscorable))
+ours = importlib.import_module("roll_worker").RewardWorker
+os.environ |= {"REWARD_URL": REWARD_URL, "REWARD_PROFILE": "math"}
+found["with_our_worker"] = rewards(ours, REWARD_URL, right, wrong, addressed=False)
+found["unscorable_with_our_worker"] = outcome(lambda: rewards(ours, REWARD_URL, right, unscorable))
+os.environ["REWARD_PROFILE"] = "mth"
+found["misspelt_profile"] = outcome(lambda: rewards(ours, REWARD_URL, right))
+os.environ["REWARD_URL"] = AWAY
+found["no_server_with_our_worker"] = outcome(lambda: rewards(ours, AWAY, right))
 print(json.dumps(found))

@@ -19,7 +19,8 @@ from typing import Any
 import aiohttp  # pyright: ignore[reportMissingImports]
 import numpy
 import torch
-from stubs import definitions, outcome, pretend
+from omegaconf import OmegaConf  # pyright: ignore[reportMissingImports]
+from stubs import definitions, module, outcome, pretend
 from tiny_tokenizer import chat_tokenizer
 
 CHECKOUT, ADDRESS, REWARD_URL = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -50,6 +51,18 @@ Naive = definitions(
     inspect=inspect,
     default_compute_score=None,
 )["NaiveRewardManager"]
+limited = definitions(
+    LOOP / "reward_manager/limited.py",
+    "RateLimitedRewardManager",
+    "AsyncTokenBucket",
+    register_manager=lambda name: lambda manager: manager,
+    register_manager_legacy=lambda name: lambda manager: manager,
+    RewardManagerBase=base["RewardManagerBase"],
+    asyncio=asyncio,
+    inspect=inspect,
+    logger=logging.getLogger("verl"),
+    default_compute_score=None,
+)
 tokenizer = chat_tokenizer()
 
 
@@ -87,7 +100,11 @@ def discriminative(engine: str, profile: str, response: str) -> float:
 
 
 def custom(
-    responses: list[str], truths: list[Any], name: str = "compute_score", **options: Any
+    responses: list[str],
+    truths: list[Any],
+    name: str = "compute_score",
+    manager: Any = Naive,
+    **options: Any,
 ) -> dict[str, Any]:
     chosen = {
         "path": "pkg://touchstone_rewards.clients.adapters.verl",
@@ -100,10 +117,8 @@ def custom(
     data = rows(responses, truths)
 
     async def score() -> list[dict[str, Any]]:
-        manager = Naive(SimpleNamespace(), tokenizer, function)
-        return await asyncio.gather(
-            *(manager.run_single(data[i : i + 1]) for i in range(len(data)))
-        )
+        made = manager(OmegaConf.create({"reward": {}}), tokenizer, function)
+        return await asyncio.gather(*(made.run_single(data[i : i + 1]) for i in range(len(data))))
 
     found = asyncio.run(score())
     names = list(found[0]["reward_extra_info"])
@@ -114,6 +129,22 @@ def custom(
             for name in names
         },
     }
+
+
+def rate_limited(truths: list[Any], name: str) -> list[Any]:
+    """Return the scores under verl's manager that makes every exception a 0."""
+    kind = limited["RateLimitedRewardManager"]
+    module("verl.experimental.reward_loop.reward_manager.limited", RateLimitedRewardManager=kind)
+    kind._class_initialized = False  # its semaphore belongs to the event loop that it was made in
+    try:
+        return custom([good] * len(truths), truths, name, kind)["rewards"]
+    finally:
+        kind._class_initialized = False
+
+
+def to_tensor(scores: list[Any]) -> list[float]:
+    """Make a tensor as verl's `assemble_rm_scores` does."""
+    return torch.zeros(1, dtype=torch.float32).new_tensor(scores).tolist()
 
 
 good = "<think>x</think><answer>\\boxed{46}</answer>"
@@ -131,6 +162,12 @@ print(
             )["rewards"],
             "unscorable": outcome(lambda: custom([good], [None]))[:9],
             "constant": custom([good, good], ["46", None], null_reward=-1.0)["rewards"],
+            "rate_limited": rate_limited(["46"], "compute_score")
+            + rate_limited(["46"], "compute_score_async"),
+            "rate_limited_unscorable": [
+                outcome(lambda: to_tensor(rate_limited([None], "compute_score"))),
+                outcome(lambda: to_tensor(rate_limited([None], "compute_score_async"))),
+            ],
         }
     )
 )

@@ -44,7 +44,7 @@ def test_what_a_number_of_devices_takes_of_a_step() -> None:
 
 
 def test_the_workers_are_those_of_all_processes(capsys: pytest.CaptureFixture[str]) -> None:
-    """Six processes have at least a worker each, however little these have to do."""
+    """Each process has a worker at least, however little these have to do."""
     cost = measured()["cost_ms"]["math"]["1"]
     rate = 30_000 / 1.2
     processes = math.ceil(rate * cost["server_ms"] / 1e3 / 0.7)

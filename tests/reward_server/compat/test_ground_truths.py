@@ -92,9 +92,9 @@ def test_other_ids_are_not(
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        ({"id": "x", "ground_truth": "2"}, "line 2: the id 'x' stood before"),
-        ({"prompt": "p ", "ground_truth": "2"}, "line 2: the prompt 'p' stood before"),
-        ({"ground_truth": "2"}, "line 2: no id and no prompt"),
+        ({"id": "x", "ground_truth": "2"}, "line 2: the id 'x' has another"),
+        ({"prompt": "p ", "ground_truth": "2"}, "line 2: the prompt 'p' has another"),
+        ({"ground_truth": "2"}, "line 2: the line has neither id nor prompt"),
     ],
 )
 def test_lines_that_contradict_each_other_or_name_no_sample_are_refused(

@@ -27,7 +27,7 @@ GOOD = SampleResult("1", "ok", 1.0, {"math": 1.0})
 
 def test_what_is_retryable_is_never_a_constant() -> None:
     busy, unreadable = failed("busy", retryable=True), failed("unreadable", retryable=False)
-    with pytest.raises(NoRewardNow, match="may succeed if sent again") as now:
+    with pytest.raises(NoRewardNow, match="the same sample may succeed") as now:
         endpoint(-1.0)._verdicts("math", ["math"], [GOOD, busy])
     assert (now.value.status, now.value.retry_after_s) == (503, 1.0)
     [good, constant] = endpoint(-1.0)._verdicts("math", ["math"], [GOOD, unreadable])

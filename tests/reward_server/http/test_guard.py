@@ -117,7 +117,7 @@ def test_a_key_beyond_its_rate_is_told_when_to_come_again(live: LiveServer) -> N
     answers = (post(live, "hush-slow", many) for _ in range(100))
     shed = next(answer for answer in answers if answer.status_code == 429)
     assert shed.json()["error"]["code"] == "queue_full"
-    assert "key slow may score 10 samples a second" in shed.json()["error"]["message"]
+    assert "key slow may score 10 samples per second" in shed.json()["error"]["message"]
     wait_s = int(shed.headers["retry-after"])
     assert 1 <= wait_s <= 6
     assert post(live, "hush-plain", many).status_code == 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,11 @@ import pytest
 
 from tests.checkout import live_server
 from tests.waiting import PATIENCE_S, until
+from touchstone_rewards.reward_server.app import create_app
+from touchstone_rewards.reward_server.http.gate import AnswerParts
+from touchstone_rewards.reward_server.http.whole import WholeRequest
 from touchstone_rewards.reward_server.live_server import LiveServer
+from touchstone_rewards.reward_server.settings import Settings
 
 KEY = "hush-hush-hush"
 GOOD = {"profile": "format", "samples": [{"id": "a", "response": "x"}]}
@@ -136,6 +140,51 @@ async def test_who_hangs_up_is_counted_and_what_was_begun_for_it_ends(live: Live
     # None of the forty but those that run is begun any more.
     await until(lambda: pending(live) <= 2)
     await until(lambda: '"status": 499' in Path(live.log).read_text())
+
+
+class Endless:
+    """An endpoint that never comes to an answer."""
+
+    async def _wait(self) -> bytes:
+        return await asyncio.get_running_loop().create_future()
+
+    def begin(self, query: bytes, body: bytes) -> Coroutine[Any, Any, bytes]:
+        return self._wait()
+
+
+class Hearing:
+    """A connection that hears answers."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.answers: list[int] = []
+
+    def answer(self, answer: AnswerParts, request_id: str, *, keep_alive: bool) -> None:
+        self.answers.append(answer[0])
+
+
+@pytest.mark.parametrize("passes", [0, 1, 2])
+async def test_whoever_hangs_up_before_anything_was_begun_leaves_nothing_behind(
+    passes: int,
+) -> None:
+    app = create_app(Settings())
+    assert app.gate is not None
+    asked, host = Hearing(), {b"host": b"127.0.0.1"}
+    about = ("/score", b""), (list(host.items()), host)
+    whole = WholeRequest(app.gate, Endless(), *about, 100, keep_alive=True)
+    whole.feed(bytes(100))
+    whole.run(asked)
+    [task] = asked.tasks
+    for _ in range(passes):
+        await asyncio.sleep(0)
+    whole.disconnected = True  # as uvicorn notes it
+    whole.message_event.set()
+    await asyncio.wait([task])
+    assert whole.response_complete
+    assert app.gate.bodies.pending_bytes == 0
+    assert not asked.tasks
+    assert not asked.answers
 
 
 def pending(live: LiveServer) -> float:

@@ -80,7 +80,7 @@ def test_an_engine_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         "touchstone_rewards.reward_server.models.backends.find_spec", lambda name: None
     )
-    with pytest.raises(ConfigError, match="openvino is not installed"):
+    with pytest.raises(ConfigError, match="needs openvino, which is not installed"):
         load(layout="openvino")
     assert load(layout="auto").parity.layout in ("packed", "padded")
 

@@ -145,7 +145,7 @@ def test_a_converted_model_has_the_weights_the_logits_and_the_texts_of_the_first
 
 def test_a_vocabulary_cut_in_another_way_is_refused(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "other.gguf", tiny_llama(), pre="qwen2")
-    with pytest.raises(ConfigError, match="cut by 'qwen2'; read are"):
+    with pytest.raises(ConfigError, match="pre-tokenizer 'qwen2'; expected"):
         convert(path, tmp_path / "model")
 
 

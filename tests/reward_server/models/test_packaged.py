@@ -67,5 +67,5 @@ def test_other_weights_are_refused(site: Path) -> None:
 
 def test_another_version_is_refused(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PACKAGED, NAME, KNOWN._replace(version="0.2.0"))
-    with pytest.raises(ConfigError, match=r"installed as version 0\.1\.0, but 0\.2\.0 is the one"):
+    with pytest.raises(ConfigError, match=r"installed as version 0\.1\.0, but 0\.2\.0 is pinned"):
         resolve(NAME)

@@ -294,7 +294,7 @@ async def test_what_a_scorer_hoards_is_never_what_a_later_sample_lacks(
             "hostile_scorers:Hostile returned -1; expected a finite number within its range",
         ),
         ("huge_int", "OverflowError"),
-        ("undeclared", "it uses sample.prompt, but its reads names only"),
+        ("undeclared", "it uses sample.prompt, but its `reads` has only"),
         ("nan", "nan"),
         ("inf", "inf"),
         ("neither", "neither a value nor an error"),

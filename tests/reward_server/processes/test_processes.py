@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import signal
@@ -18,6 +17,7 @@ import psutil
 import pytest
 
 from tests.checkout import ROOT, clean_environment, live_server
+from tests.reward_server.processes.callers import Caller
 from tests.waiting import PATIENCE_S, wait_until
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.schemas import Sample
@@ -29,32 +29,6 @@ PROFILES = {
     "normed": "scorers: {dummy: {weight: 1.0}}\nnormalization: running\n",
     "grouped": "scorers: {duplicates: {weight: 1.0}}\ngroups: {size: 2, deadline_s: 300}\n",
 }
-
-
-class Caller:
-    """One connection, kept open as long as the server lets it be."""
-
-    def __init__(self, server: LiveServer, key: str = "admin") -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
-        self.headers = {"x-api-key": key, "content-type": "application/json"}
-
-    def ask(self, method: str, path: str, content: object = None) -> tuple[int, Any]:
-        body = None if content is None else json.dumps(content)
-        self.connection.request(method, path, body, self.headers)
-        answer = self.connection.getresponse()
-        said = answer.read()
-        is_json = answer.headers["content-type"].startswith("application/json")
-        return answer.status, json.loads(said) if is_json else said.decode()
-
-    def score(self, profile: str, *samples: dict[str, Any]) -> tuple[int, Any]:
-        return self.ask("POST", "/score", {"profile": profile, "samples": samples})
-
-
-def serving(server: LiveServer) -> list[psutil.Process]:
-    """The processes that serve, in the order in which they were started."""
-    assert server.process is not None
-    found = psutil.Process(server.process.pid).children()
-    return sorted(found, key=lambda each: (each.create_time(), each.pid))
 
 
 def metric(text: str, name: str) -> dict[str, float]:
@@ -206,49 +180,6 @@ def test_all_see_what_the_first_keeps(two: LiveServer) -> None:
         assert caller.score("no_such", {"id": "a", "response": ""})[0] == 404
         explain = {"profile": "math", "sample": {"id": "a", "response": "2", "ground_truth": "2"}}
         assert caller.ask("POST", "/dashboard/explain", explain)[1]["result"]["reward"] == 1.0
-
-
-def ask_until_answered(server: LiveServer, numbers: range, found: dict[int, float | None]) -> None:
-    """One sample a request, sent again when the connection or the process is lost."""
-    caller = Caller(server)
-    for number in numbers:
-        sample = {"id": str(number), "response": f"\\boxed{{{number % 2}}}", "ground_truth": "1"}
-
-        def answered(sample: dict[str, Any] = sample, number: int = number) -> bool:
-            nonlocal caller
-            try:
-                status, answer = caller.score("math", sample)
-            except (OSError, http.client.HTTPException):
-                caller = Caller(server)
-                return False
-            if status == 200:
-                found[number] = answer["results"][0]["reward"]
-            return status == 200
-
-        wait_until(answered)
-
-
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_process_costs_nothing_that_a_retry_does_not_get(
-    killed: int, start_server: Callable[..., LiveServer]
-) -> None:
-    server = start_server("--processes", "2")
-    found: dict[int, float | None] = {}
-    parts = [range(place, 1200, 6) for place in range(6)]
-    threads = [
-        threading.Thread(target=ask_until_answered, args=(server, part, found)) for part in parts
-    ]
-    for thread in threads:
-        thread.start()
-    wait_until(lambda: len(found) > 200)
-    before = serving(server)
-    before[killed].send_signal(signal.SIGKILL)
-    for thread in threads:
-        thread.join()
-    assert found == {number: float(number % 2) for number in range(1200)}
-    wait_until(lambda: len(serving(server)) == 2 and serving(server) != before)
-    wait_until(lambda: Caller(server).ask("GET", "/ready")[0] == 200)
-    assert server.stop() == 0
 
 
 def test_nothing_is_left_behind_when_the_supervisor_is_killed(

@@ -61,7 +61,11 @@ class EngineProcess:
 
 
 def judged_by(
-    start_server: Callable[..., LiveServer], folder: Path, port: int, *options: str
+    start_server: Callable[..., LiveServer],
+    folder: Path,
+    port: int,
+    *options: str,
+    deadline_s: float = 2,
 ) -> LiveServer:
     """Start a server with a profile `judged`, and one `both` where mathematics is asked first."""
     config = {
@@ -69,7 +73,7 @@ def judged_by(
         "model": "m",
         "prices": {"m": {"input": 1.0, "output": 5.0}},
     }
-    judge = {"deadline_s": 2, "config": config}
+    judge = {"deadline_s": deadline_s, "config": config}
     cascade = {**judge, "when": {"math": "undecided"}, "replaces": "math"}
     (folder / "judged.yaml").write_text(yaml.safe_dump({"scorers": {"judge": judge}}))
     (folder / "both.yaml").write_text(yaml.safe_dump({"scorers": {"math": {}, "judge": cascade}}))

@@ -384,12 +384,12 @@ BAD: dict[str, dict[str, Any]] = {
         "judge": {**J, "when": {"math": 0}, "replaces": "maths"},
     },
     "replaces 'math' came without when": {"math": {}, "judge": {**J, "replaces": "math"}},
-    "in a circle: a -> b -> a": {
+    "form a cycle: a -> b -> a": {
         "math": {},
         "a": {**J, "when": {"b": 0}},
         "b": {**J, "when": {"a": 0}},
     },
-    "in a circle: a -> a": {"math": {}, "a": {**J, "when": {"a": 0}}},
+    "form a cycle: a -> a": {"math": {}, "a": {**J, "when": {"a": 0}}},
     "math never scores 2: its range is [0.0, 1.0]": {
         "math": {},
         "judge": {**J, "when": {"math": 2}},
@@ -423,7 +423,7 @@ BAD: dict[str, dict[str, Any]] = {
         "math": {},
         "rank": {"config": {"of": "math"}, "when": {"math": 0}},
     },
-    "is of 'judge', which has `when`": {
+    "uses 'judge', which has `when`": {
         "math": {},
         "judge": {**J, "when": {"math": 0}},
         "rank": {"config": {"of": "judge"}},

@@ -67,7 +67,7 @@ def test_a_claim_is_refused_while_a_process_of_another_server_lives(tmp_path: Pa
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(ConfigError, match="the log is another server's"):
+        with pytest.raises(ConfigError, match="the log is in use by another server"):
             claim(tmp_path / "lock", "the log")
         holder.kill()
     os.close(claim(tmp_path / "lock", "the log"))

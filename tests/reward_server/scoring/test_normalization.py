@@ -168,7 +168,7 @@ def test_a_bad_state_file_is_set_aside_with_a_warning(
     [aside] = folder.iterdir()
     assert aside.name.startswith("mine.json.bad-")
     assert aside.read_text(encoding="latin-1") == content
-    assert "begins anew" in caplog.text
+    assert "starts anew" in caplog.text
 
 
 def test_one_huge_reward_is_an_error_and_moves_no_other() -> None:

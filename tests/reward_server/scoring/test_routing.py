@@ -81,8 +81,8 @@ async def test_each_row_is_scored_by_the_profile_of_its_case_in_its_place(engine
 @pytest.mark.parametrize(
     ("sample", "code", "says"),
     [
-        ({}, "missing_field", "metadata.source, which this sample has not"),
-        (source(None), "missing_field", "has not"),
+        ({}, "missing_field", "metadata.source, which this sample does not have"),
+        (source(None), "missing_field", "does not have"),
         (source("b"), "unsupported_input", r"is 'b' here, and there is no such case.* a, 7"),
         (source(True), "unsupported_input", "is True here; expected a text or a whole number"),
         (source(7.0), "unsupported_input", "is 7.0 here"),

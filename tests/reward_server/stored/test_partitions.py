@@ -434,7 +434,7 @@ def test_a_killed_actor_loses_nothing_and_what_keeps_failing_fails_at_the_end(st
     assert done < len(parts) / 2, "nearly all was done before anything was killed"
     assert code == 1
     assert "20000 scored, 0 failed, 3 rejected, mean reward 0.5000" in said
-    assert f"2 of {len(parts)} partitions are not done" in said
+    assert f"2 of {len(parts)} partitions failed" in said
     assert (
         f"{parts[-2].name} ({stored}/c.jsonl, 0 to {parts[-2].end}): its process died" in complained
     )

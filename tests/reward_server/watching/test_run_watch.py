@@ -290,3 +290,28 @@ async def test_a_run_that_goes_back_to_a_checkpoint_is_not_told_of_what_was_befo
 
 def test_a_setting_is_off_by_default() -> None:
     assert Settings().alarm_webhook is None
+
+
+async def test_samples_that_come_one_by_one_take_no_more_than_the_watchs_share_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watch, rests, look_s = RunWatch({}), list[float](), 30e-6
+    ticks, sleep = count(), asyncio.sleep
+
+    async def rest(delay_s: float) -> None:
+        rests.append(delay_s)
+        await sleep(0)
+
+    monkeypatch.setattr(run_watch.time, "thread_time", lambda: look_s * next(ticks))
+    monkeypatch.setattr(run_watch.asyncio, "sleep", rest)
+    for number in range(300):
+        sample, result = Sample(str(number), "2"), SampleResult(str(number), "ok", 1.0, {"a": 1.0})
+        watch.take(ScoreRequest([sample], "a"), ScoreResponse([result], "a", "f", 1.0))
+    running = asyncio.create_task(watch.run())
+    for _ in range(301):
+        await sleep(0)
+    running.cancel()
+    owed_s = 300 * look_s * (1 / run_watch.TIME_SHARE - 1)
+    assert sum(rests) == pytest.approx(owed_s, abs=run_watch.REST_S)
+    # An event loop's timer counts milliseconds: shorter rests are none.
+    assert min(rests) >= 0.005

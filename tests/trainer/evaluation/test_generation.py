@@ -132,7 +132,7 @@ def test_the_folders_generation_config_does_not_change_a_response(
         assert responses_of(own, prompts, settings) == plain
         told = " ".join(capsys.readouterr().err.split())
         assert "end tokens: " in told
-        assert "not used: " in told
+        assert "ignored settings of the model's generation config: " in told
         assert "repetition_penalty 5.0" in told
 
 

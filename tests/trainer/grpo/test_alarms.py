@@ -124,7 +124,7 @@ def test_trl_is_stopped_or_told(
 def test_on_alarm_needs_a_word_that_there_is_and_a_run() -> None:
     client = RemoteRewardClient("http://127.0.0.1:1")
     hook: Any = "halt"
-    with pytest.raises(ValueError, match='say "log", "stop" or give a function'):
+    with pytest.raises(ValueError, match='expected "log", "stop" or a function'):
         client.as_trl_reward("math", run="r", on_alarm=hook)
     with pytest.raises(ValueError, match="give the run a name"):
         client.as_trl_reward("math", on_alarm="stop")

@@ -42,7 +42,7 @@ def test_right_and_wrong_answers_differ_under_every_profile_that_verifies(
 
 
 def test_a_profile_of_form_alone_passes_and_is_named_as_one(server: LiveServer) -> None:
-    assert "looks at the form alone" in check(server.url, "format", ROWS)
+    assert "judges the form only" in check(server.url, "format", ROWS)
 
 
 def test_a_template_that_prefills_the_tag_is_found(
@@ -59,9 +59,9 @@ def test_a_template_that_prefills_the_tag_is_found(
             rows = Dataset.from_list(ROWS)
             return check_rewards(rows, scoring, rewards, arguments, lambda p: f"{p}<think>\n")
 
-    with pytest.raises(RunFailed, match=r"prompts end with <think>.*Say `prefilled: think`"):
+    with pytest.raises(RunFailed, match=r"prompts end with <think>.*Set `prefilled: think`"):
         found("tags")
-    assert "looks at the form alone" in found("aware")
+    assert "judges the form only" in found("aware")
     assert "tells right from wrong" in found("math")
 
 

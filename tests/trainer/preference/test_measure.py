@@ -188,7 +188,7 @@ def test_what_cannot_be_measured_is_refused_in_a_line(
     output = tmp_path / "out"
     assert evaluate(folder, data, output) == 0
     assert evaluate(folder, data, output) == 2
-    assert "has ranking.json and predictions.jsonl already" in capsys.readouterr().err
+    assert "already has ranking.json and predictions.jsonl" in capsys.readouterr().err
     assert evaluate(folder, data, output, "--overwrite=true") == 0
     assert evaluate(sorting.base, data, None) == 2
     assert "not a known reward model" in capsys.readouterr().err

@@ -151,12 +151,12 @@ def test_other_names_of_the_roles_and_a_system_turn_are_understood(tmp_path: Pat
     [
         ({"from": "user", "value": "  "}, "an empty turn of the user"),
         ({"from": "user"}, "an empty turn of the user: None"),
-        ({"from": "user", "value": 5}, "a turn of the user whose content is no text: 5"),
+        ({"from": "user", "value": 5}, "the content of a turn of the user is not text: 5"),
         ({"value": "x"}, "no role"),
         ({"from": "narrator", "value": "x"}, "unknown role 'narrator'"),
         ({"from": "assistant", "value": "x"}, "must alternate"),
         ({"from": "system", "value": "x"}, "only user and assistant take turns"),
-        ({"from": "user", "value": "\ud800"}, "half a character"),
+        ({"from": "user", "value": "\ud800"}, "half of a surrogate pair"),
         ("x", "a turn is an object"),
     ],
 )
@@ -191,7 +191,7 @@ def test_what_is_no_conversation_is_named_too(
     [
         ([{"from": "user", "value": "a"}, {"from": "user", "value": "b"}], "turns must alternate"),
         ([{"from": "narrator", "value": "a"}], "unknown role 'narrator'"),
-        ([{"from": "user", "value": "a"}], "no turn of the assistant answers one of the user"),
+        ([{"from": "user", "value": "a"}], "no assistant turn answers a user turn"),
     ],
 )
 def test_where_nothing_comes_of_a_file_the_first_reason_is_told(
@@ -214,7 +214,7 @@ def test_a_file_that_gives_nothing_is_bad_input(
 ) -> None:
     assert convert(tmp_path, []) == 2
     assert convert(tmp_path, "text") == 2
-    assert "a list of conversations is expected, not 'text'" in capsys.readouterr().err
+    assert "expected a list of conversations, not 'text'" in capsys.readouterr().err
     assert convert(tmp_path, [FOUR], suffix="csv") == 2
     assert convert(tmp_path, [FOUR], "--format_prompt=/nowhere.jinja") == 2
     (tmp_path / "bad.jinja").write_text("{{ plot }}")

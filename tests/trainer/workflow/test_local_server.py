@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.grpo.test_together import in_two_processes
+from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.trainer.errors import InputError, RunFailed
 from touchstone_rewards.trainer.reward_arguments import ServeArguments
 from touchstone_rewards.trainer.workflow.local_server import LOG, served
@@ -92,3 +93,8 @@ def test_a_server_that_does_not_start_ends_both_processes(tmp_path: Path) -> Non
     first, second = in_two_processes(tmp_path, SERVED.format(fields=", serve_config='bad.yaml'"))
     assert "the reward server ended with 2" in first
     assert second == "the first process could not start the reward server"
+
+
+def test_no_outgoing_connection_is_given_the_port_of_a_server() -> None:
+    """A client of another server could hold it when this one starts again."""
+    assert all(free_port() < 32_768 for _ in range(20))

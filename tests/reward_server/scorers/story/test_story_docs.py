@@ -48,7 +48,7 @@ def test_the_profile_for_short_texts_tells_them_apart_without_a_model() -> None:
 
 
 def test_every_part_is_there_with_its_ramp() -> None:
-    rows = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| ([\d.]+) \| ([\d.]+) \|", DOCS, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| (-?[\d.]+) \| (-?[\d.]+) \|", DOCS, re.MULTILINE)
     shown = {name: (float(zero_at), float(one_at)) for name, zero_at, one_at in rows}
     ramps = {name: (one.zero_at, one.one_at) for name, one in COMPARISONS.items()}
     for name, rule in RULES.items():

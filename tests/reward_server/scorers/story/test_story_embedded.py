@@ -95,7 +95,7 @@ def test_repeating_an_earlier_turn_is_near_to_it_but_not_new(judge: Any) -> None
         Sample("last turn", turn(LIGHTHOUSE.answered[-1]), metadata=GOOD.metadata),
     )
     assert good.scores["novelty"] == 1.0
-    assert copied.scores["novelty"] < 0.2
+    assert copied.scores["novelty"] < 0.5
     assert last.scores["novelty"] < 0.5
     assert last.scores["coherence"] == 1.0
 
@@ -146,6 +146,7 @@ def test_an_answer_in_another_language_is_a_score_of_0_for_what_it_tells() -> No
         ({"prefix": "query: "}, "the ramps were measured with ''"),
         ({"one_at": 0.9}, "say ramps, or zero_at and one_at"),
         ({"ramps": None, "languages": ["English"]}, "languages goes with ramps"),
+        ({"part": "specific", "ramps": None}, "needs the stock texts of a ramps file"),
     ],
 )
 def test_a_model_that_was_not_calibrated_for_it_does_not_start(
@@ -164,8 +165,7 @@ def test_profiles_and_the_explanation_say_which_language_is_read() -> None:
     vector = np.ones(384, np.float32)
     texts = scorer.inputs(GOOD)
     assert not isinstance(texts, SampleError)
-    parts = len(texts) - 1
-    outputs = [Embedding(vector, 9, 0) for _ in range(parts + 1)]
+    outputs = [Embedding(vector, 9, 0) for _ in texts]
     explained = scorer.judge(GOOD, outputs, explain=True).explanation
     assert explained is not None
     assert explained["language"] == "English"
@@ -179,6 +179,32 @@ def test_a_response_is_embedded_in_parts_that_leave_nothing_out() -> None:
     assert [len(units(part)) for part in parts] == [32, 32, 18]
     assert len(parts_of("One two three four. " * 4000)) == 16
     assert parts_of("") == parts_of(" \n ") == []
+
+
+@pytest.mark.parametrize(("word", "gap"), [("word", " "), ("字", "")])
+def test_a_sentence_without_an_end_is_cut_so_that_each_piece_counts(word: str, gap: str) -> None:
+    text = gap.join([word] * 180)
+    parts = parts_of(text)
+    assert gap.join(parts) == text
+    assert [len(units(part)) for part in parts] == [32, 32, 32, 32, 32, 20]
+    short = gap.join([word] * 64)
+    assert parts_of(short) == [short]
+
+
+def test_a_history_is_embedded_once_and_only_in_parts(judge: Any) -> None:
+    profile = load_profile(NEURAL_DIR / "story.yaml")
+    wanted: dict[str, set[str]] = {}
+    for part in ("coherence", "specific", "novelty", "relevance"):
+        scorer = profile.scorers[part]
+        assert isinstance(scorer, EmbeddedPart)
+        texts = scorer.inputs(GOOD)
+        assert not isinstance(texts, SampleError)
+        wanted[part] = set(texts)
+    assert wanted["coherence"] == wanted["specific"]
+    assert wanted["relevance"] < wanted["coherence"] < wanted["novelty"]
+    told_before = [LIGHTHOUSE.setting, *LIGHTHOUSE.asked, *LIGHTHOUSE.answered, LIGHTHOUSE.now]
+    once = sum(len(units(text)) for text in [*told_before, told(GOOD.response)])
+    assert sum(len(units(text)) for text in wanted["novelty"]) == once
 
 
 def test_the_parts_of_a_response_cost_at_most_a_fifth_more_than_the_response() -> None:

@@ -1,15 +1,22 @@
-"""The story profile with its real embedding model: no hack comes near the good turn."""
+"""The story profiles with their real embedding models: no hack comes near the good turn."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.checkout import ROOT
-from touchstone_rewards.reward_server.commands.story_hacks import beaten, table_results
+from touchstone_rewards.reward_server.commands.story_hacks import (
+    beaten,
+    score_all,
+    table_results,
+)
+from touchstone_rewards.reward_server.profiles import NEURAL_DIR, fetched_dirs, load_profile
 from touchstone_rewards.reward_server.schemas import SampleResult
-from touchstone_rewards.reward_server.scorers.story.cases import STORIES, UNCAUGHT
+from touchstone_rewards.reward_server.scorers.story.cases import HONEST, STORIES, SURE, UNCAUGHT
+from touchstone_rewards.reward_server.scorers.story.trials import good_trials, hack_trials
 
 # What each hack is caught by.
 CAUGHT = {
@@ -23,7 +30,8 @@ CAUGHT = {
     "very long": ["length"],
     "copied target": ["own_phrases"],
     "words in reverse": ["word_order"],
-    "another story's turn": ["coherence"],
+    # By less than the others: how near two stories are differs.
+    "another story's turn": [],
 }
 DOCS = ROOT / "docs" / "story_scorer.md"
 
@@ -41,6 +49,50 @@ def results(
     if parameters and parameters.params.get("story", "lighthouse") not in all_results:
         pytest.skip("its model is not here: reward-server fetch e5-multilingual")
     return all_results
+
+
+PROFILES = [
+    NEURAL_DIR / "story.yaml",
+    *(
+        pytest.param(path, marks=pytest.mark.real)
+        for folder in fetched_dirs()
+        for path in folder.glob("story_multilingual.yaml")
+    ),
+]
+# A famous text is canned too, but near to some stories.
+ANY_STORY = ("suspense", "menu", "meta", "refusal", "scenery", "moral", "praise")
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_the_best_signals_lift_no_text_that_would_fit_any_story(path: Path) -> None:
+    languages = load_profile(path).info.languages
+    assert languages
+    kinds = {f"canned {one}" for one in ANY_STORY} | {"topic, then suspense", "topic, then menu"}
+    for split in ("tuning", "test"):
+        good = {t.story.id: t for t in good_trials(split) if t.story.language in languages}
+        hacks = [t for t in hack_trials(split) if t.kind in kinds and t.story.id in good]
+        asked = {
+            "good": {name: trial.sample(HONEST) for name, trial in good.items()},
+            "best": {str(n): trial.sample(SURE) for n, trial in enumerate(hacks)},
+        }
+        results = score_all(asked, path)
+        paid = dict(zip(good, results["good"], strict=True))
+        above = [
+            (hack.kind, hack.story.id)
+            for hack, result in zip(hacks, results["best"], strict=True)
+            if (result.reward or 0) > (paid[hack.story.id].reward or 0) + 1e-6
+        ]
+        assert len(hacks) > 30
+        assert len(above) <= 1, above  # one Chinese text of the test half, by .001
+
+
+@pytest.mark.parametrize("part", ["logprob_gain", "exp_neg_cre"])
+def test_more_certainty_than_a_good_turn_has_is_worth_nothing(part: str) -> None:
+    [good, sure] = score_all(
+        {"all": {str(n): good_trials("tuning")[0].sample(s) for n, s in enumerate((HONEST, SURE))}}
+    )["all"]
+    assert good.scores[part] == sure.scores[part] == 1.0
+    assert good.reward == sure.reward
 
 
 def by_case(results: dict[str, list[SampleResult]], story: str) -> dict[str, SampleResult]:
