@@ -221,7 +221,7 @@ def measured(sample: KeptSample, colour: str, rewards: Mapping[str, float | None
 def both_rewards(
     path: Path, kept: Sequence[KeptSample], urls: Mapping[str, str]
 ) -> dict[str, list[float | None]]:
-    """Return the rewards of every sample by both profiles: asked for once, then read from the file."""
+    """Return every sample's rewards by both profiles: asked for once, then read from the file."""
     if path.is_file():
         return json.loads(path.read_text(encoding="utf-8"))
     asked = [
@@ -270,7 +270,7 @@ def curve(run: Run, measure: str) -> list[float]:
 
 
 def draw(found: Mapping[str, Sequence[Run]], path: Path) -> None:
-    """Draw one panel per measure: a colour per profile, thin lines for seeds, thick ones for means."""
+    """Draw one panel per measure: a colour per profile, seeds thin, means thick."""
     figure = Figure(figsize=(10.5, 5.6), facecolor=LIGHT.background, layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(2, 3).flat)
@@ -395,7 +395,7 @@ def main(
 
 
 def cut_off(folder: Path, sizes: Sizes) -> dict[str, list[list[float]]]:
-    """Return by profile and seed the share of each update's responses that reached the last token."""
+    """Return, by profile and seed, the share of responses cut off in each update."""
     shares: dict[str, list[list[float]]] = defaultdict(list)
     for name in REWARDS:
         for seed in sizes.seeds:
