@@ -8,7 +8,7 @@ that version scores it out of an older checkout:
 
 In both, `format` has no weight, since no JSON is asked of so small a model, and all lengths are
 times 0.15. No profile sees whether a response uses the fact that its history told: who looks for a
-thing hidden under a stone of some colour, names that colour and no other one. Out: by update both
+thing hidden under a stone of some color, names that color and no other one. Out: by update both
 rewards, the share of right answers, distinct-3, the length and the gain of the history, in
 `results/story_learning.png`, and the last updates of both side by side. A run that was stopped goes
 on.
@@ -80,7 +80,7 @@ class Sizes(NamedTuple):
 
 
 class Stories(NamedTuple):
-    """A file of rows, and by row the colour that is right."""
+    """A file of rows, and by row the color that is right."""
 
     rows: Path
     colours: dict[str, str]
@@ -270,7 +270,7 @@ def curve(run: Run, measure: str) -> list[float]:
 
 
 def draw(found: Mapping[str, Sequence[Run]], path: Path) -> None:
-    """Draw one panel per measure: a colour per profile, seeds thin, means thick."""
+    """Draw one panel per measure: a color per profile, seeds thin, means thick."""
     figure = Figure(figsize=(10.5, 5.6), facecolor=LIGHT.background, layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(2, 3).flat)
@@ -291,8 +291,8 @@ def draw(found: Mapping[str, Sequence[Run]], path: Path) -> None:
 
 
 def rows_of(start: Run, found: Mapping[str, Sequence[Run]], last: int) -> list[dict[str, Any]]:
-    """Return by measure the untrained model and the last updates of each profile's runs, with 95%
-    intervals over stories, and the difference of the profiles on the same stories."""
+    """Return a row per measure: the untrained model, the last updates of each profile's runs with
+    95% intervals over stories, and the difference of the profiles on the same stories."""
     rows = []
     for measure in MEASURES:
         ends = {name: [curve(run, measure)[-last:] for run in runs] for name, runs in found.items()}

@@ -2,7 +2,7 @@
 stories.
 
 Peer: the same turn after the history of another story. A gain is the log-prob with a history less
-the one without, in nats a token. It is reported for the first `LENGTHS` tokens, because the first
+the one without, in nats per token. It is reported for the first `LENGTHS` tokens, because the first
 tokens of a turn gain the most: a ramp that names no length pays for being short. Rows: by length,
 the mean gains on the test half, how well they tell the histories apart, and the ramp from the
 tuning half (0 at the upper quartile of other histories' gains, 1 at the lowest twentieth of own

@@ -124,7 +124,7 @@ class ProfileConfig(BaseModel):
     @model_validator(mode="after")
     def _score_or_route(self) -> ProfileConfig:
         if not self.scorers and self.route is None:
-            raise ValueError("neither scorers nor a route came; expected one of them")
+            raise ValueError("has neither scorers nor a route; give it one of them")
         if self.route is None:
             return self
         own = ("scorers", "clip", "on_response_timeout", "normalization", "watch", "groups")

@@ -50,7 +50,7 @@ class ScheduleConfig(BaseModel):
     @field_validator("points", mode="before")
     @classmethod
     def _as_seconds(cls, points: Any, info: ValidationInfo) -> Any:
-        """Return times as seconds since 1970; YAML reads 2026-11-30T12:00:00Z as a time itself."""
+        """Return times as seconds since 1970. YAML itself parses 2026-11-30T12:00:00Z as a time."""
         if not isinstance(points, dict):
             return points
         given = cast("dict[Any, Any]", points)

@@ -206,8 +206,8 @@ def after_kept(samples: Iterator[Sample], draft: Draft, tally: Tally) -> Iterato
         if sample is None or sample.id != kept.id:
             came = "no more samples" if sample is None else f"sample {sample.id!r}"
             raise ConfigError(
-                f"{draft.path}, line {number} is of sample {kept.id!r}, but the input has {came} "
-                "there, so it has changed; --overwrite starts anew"
+                f"{draft.path}, line {number} is for sample {kept.id!r}, but the input has {came} "
+                "there: the input has changed; --overwrite starts anew"
             )
         tally.add([kept])
     yield from samples

@@ -130,7 +130,7 @@ class Call(Struct, eq=False):
             account.charge(seconds, self.weight)
 
     def outlived(self, position: int) -> bool:
-        """Count a worker that died between samples with this one next; return whether to retry it.
+        """Count a worker that died before it began this sample; return whether to retry the sample.
 
         The second such death ends the sample: the worker may have died of its result, and a sample
         must not kill workers forever. Each death ends at most one sample, because workers are also

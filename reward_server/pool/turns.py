@@ -106,7 +106,7 @@ class CallTurns:
         return (chosen.due or chosen.later).popleft()
 
     def any_outside(self, flows: Collection[Flow]) -> bool:
-        """Return whether any call waits that belongs to none of these flows."""
+        """Return whether a call of any other flow is waiting."""
         return any(
             (name, scorer) not in flows
             for name, caller in self._callers.items()

@@ -340,7 +340,7 @@ async def test_other_results_there_are_null(
 ) -> None:
     peer = await start_peer(in_turn(Reply(200, {"results": results, "runtimes": []})))
     score = await scored(make(peer.url, wire="open_instruct"), GOOD, json.dumps(ADD))
-    assert "no 5 results of 0 or 1" in why(score)
+    assert "expected 5 results of 0 or 1" in why(score)
 
 
 async def test_what_that_service_does_not_run_is_no_wrong_answer(
