@@ -107,7 +107,7 @@ def embeddings(size: str, dry: bool) -> Rows:
 
 
 def grpo(vllm: bool, dry: bool) -> Rows:
-    """Run GRPO on SmolLM2 with its own server: tokens a second, MFU, the wait for rewards."""
+    """Run GRPO on SmolLM2 with its own server: tokens per second, MFU, the wait for rewards."""
     from touchstone_rewards.trainer.__main__ import main as trainer
 
     runs = ROOT / "runs" / f"gpu_minutes_grpo_{'vllm' if vllm else 'transformers'}"

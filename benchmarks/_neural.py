@@ -115,7 +115,7 @@ def matmul_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
 
 
 def matmul_rates(device: torch.device) -> dict[str, float]:
-    """Measure the matmul rates of the device, in operations a second."""
+    """Measure the matmul rates of the device, in operations per second."""
     size = 2048 if device.type == "cpu" else 8192
     rates = {d: matmul_flops(device, d, size) for d in (torch.float32, torch.bfloat16)}
     return {str(dtype).removeprefix("torch."): rate for dtype, rate in rates.items()}

@@ -214,7 +214,7 @@ def cpu_ms(servers: Sequence[Server], kind: str, texts: Sequence[str]) -> dict[s
 
 
 def measured(folder: Path, dtype: str) -> dict[str, dict[str, float]]:
-    """Return CPU milliseconds a request: kind of texts -> server -> number."""
+    """Return CPU milliseconds per request: kind of texts -> server -> number."""
     model = value_head_model(folder / "model", layers=6, hidden=384, inner=1024)
     draw = random.Random(0)
     texts = {

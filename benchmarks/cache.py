@@ -1,4 +1,4 @@
-"""The verdict cache on and off, on the same worker pool in one run: math samples a second.
+"""The verdict cache on and off, on the same worker pool in one run: math samples per second.
 
 Groups of 16 answers of 2 KB to one question, of which 0, 8 or 15 repeat others of the group, as
 short answers do. Rounds of both in turn, medians; wall-clock time, and CPU time of all processes.
@@ -72,7 +72,7 @@ def questions(name: str, repeated: int) -> list[Sample]:
 
 
 async def measure(engine: Engine, samples: list[Sample]) -> Figure:
-    """Return wall-clock and CPU microseconds a sample."""
+    """Return wall-clock and CPU microseconds per sample."""
     cpu, began = cpu_s(), time.perf_counter()
     await engine.score(ScoreRequest(samples, profile="math"))
     took_s = time.perf_counter() - began

@@ -52,7 +52,7 @@ def spent_ms(server: psutil.Process) -> tuple[float, float]:
 
 
 def cost(server: LiveServer, profile: str, size: int, source: Iterator[Any]) -> dict[str, float]:
-    """Return milliseconds a sample, the medians of the rounds after the first."""
+    """Return milliseconds per sample, the medians of the rounds after the first."""
     assert server.process is not None
     process, (connections, requests) = psutil.Process(server.process.pid), SIZES[size]
     rounds: list[list[float]] = []

@@ -1,6 +1,6 @@
 """MiniLM on texts of 16 to 256 tokens: as served, against fp32 FIFO batches and encode().
 
-Measures texts a second of CPU time on one thread (wall-clock time on a GPU), rounds in turn,
+Measures texts per second of CPU time on one thread (wall-clock time on a GPU), rounds in turn,
 medians, including tokenization, with the cache off. Peers: transformers' forward in fp32 over
 batches of 32 in order of arrival, and `SentenceTransformer.encode` (which sorts by length) in both
 dtypes.

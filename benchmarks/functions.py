@@ -73,7 +73,7 @@ async def measured() -> list[dict[str, Any]]:
 
 
 async def rounds(contenders: dict[str, Contender]) -> dict[str, list[tuple[float, float]]]:
-    """Return for each contender and round the wall-clock and CPU microseconds a sample."""
+    """Return for each contender and round the wall-clock and CPU microseconds per sample."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for at in range(ROUNDS + 1):
         for name, contender in contenders.items():

@@ -1,4 +1,4 @@
-"""The cost of the gateway in front of a judge endpoint that takes 0.3 s a call.
+"""The cost of the gateway in front of a judge endpoint that takes 0.3 s per call.
 
 Burst: seconds for 512 calls, 256 at a time. Contenders are ours and a FastAPI handler with httpx2,
 each with one request over HTTP, and two bare asyncio clients that call the endpoint directly, one

@@ -205,7 +205,7 @@ def samples(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def through_command(made: list[dict[str, Any]]) -> float:
-    """Return samples a second through `reward-server score`, including its start."""
+    """Return samples per second through `reward-server score`, including its start."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "samples.jsonl"), Path(folder, "results.jsonl")
         source.write_text("".join(json.dumps(sample) + "\n" for sample in made), encoding="utf-8")
@@ -229,7 +229,7 @@ def through_command(made: list[dict[str, Any]]) -> float:
 
 
 def through_server(made: list[dict[str, Any]]) -> float:
-    """Return samples a second through `POST /score`, with four batches in flight."""
+    """Return samples per second through `POST /score`, with four batches in flight."""
     batches = [made[at : at + BATCH] for at in range(0, len(made), BATCH)]
     with tempfile.TemporaryDirectory() as folder:
         server = live_server(Path(folder, "server.log"), "--cache_bytes", "0").start()

@@ -79,7 +79,7 @@ def counting(steps: Counter[CodeType]) -> Iterator[None]:
 
 
 async def steps_of(app: Any, protocol: Any) -> dict[str, float]:
-    """Return instructions a request, by layer."""
+    """Return instructions per request, by layer."""
     config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="off")
     config.load()
     wire = Wire()

@@ -1,6 +1,6 @@
 """A reward model on texts of 16 to 2,048 tokens: packed as served, against FIFO batches of 32.
 
-Measures sequences a second of CPU time on one thread (wall-clock time on a GPU), rounds in turn,
+Measures sequences per second of CPU time on one thread (wall-clock time on a GPU), rounds in turn,
 medians. Both sides use the same weights and dtype, with the head in fp32; the peer is transformers'
 own forward over batches in order of arrival, padded to their longest sequence.
 """

@@ -77,14 +77,14 @@ class Peer:
 
 @dataclass
 class Rate:
-    """Wall-clock samples a second, and the server's processor microseconds a sample."""
+    """Wall-clock samples per second, and the server's processor microseconds per sample."""
 
     samples_per_s: float
     cpu_us: float
 
 
 class Cost(NamedTuple):
-    """Processor microseconds a sample, of the server's process and of its workers."""
+    """Processor microseconds per sample, of the server's process and of its workers."""
 
     server_us: float
     worker_us: float
@@ -290,7 +290,7 @@ def two_processes(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def split_cpu_us(servers: Sequence[LiveServer], count: int, connections: int, each: int) -> float:
-    """Return processor microseconds a sample, with the load split evenly over these servers."""
+    """Return processor microseconds per sample, with the load split evenly over these servers."""
     roots = [psutil.Process(server.process.pid) for server in servers if server.process]
     serving = [each.pid for root in roots for each in [root, *root.children()]]
     share = len(servers)

@@ -132,7 +132,7 @@ def overhead() -> Rows:
 async def overhead_rounds(
     chunk: int, texts: list[str], others: dict[str, Any]
 ) -> dict[str, list[tuple[float, float]]]:
-    """Return for each contender and round the wall-clock and CPU microseconds a sample."""
+    """Return for each contender and round the wall-clock and CPU microseconds per sample."""
     samples = samples_of(texts)
     pool = our_pool(workers=2, chunk=chunk, recycle_after=SAMPLES * (ROUNDS * REPEATS + 2))
     await pool.start()

@@ -210,7 +210,9 @@ class CodeScorer:
         answer = await transport.post(body, give_up_at_s)
         results = answer.get("results")
         if not is_list(results) or len(results) != len(sent) or not all(map(_is_result, results)):
-            raise transport.misshapen(json.encode(answer), f"expected {len(sent)} results of 0 or 1")
+            raise transport.misshapen(
+                json.encode(answer), f"expected {len(sent)} results of 0 or 1"
+            )
         if results[-1]:
             note = "the program passes a test that must fail"
             return TestedProgram(_all("wrong_answer", count), note=note)
