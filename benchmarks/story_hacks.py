@@ -3,7 +3,7 @@
 The peer is the profile of 2026-11-30, whose rewards for the same responses are stored beside the
 tests. Good turns get the signals of an unsure model; hacks get the same ones (`equal`) or the best
 possible ones. The sets are our own stories, tuning and test half, and hacks found by others
-(`shared/data/story_hacks.jsonl`, if it exists). Reported are the share of hacks that score above
+(`shared/data/story_hacks.jsonl`, if it exists). It reports the share of hacks that score above
 the good turn of their story, by kind; the rewards of good turns; and the lowest good turn beside
 the best hack of the kinds in `CLAIMED`. All rewards come from the engine. Profiles whose model is
 missing are left out.

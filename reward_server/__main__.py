@@ -57,7 +57,7 @@ COMMANDS = {
         "touchstone_rewards.reward_server.commands.fetch",
     ),
     "calibrate": (
-        "fit the score ramps of an embedding model to labelled stories",
+        "fit the score ramps of an embedding model to labeled stories",
         "touchstone_rewards.reward_server.commands.calibrate",
     ),
     "completion": (

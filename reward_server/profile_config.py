@@ -66,7 +66,7 @@ class ScorerEntry(BaseModel):
     @model_validator(mode="after")
     def _one_weight(self) -> ScorerEntry:
         if self.schedule is not None and "weight" in self.model_fields_set:
-            raise ValueError("weight and schedule came together; give one of them")
+            raise ValueError("weight and schedule are both set; set one of them")
         return self
 
     @field_validator("when", mode="before")
@@ -79,7 +79,7 @@ class ScorerEntry(BaseModel):
         if self.replaces is None:
             return self
         if self.when is None:
-            raise ValueError(f"replaces {self.replaces!r} came without when; add when: {EXPECTED}")
+            raise ValueError(f"replaces {self.replaces!r} is set without when; add when: {EXPECTED}")
         if "weight" not in self.model_fields_set:
             self.weight = 0.0
         if self.counts:
@@ -130,7 +130,7 @@ class ProfileConfig(BaseModel):
         own = ("scorers", "clip", "on_response_timeout", "normalization", "watch", "groups")
         if taken := [name for name in own if getattr(self, name) not in ({}, None, "none")]:
             raise ValueError(
-                f"{taken[0]} came beside a route; set it in the profiles that the route leads to"
+                f"{taken[0]} is set beside a route; set it in the profiles that the route chooses"
             )
         return self
 

@@ -171,7 +171,7 @@ def _audit_lines(audit: AuditSummary) -> list[str]:
         ("Right taken for wrong", audit.false_negative),
     ):
         if found is not None:
-            lines.append(f"- {said}, on labelled samples: {_said(found)}.")
+            lines.append(f"- {said}, on labeled samples: {_said(found)}.")
     return lines + [f"- Known limit: {limit}." for limit in audit.limits]
 
 

@@ -35,8 +35,8 @@ THRESHOLDS: Mapping[str, str] = {
     "accepted": "largest share accepted of any strategy",
     "refused": "largest share refused of any rewriting in the profile's form",
     "unscored": "share of rows whose right answer is not scored",
-    "false_positive": "share of samples labelled wrong that pass as right",
-    "false_negative": "share of samples labelled right that are rejected as wrong",
+    "false_positive": "share of samples labeled wrong that pass as right",
+    "false_negative": "share of samples labeled right that are rejected as wrong",
 }
 # Number of rows on which the slowest strategy is timed sample by sample.
 WORST_OF_ROWS = 16

@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"try only these, separated by commas: {', '.join(FAMILIES)}",
     )
     parser.add_argument(
-        "--labelled", type=Path, metavar="FILE", help="samples labelled yes, no or unclear: JSONL"
+        "--labelled", type=Path, metavar="FILE", help="samples labeled yes, no or unclear: JSONL"
     )
     parser.add_argument(
         "--log", type=Path, metavar="FILE", help="a score log to choose samples to label from"

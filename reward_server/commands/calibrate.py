@@ -29,7 +29,7 @@ BATCH_TEXTS = 64
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--profile", required=True, help="the profile whose embedding model is measured")
-    add("--stories", type=Path, required=True, metavar="FILE", help="labelled stories, JSONL")
+    add("--stories", type=Path, required=True, metavar="FILE", help="labeled stories, JSONL")
     add("--output", type=Path, required=True, metavar="FILE", help="the ramps file to write, JSON")
     add("--stock", type=Path, metavar="FILE", help="texts that fit any story, JSONL [built-in]")
     add("--languages", nargs="+", metavar="NAME", help="use stories in these languages only [all]")

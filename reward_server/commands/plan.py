@@ -68,7 +68,7 @@ def _model(arguments: argparse.Namespace, efficiency: float) -> PlannedModel | N
     if arguments.parameters is None:
         return None
     if arguments.tflops is None:
-        raise ConfigError("--parameters came without --tflops; give the rate of the device too")
+        raise ConfigError("--parameters is given without --tflops; give the rate of the device too")
     return PlannedModel(
         arguments.parameters, arguments.tokens, arguments.tflops * 1e12 * efficiency
     )

@@ -180,7 +180,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _hold_against(card: Card, profile: Profile) -> None:
     if card.fingerprint != profile.fingerprint:
         raise RunFailed(
-            f"the card is of {card.profile} {card.fingerprint}, the profile is {profile.name} "
+            f"the card is of {card.profile} {card.fingerprint}, but the profile is {profile.name} "
             f"{profile.fingerprint}: its rewards may differ"
         )
 

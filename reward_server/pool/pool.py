@@ -359,7 +359,7 @@ class WorkerPool:
         if not self._server.up:
             worker.check_in(HELLO_TIMEOUT_S)
             return
-        log.error("no worker came up within %g s; restarting the fork server", HELLO_TIMEOUT_S)
+        log.error("no worker started within %g s; restarting the fork server", HELLO_TIMEOUT_S)
         self._server.kill()
         self._end(worker, "stuck")
 

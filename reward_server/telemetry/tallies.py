@@ -36,7 +36,7 @@ class ColumnTally(NamedTuple):
 
 
 def tally(column: Sequence[float | None]) -> ColumnTally:
-    """Return the tally of the numbers; None is an unknown one."""
+    """Return the tally of the numbers; None counts as unknown."""
     counts = Counter(column)
     unknown = counts.pop(None, 0)
     known = cast("Counter[float]", counts)

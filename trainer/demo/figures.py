@@ -102,7 +102,7 @@ def conclusion(before: MeasuredShares, after: MeasuredShares) -> str:
         f"and {new.value:.1%} after"
     )
     if not after.right.is_above(before.right):
-        return f"{numbers}. Nothing was learnt beyond chance."
+        return f"{numbers}. Nothing was learned beyond chance."
     if new.is_above(old):
         return f"{numbers}: the gain is arithmetic, not format."
     return f"{numbers}: the gain may be arithmetic or format."
@@ -124,6 +124,6 @@ def check_gain(before: MeasuredShares, after: MeasuredShares) -> None:
     """
     if not after.right.is_above(before.right):
         raise RunFailed(
-            f"nothing was learnt beyond chance: right {before.right} before, "
+            f"nothing was learned beyond chance: right {before.right} before, "
             f"{after.right} after; see the report"
         )

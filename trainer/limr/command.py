@@ -86,7 +86,7 @@ class WorkflowArguments:
             raise ValueError(f"third_stage must be rl or sft, not {self.third_stage!r}")
         for name in self.compare or ():
             if name not in COMPARED:
-                raise ValueError(f"compare may hold {', '.join(COMPARED)}, not {name!r}")
+                raise ValueError(f"compare may contain {', '.join(COMPARED)}, not {name!r}")
 
 
 @dataclass(frozen=True)

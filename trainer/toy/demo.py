@@ -174,7 +174,7 @@ def conclusion(before: dict[str, Any], after: dict[str, Any]) -> str:
     numbers = "; ".join(f"{name} {old:.1%} → {new:.1%}" for name, (old, new) in rows.items())
     old, new = (summary["also"]["math"]["accuracy_interval"] for summary in (before, after))
     if new[0] > old[1]:
-        verdict = "The format was learnt, and the arithmetic improved too."
+        verdict = "The format was learned, and the arithmetic improved too."
     elif new[1] < old[0]:
         verdict = "All of the gain is format; the arithmetic itself got somewhat worse."
     else:

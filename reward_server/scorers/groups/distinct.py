@@ -48,7 +48,7 @@ class Distinct:
         if by not in ("answers", "words", "embeddings"):
             raise ValueError(f"by is {by!r}; expected answers, words or embeddings")
         if embedding is not None and by != "embeddings":
-            raise ValueError(f"embedding came with by: {by}; set by: embeddings")
+            raise ValueError(f"embedding is set, but by is {by}; set by: embeddings")
         self.by = by
         self.model: ModelConfig | None = None
         if by == "embeddings":

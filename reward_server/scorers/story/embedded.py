@@ -111,18 +111,18 @@ class EmbeddedPart(EmbeddedScorer):
         self.part, self.compared = part, compared._replace(**own)
         check_numbers(own | {"zero_at": self.compared.zero_at, "one_at": self.compared.one_at})
         if ramps is not None and own.keys() & {"zero_at", "one_at"}:
-            raise ValueError("say ramps, or zero_at and one_at")
+            raise ValueError("set ramps, or zero_at and one_at")
         if languages and ramps is None:
             raise ValueError("languages goes with ramps")
         if part == "specific" and ramps is None:
-            raise ValueError("part specific needs the stock texts of a ramps file: say ramps")
+            raise ValueError("part specific needs the stock texts of a ramps file: set ramps")
         self.ramps = None if ramps is None else measured_for(part, read_ramps(ramps))
         self._asked = list(languages)
         super().__init__(**config)
         counts = getattr(self.model, "local_folder", "") is not None
         if self.compared.full_at is not None and not counts:
             raise ValueError(
-                f"part {part} counts tokens: say local_folder, which has the tokenizer"
+                f"part {part} counts tokens: set local_folder, which has the tokenizer"
             )
 
     @property
@@ -265,7 +265,7 @@ def _known_language(text: str) -> str:
 
 def _unread(spoken: str, ramps: Ramps) -> SampleError:
     known = ", ".join(ramps.languages)
-    what = "in a language that could not be recognised" if spoken == "other" else f"in {spoken}"
+    what = "in a language that could not be recognized" if spoken == "other" else f"in {spoken}"
     return sample_error(
         "unsupported_input",
         f"the story is {what}; {ramps.model} was calibrated for {known}: use a model that reads "

@@ -383,7 +383,7 @@ BAD: dict[str, dict[str, Any]] = {
         "math": {},
         "judge": {**J, "when": {"math": 0}, "replaces": "maths"},
     },
-    "replaces 'math' came without when": {"math": {}, "judge": {**J, "replaces": "math"}},
+    "replaces 'math' is set without when": {"math": {}, "judge": {**J, "replaces": "math"}},
     "form a cycle: a -> b -> a": {
         "math": {},
         "a": {**J, "when": {"b": 0}},

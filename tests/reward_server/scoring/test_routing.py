@@ -213,7 +213,7 @@ def test_the_fingerprint_follows_the_inner_profiles(write: Write) -> None:
         ({"a": "route: {by: metadata, cases: {x: math}}"}, "expected a metadata field"),
         ({"a": "route: {by: metadata.k, cases: {yes: math}}"}, "case True is neither.*quote it"),
         ({"a": "route: {by: metadata.k, cases: {}}"}, "cases"),
-        ({"a": "route: {by: metadata.k, cases: {x: math}}\nclip: [0, 1]"}, "clip came beside"),
+        ({"a": "route: {by: metadata.k, cases: {x: math}}\nclip: [0, 1]"}, "clip is set beside"),
         ({"a": "description: x"}, "neither scorers nor a route"),
         ({"error": "scorers: {dummy: {}}"}, "cannot be called 'error'"),
         (

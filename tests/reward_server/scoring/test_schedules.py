@@ -130,7 +130,7 @@ def test_the_fingerprint_is_that_of_the_whole_schedule() -> None:
     [
         (
             "{weight: 1.0, schedule: {by: metadata.step, points: {0: 1}}}",
-            "weight and schedule came together",
+            "weight and schedule are both set",
         ),
         ("{schedule: {by: step, points: {0: 1}}}", "got 'step'; expected time, or a field"),
         ("{schedule: {by: time, points: {}}}", "points"),

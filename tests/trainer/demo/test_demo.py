@@ -101,7 +101,7 @@ def test_right_and_gave_a_number_are_told_apart() -> None:
     [
         (of(30, 220, 50), of(150, 150, 0), "arithmetic, not format"),
         (of(100, 20, 180), of(250, 50, 0), "may be arithmetic or format"),
-        (of(30, 220, 50), of(32, 268, 0), "Nothing was learnt beyond chance"),
+        (of(30, 220, 50), of(32, 268, 0), "Nothing was learned beyond chance"),
     ],
 )
 def test_the_conclusion_says_what_was_learnt(
@@ -112,7 +112,7 @@ def test_the_conclusion_says_what_was_learnt(
 
 def test_a_gain_that_chance_could_explain_ends_the_demo() -> None:
     check_gain(of(30, 270, 0), of(90, 210, 0))
-    with pytest.raises(RunFailed, match="nothing was learnt"):
+    with pytest.raises(RunFailed, match="nothing was learned"):
         check_gain(of(30, 270, 0), of(40, 260, 0))
 
 
@@ -160,7 +160,7 @@ def test_the_demo_runs_to_its_end_and_says_that_nothing_was_learnt(
     steps = 120
     flags = [f"--model={tiny_model}", f"--steps={steps}", f"--output={folder}"]
     assert main(["demo", *flags]) == 1
-    assert "nothing was learnt beyond chance" in capfd.readouterr().err
+    assert "nothing was learned beyond chance" in capfd.readouterr().err
     result = json.loads((folder / "result.json").read_text())
     check_outage(result["outage"], sampled=steps * 32)
     assert set(result["validation"]) == {str(steps * part // 4) for part in range(1, 5)}

@@ -416,7 +416,7 @@ def test_a_stage_of_other_settings_is_not_taken_for_this_one(
     ("flags", "message"),
     [
         (["--output=x", "--third_stage=dpo"], "must be rl or sft"),
-        (["--output=x", "--compare", "best"], "may hold random, linear"),
+        (["--output=x", "--compare", "best"], "may contain random, linear"),
         (["--output=x"], "needs a section ppo"),
         (["--ppo.max_steps=1"], "--output is missing"),
     ],

