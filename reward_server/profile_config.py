@@ -79,7 +79,9 @@ class ScorerEntry(BaseModel):
         if self.replaces is None:
             return self
         if self.when is None:
-            raise ValueError(f"replaces {self.replaces!r} is set without when; add when: {EXPECTED}")
+            raise ValueError(
+                f"replaces {self.replaces!r} is set without when; add when: {EXPECTED}"
+            )
         if "weight" not in self.model_fields_set:
             self.weight = 0.0
         if self.counts:

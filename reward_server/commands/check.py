@@ -86,7 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
             output=arguments.output,
         )
     if arguments.output is not None:
-        raise ConfigError("--output is given without --attacks; it is for the report of the attacks")
+        raise ConfigError(
+            "--output is given without --attacks; it is for the report of the attacks"
+        )
     findings = asyncio.run(check(settings, _samples(arguments.input)))
     table = Table("", "what", "found", box=None)
     for finding in findings:

@@ -223,7 +223,9 @@ class Connection(HttpToolsProtocol):
         self._unaccounted_bytes += len(data)
         super().data_received(data)
         if self._unaccounted_bytes > MAX_HEAD_BYTES and self.waits_since_s is not None:
-            self._refuse(HeadersTooLarge(f"received more than {MAX_HEAD_BYTES} bytes outside of a body"))
+            self._refuse(
+                HeadersTooLarge(f"received more than {MAX_HEAD_BYTES} bytes outside of a body")
+            )
 
     def _refuse(self, error: RequestError) -> None:
         """Answer with an error before the app sees the request, and close."""

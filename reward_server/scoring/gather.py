@@ -32,7 +32,9 @@ SHOWN_CHARACTERS = 80
 Identity = tuple[str, bytes]
 Scores = Mapping[str, Score]
 LATE = Score(
-    error=sample_error("deadline_exceeded", "the sample arrived after its group had been scored without it")
+    error=sample_error(
+        "deadline_exceeded", "the sample arrived after its group had been scored without it"
+    )
 )
 GAVE_UP = Score(
     error=sample_error(
