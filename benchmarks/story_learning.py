@@ -7,11 +7,10 @@ that version scores it out of an older checkout:
     STORY_BEFORE=../before make bench BENCH=story_learning
 
 In both, `format` has no weight, since no JSON is asked of so small a model, and all lengths are
-times 0.15. No profile sees whether a response uses the fact that its history told: who looks for a
-thing hidden under a stone of some color, names that color and no other one. Out: by update both
-rewards, the share of right answers, distinct-3, the length and the gain of the history, in
-`results/story_learning.png`, and the last updates of both side by side. A run that was stopped goes
-on.
+times 0.15. No profile sees whether a response uses the fact in its history: whether someone who looks for a
+thing that was hidden under a stone names the color of that stone, and no other. The picture
+`results/story_learning.png` shows, by update, both rewards, the share of right answers, distinct-3,
+the length and the gain of the history; a table compares the last updates. A stopped run continues.
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ class Dispatcher:
         entry.call.close_one()
 
     def _refuse(self, lane: Lane, entries: list[PendingSample], error: RewardClientError) -> None:
-        """Fail the call. If several calls share the request, send their samples again apart."""
+        """Fail the call. If several calls share the request, resend the samples of each call separately."""
         by_call: dict[ClientCall, list[PendingSample]] = {}
         for entry in entries:
             by_call.setdefault(entry.call, []).append(entry)
@@ -290,8 +290,8 @@ def take(
 ) -> list[PendingSample]:
     """Take the oldest entries that fit one request, and drop those whose call has ended.
 
-    The samples of one call and group are taken together. If they alone exceed the limits, they are
-    taken alone.
+    The samples of one call and group are taken together, and nothing else with them if they exceed
+    the limits.
     """
     taken: list[PendingSample] = []
     total = 0

@@ -270,7 +270,7 @@ def third_stage(plan: LimrPlan, name: str, selection: Path) -> Stage:
 def sft_fields(ppo: dict[str, Any]) -> dict[str, object]:
     """Return the fields of the `ppo` section that `trainer sft` shares, under our names.
 
-    They are the model's, with LoRA and quantization, and those of the machine.
+    These are the fields of the model, of LoRA and quantization, and of the machine.
     """
     known = {each.name for each in fields(ModelConfig)} | set(SHARED)
     named = {meant(name, known): value for name, value in ppo.items()}
