@@ -57,7 +57,7 @@ class ScheduleConfig(BaseModel):
         if info.data.get("by") == TIME:
             return {_seconds(at): weight for at, weight in given.items()}
         if dated := [at for at in given if isinstance(at, date)]:
-            raise ValueError(f"{dated[0]} came, but the weight depends on steps; expected numbers")
+            raise ValueError(f"got {dated[0]}, but the weight depends on steps; expected numbers")
         return given
 
     @model_validator(mode="after")

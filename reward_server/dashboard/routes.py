@@ -129,7 +129,7 @@ async def explained(sources: Sources, asked: ExplainRequest) -> Explained:
                 "alone; try it with the other responses of its group below"
             )
     if sample is None:
-        raise InvalidRequest(f"neither seq nor sample came; expected {EXPECTED}")
+        raise InvalidRequest(f"neither seq nor sample is given; expected {EXPECTED}")
     samples = [sample]
     if asked.others:
         sample.group_id = sample.group_id or "tried"

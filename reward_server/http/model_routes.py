@@ -120,7 +120,7 @@ def check_changes(changes: Mapping[str, Any], models_dir: Path | None) -> None:
     """
     for name in ("trust_remote_code", "url", "key_env", "key_file"):
         if name in changes:
-            raise InvalidRequest(f"{name} came; it can be set in the operator's profile only")
+            raise InvalidRequest(f"{name} is given; it can be set in the operator's profile only")
     for name in ("model", "base_model", "local_folder"):
         if name in changes:
             _check_folder(name, changes[name], models_dir)
@@ -130,7 +130,7 @@ def check_changes(changes: Mapping[str, Any], models_dir: Path | None) -> None:
 
 def _check_folder(name: str, path: object, models_dir: Path | None) -> None:
     if models_dir is None:
-        raise InvalidRequest(f"{name} came, but models_dir is not set, so no folder may be read")
+        raise InvalidRequest(f"{name} is given, but models_dir is not set: no folder may be read")
     place = Path(path) if isinstance(path, str) else Path()
     if not place.is_absolute() or not place.resolve().is_relative_to(models_dir.resolve()):
         raise InvalidRequest(f"{name} is {path!r:.200}; expected an absolute path below models_dir")

@@ -150,7 +150,7 @@ class RemoteEmbeddingConfig(EmbeddingConfig):
         if own := self.model_fields_set & OF_THE_ENGINE:
             raise ValueError(f"{', '.join(sorted(own))}: decided by the engine behind url; remove")
         if self.key_env is not None and self.key_file is not None:
-            raise ValueError("key_env and key_file both came; give one of them")
+            raise ValueError("key_env and key_file are both set; set one of them")
         return self
 
     def digest(self) -> str:

@@ -35,7 +35,7 @@ def pick_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {device!r} came, but torch sees no CUDA; use auto or cpu")
+        raise ConfigError(f"device is {device!r}, but torch sees no CUDA; use auto or cpu")
     return torch.device(device)
 
 

@@ -46,7 +46,7 @@ GAVE_UP = Score(
 
 
 class Candidate(NamedTuple):
-    """A member as it came: the scores of other scorers, and the error if it cannot be scored."""
+    """A member of a group: the scores of other scorers, and the error if it cannot be scored."""
 
     sample: Sample
     scores: Scores

@@ -91,8 +91,9 @@ class GroupScorers:
     """The scorers of whole groups of an engine.
 
     `ask` scores samples with another scorer that the profile has built, after a look into the
-    verdict cache; `run` scores them in workers. Both take a spec key; `ask` takes the entry with
-    the limits of a sample, `run` its deadline and memory, None for the defaults. `run_model`: see
+    verdict cache; `run` scores them in workers. Both take a spec key. `ask` also takes the
+    profile entry, which has the limits of a sample; `run` also takes deadline and memory, None for
+    the defaults. `run_model`: see
     `ModelHost.run`. `refused` returns the samples that a scorer with these fields must not see.
     """
 

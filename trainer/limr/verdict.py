@@ -45,7 +45,7 @@ def in_words(measured: Mapping[str, MeasuredRates], sizes: Mapping[str, int]) ->
         lines.append(f"- The choice: {_compared(names['lim'], names[other], found)}")
     lines.append(
         "- There is one run per model, and intervals cover held-out rows only: another seed can "
-        "reverse the order, so this is no claim about LIM. docs/limr.md has three seeds."
+        "reverse the order, so this is not evidence about LIM. docs/limr.md has three seeds."
     )
     return "\n".join(lines)
 

@@ -228,7 +228,7 @@ def test_the_workflow_goes_on_after_kills_and_skips_what_is_complete(
     assert main(["limr", "--config", str(config)]) == 0
     said = capfd.readouterr().out
     assert "What this means:" in said
-    assert "this is no claim about LIM" in said.replace("\n", " ")
+    assert "this is not evidence about LIM" in said.replace("\n", " ")
     assert "1_ppo: complete, skipped" in said
     assert "2_lim: complete, skipped" in said
     steps = Counter(sample.step for sample in read_samples(output / "1_ppo" / "samples"))
