@@ -7,8 +7,9 @@ that version scores it out of an older checkout:
     STORY_BEFORE=../before make bench BENCH=story_learning
 
 In both, `format` has no weight, since no JSON is asked of so small a model, and all lengths are
-times 0.15. No profile sees whether a response uses the fact in its history: whether someone who looks for a
-thing that was hidden under a stone names the color of that stone, and no other. The picture
+times 0.15. No profile sees whether a response uses the fact in
+its history: whether someone who looks for a thing that was hidden under a stone names the color of
+that stone, and no other. The picture
 `results/story_learning.png` shows, by update, both rewards, the share of right answers, distinct-3,
 the length and the gain of the history; a table compares the last updates. A stopped run continues.
 """

@@ -214,7 +214,7 @@ class Dispatcher:
         entry.call.close_one()
 
     def _refuse(self, lane: Lane, entries: list[PendingSample], error: RewardClientError) -> None:
-        """Fail the call. If several calls share the request, resend the samples of each call separately."""
+        """Fail the call. If several calls share the request, resend the samples of each one."""
         by_call: dict[ClientCall, list[PendingSample]] = {}
         for entry in entries:
             by_call.setdefault(entry.call, []).append(entry)

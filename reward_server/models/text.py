@@ -111,7 +111,9 @@ class TextReader:
 
     def _chat(self, text: Text) -> str | SampleError:
         if text.prompt is None:
-            return sample_error("missing_field", "the chat template needs a prompt, but there is none")
+            return sample_error(
+                "missing_field", "the chat template needs a prompt, but there is none"
+            )
         turns: list[dict[str, Any]] = (
             [{"role": "user", "content": text.prompt}]
             if isinstance(text.prompt, str)
