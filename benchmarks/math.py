@@ -240,7 +240,7 @@ def through_server(made: list[dict[str, Any]]) -> float:
 
 
 def _posted(url: str, batches: list[list[dict[str, Any]]]) -> float:
-    """Return how often a second all batches go through."""
+    """Return how many times per second all batches are answered."""
     from concurrent.futures import ThreadPoolExecutor
 
     bodies = [json.dumps({"profile": "math", "samples": batch}) for batch in batches]

@@ -1,6 +1,6 @@
 """Sums and products for a pretrained model, split so that no held-out pair occurs in training.
 
-From a seed come problems for training, for choosing a checkpoint and for the report, and others
+A seed gives the problems for training, for choosing a checkpoint and for the report, and others
 that test transfer. No file is read and no model is used.
 """
 
