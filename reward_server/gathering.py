@@ -1,4 +1,4 @@
-"""A profile's `groups`: how the samples of a group are brought together, checked at load time.
+"""A profile's `groups`: how the samples of a group are gathered, checked at load time.
 
 Takes the `groups` of a profile file and the profile's scorers; returns its scorers of whole groups.
 `scoring/gather.py` does the gathering.
@@ -17,7 +17,7 @@ from touchstone_rewards.reward_server.scorers.base import Scorer
 
 
 class GroupConfig(BaseModel):
-    """How the samples of a group are brought together, and how an incomplete group is scored.
+    """How the samples of a group are gathered, and how an incomplete group is scored.
 
     `size`: number of members to wait for, over all requests, up to `deadline_s` from the first one
     on; without it, a group is the members within one request. `incomplete`: score the members that

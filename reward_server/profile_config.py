@@ -27,13 +27,13 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 class ScorerEntry(BaseModel):
     """One scorer of a profile. With `gate_below`, a lower score makes the reward 0.
 
-    `deadline_s`: of one sample in a worker or at a remote scorer; default: the server's.
+    `deadline_s`: time limit of one sample in a worker or at a remote scorer; default: the server's.
     `turns`: score each assistant message, and combine the scores, for example by their mean.
     `schedule`: a weight that changes over time, instead of `weight`. `max_in_flight`: concurrent
     samples of a remote scorer. `memory_bytes`: memory that one sample may allocate in a worker, if
     less than the server's limit. `pool`: workers reserved for this scorer. `when`: run only on
-    these verdicts of other scorers; `replaces`: the scorer whose verdict, weight and gate it takes
-    over then.
+    these verdicts of other scorers. `replaces`: the scorer whose verdict, weight and gate this one
+    takes over when it runs.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -103,11 +103,11 @@ class WatchConfig(BaseModel):
 class ProfileConfig(BaseModel):
     """The content of a profile's YAML file; the profile is named after the file.
 
-    `clip`: the least and the greatest reward. `on_response_timeout`: the reward, before
-    normalization and clipping, of a sample whose own deadline passed. `normalization`: see
-    `normalization.py`. `shadow`: another profile that scores the same samples for comparison.
-    `route`: choose another profile for each row, instead of scorers. `sample_profiles`: the
-    profiles that a sample may name.
+    `clip`: minimum and maximum reward. `on_response_timeout`: reward of a sample whose own deadline
+    passed, before normalization and clipping. `normalization`: with `running`, subtract the running
+    mean of the rewards and divide by their running standard deviation. `shadow`: another profile
+    that scores the same samples for comparison. `route`: choose another profile for each row,
+    instead of scorers. `sample_profiles`: profiles that a sample may name.
     """
 
     model_config = ConfigDict(extra="forbid")
