@@ -1,11 +1,13 @@
-"""ROLL's reward worker, ending the run where a reward is missing: ROLL itself goes on with 0.
+"""A reward worker for ROLL that ends the run if a reward is missing.
+
+ROLL itself would continue with 0. Use it with
 
     rewards:
       touchstone:
         worker_cls: roll_worker.RewardWorker
 
-and in `reward_system_config` the addresses `submit_url: URL/compat/roll/submit_task?profile=math`
-and `get_result_url: URL/compat/roll/task_result`.
+In `reward_system_config` set `submit_url: URL/compat/roll/submit_task?profile=math` and
+`get_result_url: URL/compat/roll/task_result`.
 """
 
 from typing import Any
