@@ -19,7 +19,7 @@ def pass_by_subsets(rewards: list[float], k: int) -> float:
 
 
 def maj_by_subsets(responses: list[Response], k: int) -> float:
-    """Every subset votes, ties are shared out, the rewards of the winner's bearers averaged."""
+    """Let every subset vote: ties are shared, and the rewards of the winning responses averaged."""
     totals = []
     for chosen in combinations(responses, k):
         votes = Counter(answer for answer, _ in chosen if answer is not None)
