@@ -6,10 +6,11 @@ the one without, in nats a token. The first tokens of a turn gain the most, so t
 their first tokens. Rows:
 
 - by number of tokens (`LENGTHS`): the gains on the test half, how well they tell the histories
-  apart, and the ramp from the tuning half, set as that of `relevance` in `calibration.py`;
+  apart, and the ramp from the tuning half: half of others' turns score 0, half of own ones 1;
 - by text (`TEXTS`): the gain of good turns and of hacks, over `COMPARED` tokens and sentence by
   sentence;
-- the ramp against retellings, set as that of `novelty`: good turns gain less than a retold history.
+- the ramp against retellings, set as that of `novelty` in `calibration.py`: a retold history gains
+  more than good turns.
 
 Measurements are kept in `runs/story_signals`, so an interrupted run continues.
 """
@@ -17,7 +18,7 @@ Measurements are kept in `runs/story_signals`, so an interrupted run continues.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from benchmarks import RESULTS, ROOT, _tables, record
 from touchstone_rewards.reward_server.models.fetchable import fetched_folder
 from touchstone_rewards.reward_server.scorers.story.calibration import (
     COPIES_ABOVE_0,
-    OTHERS_ABOVE_0,
     auc_interval,
 )
 from touchstone_rewards.reward_server.scorers.story.rules import ramp
@@ -41,8 +41,6 @@ RUNS = ROOT / "runs" / "story_signals"
 LENGTHS = (24, 48, 96)
 COMPARED = 48
 TEXTS = ("own", "another", "canned", "topic", "retold", "copied")
-# Of a sentence's gain on the tuning half: what nineteen of twenty sentences of good turns reach.
-SENTENCES_BELOW = 0.05
 PAGES = (ROOT / "docs" / "story.md", ROOT / "docs" / "zh" / "story.md")
 PLACE = _tables.places("signals")
 # In English and in Chinese.
@@ -166,10 +164,9 @@ def logps(
 def length_row(found: Sequence[Story], length: int) -> dict[str, Any]:
     """Return the figures of the first `length` tokens of turns, own history against another's."""
     own, other = (begun(found, text, "test", length) for text in ("own", "other"))
-    others = begun(found, "other", "tuning", length)
-    zero_at = rounded(np.quantile(others, OTHERS_ABOVE_0))
-    # Half of own turns score 1.
-    one_at = rounded(np.median(begun(found, "own", "tuning", length)))
+    zero_at, one_at = (
+        rounded(np.median(begun(found, text, "tuning", length))) for text in ("other", "own")
+    )
     return {
         "what": f"gain over the first {length} tokens, nats a token, test half",
         "tokens": length,
@@ -191,15 +188,15 @@ def length_row(found: Sequence[Story], length: int) -> dict[str, Any]:
 def text_row(found: Sequence[Story], text: str) -> dict[str, Any]:
     """Return the gain of one kind of text after the story's history, on the test half, and how
     well gains tell good turns from it: of the beginning, of its sentences one by one, of the share
-    of them that gain enough, and of the least of them."""
-    enough = float(np.quantile(flat(by_sentence(found, "own", "tuning")), SENTENCES_BELOW))
+    of them that gain at all, and of the least of as many sentences of both."""
     good, these = (by_sentence(found, each, "test") for each in ("own", text))
+    both = [min(len(one), len(other)) for one, other in zip(good, these, strict=True)]
 
-    def told(value: Callable[[list[float]], float]) -> dict[str, Any]:
-        return auc_interval(singly(map(value, good)), singly(map(value, these)))
+    def least(of: list[list[float]]) -> list[list[float]]:
+        return [[min(gains[:count])] for gains, count in zip(of, both, strict=True)]
 
-    def share(gains: list[float]) -> float:
-        return float(np.mean([gain >= enough for gain in gains]))
+    def share(of: list[list[float]]) -> list[list[float]]:
+        return [[float(np.mean([gain > 0 for gain in gains]))] for gains in of]
 
     ours, peer = (begun(found, each, "test", COMPARED) for each in (text, "own"))
     return {
@@ -212,10 +209,9 @@ def text_row(found: Sequence[Story], text: str) -> dict[str, Any]:
         "begun": auc_interval(singly(peer), singly(ours)),
         "sentence_gain": rounded(np.mean(flat(these))),
         "sentences": auc_interval(good, these),
-        "enough": rounded(enough),
-        "share": rounded(np.mean([share(gains) for gains in these])),
-        "by_share": told(share),
-        "by_least": told(min),
+        "share": rounded(np.mean(share(these))),
+        "by_share": auc_interval(share(good), share(these)),
+        "by_least": auc_interval(least(good), least(these)),
     }
 
 
@@ -276,9 +272,14 @@ def mean_interval(values: Sequence[float]) -> list[float]:
     return [rounded(low), rounded(high)]
 
 
+def recorded() -> list[dict[str, Any]]:
+    """Return the rows of the file of results."""
+    return json.loads((RESULTS / "story_signals.json").read_text(encoding="utf-8"))["rows"]
+
+
 def filled(page: str) -> str:
     """Return the page with the rows of its tables as the file of results has them."""
-    rows = json.loads((RESULTS / "story_signals.json").read_text(encoding="utf-8"))["rows"]
+    rows = recorded()
     cells = {
         "lengths": [length_cells(row) for row in rows if "tokens" in row],
         "texts": [text_cells(row, 0) for row in rows if "text" in row],

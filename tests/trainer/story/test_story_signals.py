@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.story_signals import PAGES, PLACE, begun, filled, length_row, logps, retold_row
+from benchmarks.story_signals import (
+    PAGES,
+    PLACE,
+    begun,
+    filled,
+    length_row,
+    logps,
+    recorded,
+    retold_row,
+)
 from touchstone_rewards.trainer.story.tiny import CHAT_TEMPLATE
 
 CHAT = [{"role": "user", "content": "2 + 3?"}]
@@ -52,7 +62,7 @@ def test_ramps_come_from_the_tuning_half_and_are_tried_on_the_other() -> None:
         for gains in half
     ]
     row = length_row(found, 2)
-    # The upper quartile of others, the median of own turns.
+    # The medians of others and of own turns.
     assert (row["zero_at"], row["one_at"]) == (0.1, 0.3)
     assert (row["ours"], row["peer"], row["own_above"]) == (0.15, 0.1, 1)
     # own: 0 and 0.5; other: 0.5 and 0
@@ -70,3 +80,7 @@ def test_the_tables_of_the_pages_are_those_of_the_results(page: Path) -> None:
     texts = "texts_zh" if page.parent.name == "zh" else "texts"
     assert [name for _, name, _ in PLACE.findall(text)] == ["lengths", texts]
     assert filled(text) == text
+    [row] = [row for row in recorded() if "peer_zero" in row]
+    assert f"zero_at: {row['zero_at']}, one_at: {row['one_at']}}}" in text
+    for figure in (row["turns"], row["peer_zero"], row["peer"]):
+        assert re.search(rf"(?<![\d.]){figure}(?![\d.]\d)", text), figure
