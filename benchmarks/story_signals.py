@@ -12,12 +12,14 @@ their first tokens. Rows:
 - the ramp against retellings, set as that of `novelty` in `calibration.py`: a retold history gains
   more than good turns.
 
-Measurements are kept in `runs/story_signals`, so an interrupted run continues.
+Measurements are kept in `runs/story_signals`, so an interrupted run continues. With
+`STORY_POLICY=FOLDER` the model of that folder is measured, and its rows are only printed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks import RESULTS, ROOT, _tables, record
 from touchstone_rewards.reward_server.models.fetchable import fetched_folder
+from touchstone_rewards.reward_server.models.files import folder_digest
 from touchstone_rewards.reward_server.scorers.story.calibration import (
     COPIES_ABOVE_0,
     auc_interval,
@@ -58,26 +61,30 @@ Story = dict[str, Any]
 def main() -> None:
     torch.set_num_threads(1)
     RUNS.mkdir(parents=True, exist_ok=True)
-    found = measured(RUNS / "gains.jsonl")
+    policy = os.environ.get("STORY_POLICY")
+    folder = Path(policy) if policy else fetched_folder("smollm2")
+    found = measured(RUNS / f"{folder_digest(folder)}.jsonl", folder)
     rows = [length_row(found, length) for length in LENGTHS]
     rows += [text_row(found, text) for text in TEXTS]
     rows.append(retold_row(found))
     for row in rows:
         print(json.dumps(row), flush=True)
+    if policy:
+        return
     record("story_signals", rows, peer="the history of another story", model="smollm2")
     for page in PAGES:
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def measured(path: Path) -> list[Story]:
-    """Return the gains of each story's texts; read those that the file has."""
+def measured(path: Path, folder: Path) -> list[Story]:
+    """Return the gains of each story's texts with the model of a folder; read those that the file
+    at `path` has."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     found = [json.loads(line) for line in lines]
     stories = [story for story in told_stories() if story.language == "English"]
     todo = stories[len(found) :]
     if not todo:
         return found
-    folder = fetched_folder("smollm2")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     for story in todo:
@@ -167,6 +174,11 @@ def length_row(found: Sequence[Story], length: int) -> dict[str, Any]:
     zero_at, one_at = (
         rounded(np.median(begun(found, text, "tuning", length))) for text in ("other", "own")
     )
+    scores = {
+        name: rounded(np.mean([ramp(gain, zero_at, one_at) for gain in gains]))
+        for name, gains in (("score", own), ("peer_score", other))
+        if one_at > zero_at  # else the policy does not tell the histories apart
+    }
     return {
         "what": f"gain over the first {length} tokens, nats a token, test half",
         "tokens": length,
@@ -174,14 +186,13 @@ def length_row(found: Sequence[Story], length: int) -> dict[str, Any]:
         "ours_interval": mean_interval(own),
         "peer": rounded(np.mean(other)),
         "peer_interval": mean_interval(other),
-        "ratio": rounded(np.mean(own) / np.mean(other)),
+        "ratio": rounded(np.mean(own) / np.mean(other)) if any(other) else None,
         **auc_interval(singly(own), singly(other)),
         "own_above": sum(a > b for a, b in zip(own, other, strict=True)),
         "turns": len(own),
         "zero_at": zero_at,
         "one_at": one_at,
-        "score": rounded(np.mean([ramp(gain, zero_at, one_at) for gain in own])),
-        "peer_score": rounded(np.mean([ramp(gain, zero_at, one_at) for gain in other])),
+        **scores,
     }
 
 
@@ -205,7 +216,7 @@ def text_row(found: Sequence[Story], text: str) -> dict[str, Any]:
         "ours": rounded(np.mean(ours)),
         "ours_interval": mean_interval(ours),
         "peer": rounded(np.mean(peer)),
-        "ratio": rounded(np.mean(ours) / np.mean(peer)),
+        "ratio": rounded(np.mean(ours) / np.mean(peer)) if any(peer) else None,
         "begun": auc_interval(singly(peer), singly(ours)),
         "sentence_gain": rounded(np.mean(flat(these))),
         "sentences": auc_interval(good, these),

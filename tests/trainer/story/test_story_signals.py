@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks import story_signals
 from benchmarks.story_signals import (
     PAGES,
     PLACE,
@@ -19,6 +22,7 @@ from benchmarks.story_signals import (
     recorded,
     retold_row,
 )
+from touchstone_rewards.reward_server.scorers.story.stories import told_stories
 from touchstone_rewards.trainer.story.tiny import CHAT_TEMPLATE
 
 CHAT = [{"role": "user", "content": "2 + 3?"}]
@@ -72,6 +76,31 @@ def test_ramps_come_from_the_tuning_half_and_are_tried_on_the_other() -> None:
     assert (row["one_at"], row["zero_at"]) == (0.4, 0.52)
     # retold: (0.52 - 0.46) / 0.12 and 0
     assert (row["ours"], row["peer"], row["full"], row["peer_zero"]) == (1.0, 0.25, 2, 1)
+
+
+def test_a_policy_of_ones_own_is_measured_and_nothing_recorded(
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    policy = shutil.copytree(tiny_model, tmp_path / "policy")
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(policy)
+    monkeypatch.setenv("STORY_POLICY", str(policy))
+    monkeypatch.setattr(story_signals, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(story_signals, "record", None)
+    monkeypatch.setattr(story_signals, "told_stories", lambda: told_stories()[:8])
+    story_signals.main()
+    shown = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["what"] for line in shown] == [row["what"] for row in recorded()]
+    [kept] = (tmp_path / "runs").iterdir()
+    lines = kept.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept.write_text("".join(lines[:-1]), encoding="utf-8")
+    story_signals.main()
+    assert capsys.readouterr().out.splitlines() == shown
+    assert kept.read_text(encoding="utf-8") == "".join(lines)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
