@@ -6,8 +6,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-# Run only when they are named: one needs a GPU, one the trainers' environments, one an older
-# checkout, the others take half an hour or more.
+# Run only if named: these need a GPU, the trainers' environments, an older checkout, or half an
+# hour or more.
 LONG = frozenset(
     {
         "soak",

@@ -17,7 +17,6 @@ class _Forwarding(BaseHTTPRequestHandler):
     """Passes requests on without the fields of `YOUNGER`, and answers as they are."""
 
     protocol_version = "HTTP/1.1"
-    server: _Forwarder
 
     def do_GET(self) -> None:
         self._pass_on(None)
@@ -29,10 +28,12 @@ class _Forwarding(BaseHTTPRequestHandler):
         self._pass_on(json.dumps(sent).encode())
 
     def _pass_on(self, body: bytes | None) -> None:
+        server = self.server
+        assert isinstance(server, _Forwarder)
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.server.behind}{self.path}", body, headers)
+        request = urllib.request.Request(f"{server.behind}{self.path}", body, headers)
         try:
-            answer = self.server.opener.open(request)
+            answer = server.opener.open(request)
         except urllib.error.HTTPError as error:
             answer = error
         with answer:
@@ -43,7 +44,7 @@ class _Forwarding(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(said)
 
-    def log_message(self, *_: object) -> None: ...
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
 
 
 class _Forwarder(ThreadingHTTPServer):

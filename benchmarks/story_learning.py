@@ -20,7 +20,7 @@ import json
 import os
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ from touchstone_rewards.trainer.story.convert import read_format_prompt, story_r
 from touchstone_rewards.trainer.workflow.local_server import reward_server
 from touchstone_rewards.trainer.workflow.stages import only_one
 
-# In the page: the rows of the table.
+# In the page: the rows of its two tables.
 PLACE = _tables.places("profiles")
 STORY = Path("reward_server", "profiles", "neural", "story.yaml")
 PROFILE = "story_short"
@@ -98,7 +98,7 @@ Run = dict[tuple[int, str], list[Measured]]
 
 
 def make_stories(path: Path, stories: Sequence[tiny.TinyStory]) -> Stories:
-    """Write the searches for what was hidden."""
+    """Write the rows that ask for the hidden thing."""
     told = [tiny.conversation(story, tiny.found(story.colour)) for story in stories]
     rows = story_rows(told, read_format_prompt("none"), "story", [])
     searches = [row for row in rows if row["conversation_history"]]
@@ -107,7 +107,7 @@ def make_stories(path: Path, stories: Sequence[tiny.TinyStory]) -> Stories:
 
 
 def shortened(profile: Path) -> str:
-    """A story profile without weight on its form, and with all lengths times `SHORTER`."""
+    """Return a story profile without weight on its form, with all lengths times `SHORTER`."""
     content = yaml.safe_load(profile.read_text(encoding="utf-8"))
     scorers = content["scorers"]
     scorers["format"]["weight"] = 0.0
@@ -123,8 +123,8 @@ def shortened(profile: Path) -> str:
 def learn(
     folder: Path, model: Path, before: Path, sizes: Sizes
 ) -> tuple[Run, dict[str, list[Run]]]:
-    """One update of many stories, whose responses are of the untrained model; and by profile the
-    run of each seed."""
+    """Return one update of many stories, whose responses are the untrained model's, and by profile
+    the run of each seed."""
     rng = random.Random(0)
     drawn = [tiny.draw_story(rng) for _ in range(sizes.stories)]
     stories = make_stories(folder / "stories.jsonl", drawn)
@@ -165,7 +165,7 @@ def train_one(
     sizes: Sizes,
     **fields: Any,
 ) -> Path:
-    """GRPO by one profile, unless it is done; returns its folder."""
+    """Run GRPO by one profile, unless it is done; return its folder."""
     return trained(
         folder,
         "grpo",
@@ -196,7 +196,7 @@ def train_one(
 
 
 def read_run(run: Path, urls: Mapping[str, str], colours: Mapping[str, str]) -> Run:
-    """The kept samples of a run, each with the rewards of both profiles."""
+    """Return the kept samples of a run, each with the rewards of both profiles."""
     kept = list(read_samples(run / "samples"))
     rewards = both_rewards(run / "rewards.json", kept, urls)
     found: Run = defaultdict(list)
@@ -221,7 +221,7 @@ def measured(sample: KeptSample, colour: str, rewards: Mapping[str, float | None
 def both_rewards(
     path: Path, kept: Sequence[KeptSample], urls: Mapping[str, str]
 ) -> dict[str, list[float | None]]:
-    """The rewards of every sample by both profiles; asked for once, then read from the file."""
+    """Return every sample's rewards by both profiles: asked for once, then read from the file."""
     if path.is_file():
         return json.loads(path.read_text(encoding="utf-8"))
     asked = [
@@ -244,7 +244,7 @@ def both_rewards(
 
 
 def distinct(samples: Sequence[Measured]) -> list[float | None]:
-    """Distinct-3 of all these responses together, as the mean of what each adds to it.
+    """Return distinct-3 of all these responses together, as the mean of what each adds to it.
 
     A run of three words that is said n times counts 1/n each time; who says no three words adds
     nothing.
@@ -255,14 +255,14 @@ def distinct(samples: Sequence[Measured]) -> list[float | None]:
 
 
 def values_of(samples: Sequence[Measured], measure: str) -> list[float | None]:
-    """A measure of each response; None where it has none."""
+    """Return a measure of each response, None where it has none."""
     if measure == "distinct-3":
         return distinct(samples)
     return [one.values[measure] for one in samples]
 
 
 def curve(run: Run, measure: str) -> list[float]:
-    """The mean of a measure by update, or by story where an update is of several."""
+    """Return the mean of a measure by update, or by story where an update is of several."""
     return [
         fmean(value for value in values_of(run[key], measure) if value is not None)
         for key in sorted(run)
@@ -270,7 +270,7 @@ def curve(run: Run, measure: str) -> list[float]:
 
 
 def draw(found: Mapping[str, Sequence[Run]], path: Path) -> None:
-    """One panel a measure; a colour a profile, each seed thin, their mean thick."""
+    """Draw one panel per measure: a colour per profile, seeds thin, means thick."""
     figure = Figure(figsize=(10.5, 5.6), facecolor=LIGHT.background, layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(2, 3).flat)
@@ -291,8 +291,8 @@ def draw(found: Mapping[str, Sequence[Run]], path: Path) -> None:
 
 
 def rows_of(start: Run, found: Mapping[str, Sequence[Run]], last: int) -> list[dict[str, Any]]:
-    """By measure the untrained model and the last updates of each profile's runs, with 95%
-    intervals over stories, and how far the profiles are apart on the same stories."""
+    """Return by measure the untrained model and the last updates of each profile's runs, with 95%
+    intervals over stories, and the difference of the profiles on the same stories."""
     rows = []
     for measure in MEASURES:
         ends = {name: [curve(run, measure)[-last:] for run in runs] for name, runs in found.items()}
@@ -316,8 +316,33 @@ def rows_of(start: Run, found: Mapping[str, Sequence[Run]], last: int) -> list[d
     return rows
 
 
+def paid_for_the_fact(start: Run, found: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    """Return by profile how much more a response that uses the fact gets than the others to its
+    story: the mean over stories of all runs that have both, with its 95% interval."""
+    told = [*start.values()]
+    told += [samples for run in found["today"] for samples in run.values()]
+    # The first responses are the same under both profiles.
+    told += [samples for run in found["before"] for key, samples in run.items() if key[0] > 1]
+    paid: dict[str, Any] = {}
+    for name, reward in REWARDS.items():
+        by_story = [
+            {
+                is_right: [
+                    value
+                    for one in samples
+                    if one.values[RIGHT] == is_right and (value := one.values[reward]) is not None
+                ]
+                for is_right in (1.0, 0.0)
+            }
+            for samples in told
+        ]
+        more = [fmean(each[1.0]) - fmean(each[0.0]) for each in by_story if all(each.values())]
+        paid[name] = {"mean": fmean(more), "interval": student(more), "stories": len(more)}
+    return paid
+
+
 def cells(row: Mapping[str, Any]) -> list[str]:
-    """A row of the page: what, the start, by either profile, how far they are apart."""
+    """Return a row of the page: measure, start, by either profile, difference."""
     means = {"start": row["start"], "before": row["peer"], "today": row["ours"]}
     shown = [f"{mean:.2f} {between(row['intervals'][name])}" for name, mean in means.items()]
     apart = f"{row['difference']:+.2f} {between(row['difference_interval'], '+')}"
@@ -329,19 +354,24 @@ def between(interval: Sequence[float] | None, sign: str = "") -> str:
 
 
 def filled(page: str) -> str:
-    """The page with the rows of the table as the file of results has them."""
-
-    def rows(name: str) -> Iterable[list[str]]:
-        text = (RESULTS / f"{name}.json").read_text(encoding="utf-8")
-        return map(cells, json.loads(text)["rows"])
-
-    return _tables.filled(page, PLACE, rows)
+    """Return the page with the rows of its tables as the file of results has them."""
+    found = json.loads((RESULTS / "story_learning.json").read_text(encoding="utf-8"))
+    paid = [
+        [
+            REWARDS[name],
+            f"{each['mean']:+.2f} {between(each['interval'], '+')}",
+            str(each["stories"]),
+        ]
+        for name, each in found["paid_for_the_fact"].items()
+    ]
+    tables = {"measures": list(map(cells, found["rows"])), "paid": paid}
+    return _tables.filled(page, PLACE, tables.__getitem__)
 
 
 def main(
     folder: Path = RUNS / "story", model: Path | None = None, sizes: Sizes | None = None
 ) -> int:
-    """Run what is not done yet, draw and write what it shows."""
+    """Run the unfinished parts, then draw and record the results."""
     before = Path(os.environ.get("STORY_BEFORE", "no folder")).resolve()
     if not (before / STORY).is_file():
         print(f"STORY_BEFORE must name a checkout of version 0.1.0 with {STORY}, not {before}")
@@ -357,6 +387,7 @@ def main(
         peer="the story profile of version 0.1.0",
         sizes=sizes._asdict(),
         cut_off=cut_off(folder, sizes),
+        paid_for_the_fact=paid_for_the_fact(start, found),
         responses=shown(found),
     )
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
@@ -364,7 +395,7 @@ def main(
 
 
 def cut_off(folder: Path, sizes: Sizes) -> dict[str, list[list[float]]]:
-    """By profile and seed the share of the responses of each update that reached the last token."""
+    """Return, by profile and seed, the share of responses cut off in each update."""
     shares: dict[str, list[list[float]]] = defaultdict(list)
     for name in REWARDS:
         for seed in sizes.seeds:
@@ -375,7 +406,7 @@ def cut_off(folder: Path, sizes: Sizes) -> dict[str, list[list[float]]]:
 
 
 def shown(found: Mapping[str, Sequence[Run]]) -> dict[str, list[str]]:
-    """Responses of each profile's runs word by word: of the last update of each seed."""
+    """Return the words of the responses of each run's last update."""
     return {
         f"{name}, seed {seed}": [" ".join(one.words) for one in run[max(run)]]
         for name, runs in found.items()

@@ -26,14 +26,15 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave long tests out unless LONG is set; begin with the slowest rooms, so that the processes
-    that run the tests end together."""
+    """Leave long tests out unless LONG is set; begin with the files that have some, so that the
+    processes that run the tests end together."""
     if not os.environ.get("LONG"):
         skip = pytest.mark.skip(reason="takes long: `make test LONG=1` runs it")
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(skip)
-    items.sort(key=lambda item: "trainer" not in item.path.parts)
+    slow = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: (item.path not in slow, "trainer" not in item.path.parts))
 
 
 @pytest.fixture

@@ -28,12 +28,12 @@ pytestmark = pytest.mark.parametrize("killed", [0, 1], ids=["the_first", "the_ot
 
 
 class Load(NamedTuple):
-    """What is asked of which server, one sample a request: `samples` of them, made by number;
+    """What is asked of which server, one sample a request: `asked` of them, the samples by number;
     and how: over TLS with a certificate to trust."""
 
     server: LiveServer
     profile: str
-    samples: int
+    asked: int
     sample: Callable[[int], dict[str, Any]]
     ca_file: Path | None = None
 
@@ -57,7 +57,7 @@ def serving(server: LiveServer) -> list[psutil.Process]:
 def ask_until_answered(load: Load, first: int, found: dict[int, float | None]) -> None:
     """Ask for every sixth sample; again when the connection or the process is lost."""
     caller = load.caller()
-    for number in range(first, load.samples, CALLERS):
+    for number in range(first, load.asked, CALLERS):
 
         def answered(number: int = number) -> bool:
             nonlocal caller
@@ -83,7 +83,7 @@ def scored_under_a_kill(load: Load, killed: int) -> dict[int, float | None]:
     ]
     for thread in asking:
         thread.start()
-    wait_until(lambda: len(found) > load.samples // 6)
+    wait_until(lambda: len(found) > load.asked // 6)
     before = serving(load.server)
     before[killed].send_signal(signal.SIGKILL)
     for thread in asking:

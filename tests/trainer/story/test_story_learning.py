@@ -31,6 +31,7 @@ from benchmarks.story_learning import (
     filled,
     make_stories,
     measured,
+    paid_for_the_fact,
     rows_of,
     shortened,
     values_of,
@@ -103,6 +104,18 @@ def test_the_last_updates_are_held_against_the_start_and_the_other_profile() -> 
     assert cells(right)[3] == "1.00 [1.00, 1.00]"
 
 
+def test_what_is_paid_for_the_fact_is_the_mean_over_stories_that_have_both() -> None:
+    run = {
+        (1, "a"): [said("x", 0.75, right=1.0), said("x", 0.25), said("x", 0.75), said("x", None)],
+        (2, "b"): [said("x", 0.25, right=1.0), said("x", 0.5)],
+        (3, "c"): [said("x", 1.0)],
+    }
+    paid = paid_for_the_fact({}, {"today": [run], "before": [run]})
+    # Story a: .25 more; b: .25 less, in both runs. The second run's first update is left out.
+    assert paid["today"]["mean"] == pytest.approx(-0.25 / 3)
+    assert paid["today"]["stories"] == paid["before"]["stories"] == 3
+
+
 def test_the_profile_is_that_of_the_package_but_for_its_form_and_its_lengths() -> None:
     given = yaml.safe_load((ROOT / STORY).read_text(encoding="utf-8"))["scorers"]
     made = yaml.safe_load(shortened(ROOT / STORY))["scorers"]
@@ -154,7 +167,7 @@ class Remembers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None: ...
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
 
 
 @contextmanager
@@ -191,7 +204,7 @@ def test_the_page_has_the_sizes_that_are_run() -> None:
     assert len(sizes.seeds) == 3
 
 
-def test_the_table_of_the_page_is_that_of_the_results() -> None:
+def test_the_tables_of_the_page_are_those_of_the_results() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert [name for _, name, _ in PLACE.findall(page)] == ["story_learning"]
+    assert [name for _, name, _ in PLACE.findall(page)] == ["measures", "paid"]
     assert filled(page) == page
