@@ -63,6 +63,8 @@ def main() -> None:
     RUNS.mkdir(parents=True, exist_ok=True)
     policy = os.environ.get("STORY_POLICY")
     folder = Path(policy) if policy else fetched_folder("smollm2")
+    if not (folder / "config.json").is_file():
+        raise SystemExit(f"STORY_POLICY: {folder} has no config.json; name a model's folder")
     found = measured(RUNS / f"{folder_digest(folder)}.jsonl", folder)
     rows = [length_row(found, length) for length in LENGTHS]
     rows += [text_row(found, text) for text in TEXTS]

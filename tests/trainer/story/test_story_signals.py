@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks import story_signals
@@ -22,6 +23,9 @@ from benchmarks.story_signals import (
     recorded,
     retold_row,
 )
+from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig
+from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.story.rules import RulePart
 from touchstone_rewards.reward_server.scorers.story.stories import told_stories
 from touchstone_rewards.trainer.story.tiny import CHAT_TEMPLATE
 
@@ -110,6 +114,13 @@ def test_the_tables_of_the_pages_are_those_of_the_results(page: Path) -> None:
     assert [name for _, name, _ in PLACE.findall(text)] == ["lengths", texts]
     assert filled(text) == text
     [row] = [row for row in recorded() if "peer_zero" in row]
-    assert f"zero_at: {row['zero_at']}, one_at: {row['one_at']}}}" in text
+    [entry] = re.findall(r"`(retold: {.*?}})`", text)
+    profile = Profile("own", ProfileConfig.model_validate({"scorers": yaml.safe_load(entry)}))
+    gains = (row["one_at"], row["zero_at"], 0.0, 4.0)
+    signals = [{"logprob_gain": gain, "history_tokens": 9} for gain in gains]
+    scorer = profile.scorers["retold"]
+    assert isinstance(scorer, RulePart)
+    scores = scorer.score([Sample(str(one), "", signals=one) for one in signals])
+    assert [score.value for score in scores] == [1.0, 0.0, 1.0, 0.0]
     for figure in (row["turns"], row["peer_zero"], row["peer"]):
         assert re.search(rf"(?<![\d.]){figure}(?![\d.]\d)", text), figure
