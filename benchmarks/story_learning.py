@@ -38,6 +38,7 @@ from touchstone_rewards.clients import RemoteRewardClient, Sample
 from touchstone_rewards.reward_server.scorers.story.text import units
 from touchstone_rewards.trainer.data.kept_samples import KeptSample, read_samples
 from touchstone_rewards.trainer.demo.base_model import fetched_model
+from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.running.intervals import student
 from touchstone_rewards.trainer.running.plots import LIGHT
 from touchstone_rewards.trainer.story import tiny
@@ -145,6 +146,7 @@ def learn(
 
         def run(name: str, url: str, **fields: Any) -> Run:
             made = train_one(folder, name, url, model, stories.rows, sizes, **fields)
+            refuse_other_profile(made, url)
             return read_run(made, urls, stories.colours)
 
         once = {"seed": 0, "max_steps": 1, "gradient_accumulation_steps": sizes.start}
@@ -193,6 +195,22 @@ def train_one(
         beta=0.0,
         **fields,
     )
+
+
+def refuse_other_profile(run: Path, url: str) -> None:
+    """Hold the profile that a run was scored by against the one that is served now.
+
+    Raises:
+        InputError: they differ, as when the profile was changed since.
+    """
+    with RemoteRewardClient(url) as client:
+        [served] = [each.fingerprint for each in client.profiles() if each.name == PROFILE]
+    scored_by = {sample.fingerprint for sample in read_samples(run / "samples")} - {None}
+    if scored_by != {served}:
+        raise InputError(
+            f"{run} was scored by profile {', '.join(map(str, scored_by))}, and {served} is served "
+            "now: remove the folder to train it anew"
+        )
 
 
 def read_run(run: Path, urls: Mapping[str, str], colours: Mapping[str, str]) -> Run:

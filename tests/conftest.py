@@ -25,6 +25,11 @@ for phase in ("connect", "read", "write", "pool"):
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than there are cores: tests of servers and trainers often wait."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave long tests out unless LONG is set; begin with the files that have some, so that the
     processes that run the tests end together."""

@@ -1,5 +1,8 @@
-"""workflow="areal_workflow.Workflow" for AReaL's `trainer.train`, with `gconfig` and `tokenizer` as
-its `workflow_kwargs`. AReaL's own wrapper makes a reward of 0 of a time-out, so it is replaced."""
+"""A workflow for AReaL: workflow="areal_workflow.Workflow" in `trainer.train`.
+
+Pass `gconfig` and `tokenizer` as `workflow_kwargs`. AReaL's own wrapper turns a time-out into a
+reward of 0, so it is replaced.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""trl: {reward_funcs: [axolotl_rewards.math]} in Axolotl's YAML; this file lies beside it."""
+"""Rewards for Axolotl: put this file beside its YAML.
+
+The YAML needs trl: {reward_funcs: [axolotl_rewards.math]}.
+"""
 
 from touchstone_rewards.clients import RemoteRewardClient
 

@@ -1,4 +1,7 @@
-"""swift rlhf --rlhf_type grpo --external_plugins ms_swift_plugin.py --reward_funcs touchstone"""
+"""A plugin for ms-swift.
+
+swift rlhf --rlhf_type grpo --external_plugins ms_swift_plugin.py --reward_funcs touchstone
+"""
 
 from swift.rewards import orms
 

@@ -1,4 +1,6 @@
-"""Rows whose `dataset` is touchstone, or others by `--remap_verifier gsm8k=touchstone`:
+"""A verifier for open-instruct, used by rows whose `dataset` is touchstone.
+
+Other rows use it with `--remap_verifier gsm8k=touchstone`. Start the training with
 
 python -c 'import open_instruct_verifier, runpy
 runpy.run_module("open_instruct.grpo_fast", run_name="__main__", alter_sys=True)' ARGUMENTS

@@ -1,8 +1,9 @@
-"""reasoning-gym's verifiers as a scorer: copy this into the folder of `plugins_dir`, install
-reasoning-gym beside the server, and say `scorer: "reasoning_gym_rewards:score_answer"`.
+"""reasoning-gym's verifiers as a scorer.
 
-A sample is an entry of reasoning-gym: `answer` is its ground truth, `metadata` its metadata. Of
-the response the text of the last <answer> is judged; without one the score is 0.
+Copy this file into the folder of `plugins_dir`, install reasoning-gym beside the server, and use
+`scorer: "reasoning_gym_rewards:score_answer"` in a profile. A sample is an entry of reasoning-gym:
+`answer` is its ground truth, `metadata` its metadata. The text of the response's last <answer> is
+judged; without one the score is 0.
 """
 
 from functools import cache
@@ -10,7 +11,8 @@ from importlib.metadata import version
 
 from reasoning_gym.factory import DATASETS, get_score_answer_fn
 
-# Their verifiers give the answer or a text of the entry to eval, or to sympy's parser, which does.
+# These verifiers pass the answer or a text of the entry to eval, or to sympy's parser, which uses
+# it.
 EVALUATE = frozenset(
     {
         "binary_matrix",
@@ -26,7 +28,8 @@ EVALUATE = frozenset(
         "string_insertion",
     }
 )
-TUPLES = frozenset({"arc_agi", "rearc"})  # compare boards of tuples, which JSON makes lists of
+# these compare boards of tuples, which become lists in JSON
+TUPLES = frozenset({"arc_agi", "rearc"})
 verifier = cache(get_score_answer_fn)
 
 
@@ -46,9 +49,9 @@ def score_answer(response, ground_truth, metadata):
         score = verifier(name)(answer, entry)
     except Exception:
         if ground_truth is None:
-            raise  # nothing tells whether the answer is at fault or the entry
+            raise  # unclear whether the answer or the entry is at fault
         score = 0.0
-    # Verifiers answer 0 to a broken entry too: where its own answer is not right, nothing is known.
+    # Verifiers also score 0 for a broken entry, so check that its own answer is right.
     if score < 1 and ground_truth is not None and verifier(name)(ground_truth, entry) < 1:
         raise ValueError(f"the entry's own answer is not right by the verifier of {name}")
     return score, {"dataset": name, "answer": answer}

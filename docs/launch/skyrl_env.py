@@ -1,5 +1,8 @@
-"""register(id="touchstone", entry_point="skyrl_env:TouchstoneEnv") in SkyRL's entry point, and
-`env_class: touchstone` in the rows."""
+"""An environment for SkyRL.
+
+Call register(id="touchstone", entry_point="skyrl_env:TouchstoneEnv") in SkyRL's entry point, and
+set `env_class: touchstone` in the rows.
+"""
 
 from typing import Any
 

@@ -1,5 +1,8 @@
-"""Give tinker-cookbook's dataset builder `TouchstoneGroup(partial(TouchstoneEnv, question, answer,
-renderer), num_envs=8)` a row: the responses of a group are scored in one request."""
+"""An environment for tinker-cookbook that scores all responses of a group in one request.
+
+Let the dataset builder return `TouchstoneGroup(partial(TouchstoneEnv, question, answer, renderer),
+num_envs=8)` for each row.
+"""
 
 from typing import Any
 
@@ -27,7 +30,7 @@ class TouchstoneEnv(ProblemEnv):
         return True
 
     def check_answer(self, sample_str):
-        self.response = sample_str  # its reward comes with its group's
+        self.response = sample_str  # the reward is set with its group's
         return False
 
     async def step(self, action, *, extra=None):

@@ -1,5 +1,8 @@
-"""rubric=Rubric.Config(reward_fns=[TouchstoneReward.Config()], error_reward=0.0) for torchtitan's
-rollouter. Without `error_reward` a rollout that has no answer raises, as a missing reward does."""
+"""A reward function for torchtitan's rollouter.
+
+Set rubric=Rubric.Config(reward_fns=[TouchstoneReward.Config()], error_reward=0.0). Without
+`error_reward`, a rollout without an answer raises an error, as a missing reward does.
+"""
 
 from dataclasses import dataclass
 

@@ -26,7 +26,8 @@ LORA = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}
 
 
 def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
-    """Responses of 3 to 7 tokens that depend on the prompt and on the place in its group alone."""
+    """Return responses of 3 to 7 tokens that depend only on the prompt and the place in its
+    group."""
     tokenizer = trainer._tokenizer
     responses = []
     for place, prompt in enumerate(prompts):
@@ -38,7 +39,7 @@ def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
 
 
 def reward(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
-    """A number of each response; none at all for every fifth kind."""
+    """Return a number for each response; None for every fifth kind."""
     return [None if sum(ids) % 5 == 0 else (sum(ids) % 7) / 7 for ids in completion_ids]
 
 

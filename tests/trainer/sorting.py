@@ -62,7 +62,7 @@ class Sorting:
     held_out: list[dict[str, str]]
 
     def flags(self, output: Path, **fields: Any) -> list[str]:
-        """`--name=value` for one run; `None` leaves a flag out."""
+        """Return `--name=value` flags for one run; `None` omits a flag."""
         chosen = {
             "model_name_or_path": self.base,
             "dataset_name": self.train,

@@ -1,4 +1,4 @@
-"""A trainer whose reward server turns slow, or answers nonsense, while it trains."""
+"""A trainer whose reward server becomes slow or answers nonsense during training."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def answering(port: int, status: int, body: bytes, after_s: float = 0.0) -> Iter
 
 
 def replaced(server: LiveServer, status: int, body: bytes, after_s: float = 0.0) -> Callable:
-    """After the first step another server stands there, after the second ours again."""
+    """Put another server there after the first step, and ours again after the second."""
     port = int(server.url.rpartition(":")[2])
     stand_in = answering(port, status, body, after_s)
 

@@ -1,4 +1,4 @@
-"""What a person sees who mistypes, forgets, or has no server: one line and an exit code."""
+"""Mistyped or missing arguments, or no server, give one line and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever goes wrong is one line and an exit code; --traceback shows where it came from."""
+"""Every error is one line and an exit code; --traceback shows its origin."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHATS = [{"prompt": [{"role": "user", "content": "1+1?"}], "ground_truth": "2"}]
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """What the command said last; a traceback is nothing that it says."""
+    """Return the last line of the command's error output, which must not be a traceback."""
     error = capsys.readouterr().err
     assert "Traceback" not in error
     return error.splitlines()[-1]

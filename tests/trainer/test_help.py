@@ -1,4 +1,4 @@
-"""`trainer COMMAND --help`: read from the sources, it is what the parser takes."""
+"""`trainer COMMAND --help`, read from source, lists the options that the parser accepts."""
 
 from __future__ import annotations
 

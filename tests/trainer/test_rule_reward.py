@@ -51,7 +51,7 @@ def test_other_rewards_can_be_chosen(truths: Path) -> None:
 
 
 def test_reasoning_before_the_box_costs_nothing(model: RuleBasedRewardModel) -> None:
-    """In the code this descends from, only a response that was nothing but the box got it all."""
+    """In the original code only a response that consisted of the box alone got the full reward."""
     response = "First 3 + 4, which makes 7.\nSo \\boxed{7}."
     assert model.get_rewards(["seven"], [response]) == [1.0]
 

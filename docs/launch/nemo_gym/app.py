@@ -1,7 +1,7 @@
-"""A NeMo Gym resources server whose verdicts are a Touchstone server's.
+"""A NeMo Gym resources server that gets its verdicts from a Touchstone server.
 
 Copy this folder to Gym's `resources_servers/touchstone`. A row that cannot be scored fails its
-rollout; a busy server is asked again.
+rollout; a busy server is retried.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ MAX_TRIES = 60
 
 
 class TouchstoneConfig(BaseResourcesServerConfig):
-    # Rows are verified by themselves: `gym eval reverify` may verify them again.
+    # Rows are verified independently, so `gym eval reverify` may verify them again.
     REVERIFY_MODE: ClassVar[str] = "stateless"
 
     reward_url: str

@@ -1,4 +1,4 @@
-"""What `dataset_name` may be: several files, a pattern, a packed file, a saved folder."""
+"""Allowed values of `dataset_name`: several files, a pattern, a compressed file, a saved folder."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_a_second_batch_of_a_step_is_appended(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
-    """The limit on a file's size stands for the full disk: a part of the batch is written."""
+    """Use a limit on the file size in place of a full disk: a part of the batch is written."""
     writer = SampleWriter(tmp_path)
     writer.write_batch(1, [SAMPLE])
     before = (tmp_path / "samples_step_1.jsonl").read_bytes()

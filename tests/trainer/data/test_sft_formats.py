@@ -1,4 +1,4 @@
-"""The shapes of supervised data: what each becomes, what is said of it, what is refused."""
+"""The shapes of supervised data: conversion, the printed line, and refusals."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_the_shipped_template_marks_what_the_assistant_says(
 
 
 def labels_of(model: Path, rows: list[dict[str, Any]], output: Path, **fields: Any) -> list[str]:
-    """For each row to train on, the text that its loss goes over."""
+    """Return, for each training row, the text that the loss covers."""
     args = SFTConfig(str(output), use_cpu=True, bf16=False, gradient_checkpointing=False, **fields)
     config = ModelConfig(str(model))
     trainer = build_trainer(config, AdapterArguments(), args, Dataset.from_list(rows), None)
@@ -262,11 +262,9 @@ def lessons(sorting: Sorting, folder: Path) -> Path:
 
 @pytest.mark.long
 def test_the_loss_falls_under_two_in_a_hundred_steps(sorting: Sorting, tmp_path: Path) -> None:
-    """A response is three tokens: two trees in order and the end.
-
-    The 159 pairs of trees are equally likely, so ln 159 / 3 = 1.69 is as low as it can get; the
-    untrained model is at ln 357 = 5.88.
-    """
+    """Check the lowest possible loss. A response is three tokens: two trees in order and the end.
+    The 159 pairs of trees are equally likely, so the minimum is ln 159 / 3 = 1.69; the untrained
+    model is at ln 357 = 5.88."""
     fields = {"dataset_name": lessons(sorting, tmp_path), "learning_rate": 2e-3, "max_steps": 100}
     assert main(["sft", *sorting.flags(tmp_path / "run", **fields)]) == 0
     state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())

@@ -1,4 +1,5 @@
-"""A reward server that is killed and comes back costs time; what it costs is accounted for."""
+"""A reward server that is killed and restarted: the cost in time, and the account of all
+samples."""
 
 from __future__ import annotations
 
@@ -89,7 +90,7 @@ def test_one_line_answers_for_one_sample() -> None:
 
 
 def test_a_killed_server_comes_back_and_no_sample_is_lost(tmp_path: Path) -> None:
-    """Three rounds of scoring against a real server, which is killed after the first."""
+    """Score three rounds against a real server, which is killed after the first."""
     log, writer = tmp_path / "scores.jsonl", SampleWriter(tmp_path / "samples")
     with (
         own_server(tmp_path / "server.log", "--score_log", str(log)) as server,

@@ -19,7 +19,7 @@ def pass_by_subsets(rewards: list[float], k: int) -> float:
 
 
 def maj_by_subsets(responses: list[Response], k: int) -> float:
-    """Every subset votes, ties are shared out, the rewards of the winner's bearers averaged."""
+    """Let every subset vote: ties are shared, and the rewards of the winning responses averaged."""
     totals = []
     for chosen in combinations(responses, k):
         votes = Counter(answer for answer, _ in chosen if answer is not None)
@@ -78,5 +78,5 @@ def test_a_thousand_responses_neither_overflow_nor_lose_a_subset() -> None:
 def test_more_than_there_are_is_refused() -> None:
     with pytest.raises(ValueError, match="pass@3 needs at least 3 responses, not 2"):
         pass_at_k(2, 1, 3)
-    with pytest.raises(ValueError, match="maj@3 needs 3"):
+    with pytest.raises(ValueError, match="maj@3 needs at least 3 responses, not 2"):
         maj_at_k([Votes(2, 1.0)], Votes(0, 0.0), 3)

@@ -114,7 +114,7 @@ def test_the_completion_alone_is_scored_and_never_the_prompt(
 def test_several_responses_a_row_give_pass_and_majority_at_k(
     server: LiveServer, tmp_path: Path
 ) -> None:
-    """Two of four are right; the two wrong ones, a half twice spelled, are one answer."""
+    """Two of four are right; the two wrong ones are one answer, a half in two spellings."""
     rows = [{"id": "r", "prompt": "1+1=", "ground_truth": "2"}]
     data = load_rows(str(write_rows(tmp_path / "rows.jsonl", rows)))
     arguments = EvalArguments(output=str(tmp_path), reward_url=[server.url], k=[1, 2, 4])
@@ -237,7 +237,8 @@ def test_the_list_goes_into_the_file_that_was_named_and_the_rest_beside_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """As `eval.py --output_file eval_results.json` did, in a folder with files of one's own."""
+    """Behave as `eval.py --output_file eval_results.json` did, in a folder with files of the
+    user."""
     monkeypatch.chdir(tmp_path)
     mine = {"settings.json": "{}", "generated.jsonl": "mine", "summary.json": "mine"}
     for name, text in mine.items():

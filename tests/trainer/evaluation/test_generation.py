@@ -34,7 +34,7 @@ VLLM_SHARE = 0.2  # of the memory, which the tests have not for themselves
 
 
 def responses_of(model: Path, prompts: list[ChatOrPrompt], settings: Generation) -> Responses:
-    """By prompt, in the order of the prompts."""
+    """Return the responses by prompt, in the order of the prompts."""
     found: dict[int, list[str]] = {}
     batches = plan_batches(prompts, settings)
     for number, responses in generate(str(model), prompts, settings):
@@ -172,7 +172,7 @@ def test_vllm_that_is_not_installed_is_named(tiny_model: Path) -> None:
 
 @pytest.fixture(scope="module")
 def vllm_model(tmp_path_factory: pytest.TempPathFactory, problems: list[Problem]) -> Path:
-    """One with heads of 32, the narrowest that vLLM has kernels for."""
+    """Make a model with heads of 32, the narrowest that vLLM has kernels for."""
     if find_spec("vllm") is None:
         pytest.skip("vLLM is not installed: the extra vllm")
     texts = [problem.prompt + plain_response(problem) for problem in problems]

@@ -23,10 +23,8 @@ MOST_STEPS = 400
 
 @pytest.fixture
 def watching(start_server: Callable[..., LiveServer], tmp_path: Path) -> LiveServer:
-    """A server whose watch has seen the first part of `run-1`: long responses, all wrong.
-
-    What the tiny model writes afterwards is as wrong and very short.
-    """
+    """Start a server whose watch has seen the first part of `run-1`: long responses, all wrong. The
+    tiny model's later responses are as wrong and very short."""
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "lenient.yaml").write_text("scorers: {contains: {}}\n")
     server = start_server("--profiles_dir", str(tmp_path / "profiles"))

@@ -21,7 +21,7 @@ LOGGER = "touchstone_rewards.trainer.grpo.equal_rewards"
 def warnings_of(
     rollouts: list[list[list[float]]], caplog: pytest.LogCaptureFixture, cut: float = 0.0
 ) -> list[str]:
-    """What is warned of in rollouts of groups of two; the first is for update 1."""
+    """Return the warnings for rollouts with groups of two; the first rollout is for update 1."""
     watch = EqualRewardsWatch()
     with caplog.at_level(logging.WARNING, LOGGER):
         for step, groups in enumerate(rollouts, 1):

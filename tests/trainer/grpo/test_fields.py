@@ -24,7 +24,8 @@ GROUP, LONGEST = 4, 9
 
 
 def rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:
-    """Responses of 3 to 7 tokens that depend on the prompt and on the place in its group alone."""
+    """Return responses of 3 to 7 tokens that depend only on the prompt and the place in its
+    group."""
     tokenizer = trainer._tokenizer
     responses = []
     for place, prompt in enumerate(prompts):

@@ -1,4 +1,4 @@
-"""The evaluation inside a run: without chance, equal to `trainer eval`, and no part of training."""
+"""The evaluation inside a run is greedy, equals `trainer eval`, and does not affect training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows are drawn, which groups are kept, what length costs: by hand, and in training."""
+"""Row selection, group replacement and length penalty: by hand, and in training."""
 
 from __future__ import annotations
 
@@ -156,8 +156,8 @@ def test_new_rows_are_none_of_those_in_use() -> None:
 
 
 def reward(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float | None]:
-    """One for every response to the first kind of prompt, none for the second; between 0 and 1 for
-    the others."""
+    """Give one to every response to the first kind of prompt, none to the second, else between 0
+    and 1."""
     fixed = {"easy": 1.0, "none": None}
     return [
         fixed.get(prompt[:4], (sum(ids) % 5) / 4)
@@ -241,7 +241,7 @@ def test_a_long_response_costs_and_one_without_a_reward_stays_without(
 
 def test_only_the_tokens_of_highest_entropy_are_learnt_from() -> None:
     class Alone:
-        """What the method needs of a trainer: one process."""
+        """The parts of a trainer that the method uses, for one process."""
 
         class accelerator:  # noqa: N801
             num_processes, process_index = 1, 0

@@ -1,4 +1,4 @@
-"""A loss of one's own: it replaces TRL's, and one written like TRL's has TRL's gradients."""
+"""A user's own loss replaces TRL's; one written like TRL's has TRL's gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways in which a rollout can be drawn on a machine without a GPU, and what goes into one."""
+"""Rollout settings that work on a machine without a GPU, and the prompts of a rollout."""
 
 from __future__ import annotations
 

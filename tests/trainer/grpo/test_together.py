@@ -1,4 +1,4 @@
-"""What one rank alone fails in ends all of them, with one line; dates and NaN end none."""
+"""A failure on one rank ends all ranks with one line; dates and NaN are no failure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ accelerator.state.destroy_process_group()
 
 
 def in_two_processes(folder: Path, script: str) -> list[str]:
-    """What the script wrote as each of two ranks."""
+    """Return the output of the script on each of two ranks."""
     (folder / "script.py").write_text(script)
     launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     done = subprocess.run(
@@ -73,7 +73,7 @@ def in_two_processes(folder: Path, script: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
-    """Of each of two ranks, how it failed and its records of the rows; rank 0 alone has samples."""
+    """Return how each of two ranks failed, and its records of the rows; only rank 0 has samples."""
     folder = tmp_path_factory.mktemp("two_ranks")
     rewards = [("a", 1.0), ("a", 0.0)]
     samples = [

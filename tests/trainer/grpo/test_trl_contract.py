@@ -1,4 +1,5 @@
-"""What is leaned on inside TRL and transformers: if one of these fails, read the file it names."""
+"""Internals of TRL and transformers that the trainer relies on; a failing test names the file to
+read."""
 
 from __future__ import annotations
 

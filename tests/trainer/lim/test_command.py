@@ -1,4 +1,4 @@
-"""Selections by hand, against a slow reference, and against what LIMR's authors released."""
+"""Selections compared with hand computations, a slow reference, and results released by LIMR."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def sample(prompt: int, epoch: int, reward: float | None, **more: Any) -> dict[s
 
 
 def slow_lim(matrix: list[list[float]]) -> list[float]:
-    """The formula, written out: no arrays."""
+    """Compute the formula without arrays."""
     means = []
     for column in zip(*matrix, strict=True):
         present = [value for value in column if not math.isnan(value)]
@@ -144,7 +144,8 @@ def test_a_random_choice_is_the_same_again_with_the_same_seed() -> None:
 
 
 def test_always_wrong_is_not_missing(tmp_path: Path) -> None:
-    """-1 marks both in the code this descends from: prompts that were never solved got lost."""
+    """Check prompts that were never solved: the original code used -1 for two things and lost
+    them."""
     rows = [sample(0, epoch, -1.0) for epoch in range(3)] + [sample(1, 1, 1.0)]
     table = read_table(write_samples(tmp_path / "s", rows))
     np.testing.assert_array_equal(table.accuracy, [[0, 0, 0], [NAN, 1, NAN]])
@@ -181,7 +182,7 @@ def test_a_last_line_that_is_still_being_written_is_left_out(tmp_path: Path) -> 
 
 
 def limr_reference(folder: Path, steps_per_epoch: int, epochs: int) -> dict[str, float]:
-    """What LIMR's selection does with its `step_*.json`, written anew and slowly."""
+    """Compute LIMR's selection from `step_*.json` in a new, slow way."""
     by_epoch: list[dict[str, list[float]]] = [{} for _ in range(epochs)]
     prompts: list[str] = []
     for step in range(steps_per_epoch * epochs):
@@ -255,7 +256,8 @@ def test_the_selection_keeps_the_rows_of_the_dataset_that_trained(
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """Four prompts over three epochs: rising, always right, always wrong, half of the time."""
+    """Return four prompts over three epochs: rising, always right, always wrong, right half of the
+    time."""
     rewards = {0: [-1, -1, 1], 1: [1, 1, 1], 2: [-1, -1, -1], 3: [-1, 1, 1]}
     rows = [sample(p, epoch, r) for p, rs in rewards.items() for epoch, r in enumerate(rs)]
     return write_samples(tmp_path / "store", rows)

@@ -1,4 +1,4 @@
-"""The three stages as one command, real in every part: killed, resumed, skipped, refused."""
+"""The three stages as one command with real parts: killed, resumed, skipped, refused."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_samples_go_where_it_says_and_every_second_step_only(
 def test_where_nothing_could_be_scored_policy_and_critic_stay_as_they_are(
     limr_flags: list[str], tiny_model: Path, tmp_path: Path
 ) -> None:
-    """Not one ground truth can be read: two updates with weight decay, and not a bit moves."""
+    """No ground truth can be read: two updates with weight decay do not change a bit."""
     truths = write_rows(tmp_path / "t.jsonl", [{"id": f"a{n}", "answer": ""} for n in range(6)])
     flags = [f"--limr.ground_truth_dataset={truths}", "--reward_profile=math", "--max_steps=2"]
     assert main(["ppo", *limr_flags, *flags, "--weight_decay=0.5"]) == 0
@@ -90,7 +90,7 @@ def test_where_nothing_could_be_scored_policy_and_critic_stay_as_they_are(
 def test_a_run_killed_after_its_last_update_makes_no_update_more(
     limr_flags: list[str], tmp_path: Path
 ) -> None:
-    """Two of the three updates of an epoch: transformers would go on with the third."""
+    """Run two of the three updates of an epoch; transformers would continue with the third."""
     flags = [*limr_flags, "--max_steps=2", "--save_strategy=steps", "--save_steps=2"]
     assert main(["ppo", *flags]) == 0
     (tmp_path / "run" / "model.safetensors").unlink()
@@ -209,7 +209,8 @@ def start(config: Path) -> subprocess.Popen[str]:
 
 
 def kill_when(config: Path, *there: Path) -> None:
-    """Run the workflow until these exist, then `kill -9`: itself alone, as the kernel would."""
+    """Run the workflow until these files exist, then `kill -9` the main process only, as the kernel
+    would."""
     kill_when_there(start(config), *there)
 
 
@@ -218,7 +219,7 @@ def kill_when(config: Path, *there: Path) -> None:
 def test_the_workflow_goes_on_after_kills_and_skips_what_is_complete(
     workflow: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Killed in the middle of PPO, then in the middle of the third stage."""
+    """Kill the run in the middle of PPO, then in the middle of the third stage."""
     output, config = Path(workflow["output"]), tmp_path / "limr.yaml"
     config.write_text(yaml.safe_dump(workflow))
     kill_when(config, output / "1_ppo" / "checkpoint-4" / "trainer_state.json")
@@ -308,7 +309,7 @@ def test_the_third_stage_has_the_first_ones_model_with_its_lora(
 def test_where_a_selection_has_prompts_as_sampled_they_are_not_made_again(
     workflow: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Of a data set of the hub the selection keeps what the samples have: whole prompts."""
+    """For a hub dataset the selection keeps the samples' own data: whole prompts."""
     made = {"system_prompt": "Think.", "question_column": "question", "ground_truth_column": "a"}
     arguments = WorkflowArguments(output=str(tmp_path))
     for name, there in ((workflow["ppo"]["dataset_name"], True), ("hub/data", False)):

@@ -1,4 +1,4 @@
-"""What a run of the workflow means, said from the held-out rows of each model."""
+"""The summary in words of a workflow run, from the held-out rows of each model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIZES = {"lim": 16, "random": 16}
 
 
 def rows(right: int, of: int = 200) -> dict[str, float]:
-    """So many right rows, the first ones."""
+    """Return rows of which the first `right` ones are right."""
     return {str(n): float(n < right) for n in range(of)}
 
 

@@ -1,4 +1,5 @@
-"""Keys of LLaMA-Factory on every stage: our fields, nothing to do, or refused with what to use."""
+"""Keys of LLaMA-Factory on every stage: translated, without action, or refused with a
+replacement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page that says what is called what: our side of it exists, LLaMA-Factory's is understood."""
+"""The page of names from other projects: our names exist, and LLaMA-Factory's are understood."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_our_names_are_options_and_commands_that_there_are(title: str) -> None:
 
 
 def llamafactory_s_keys() -> Iterator[tuple[str, set[str]]]:
-    """Each key of the page that is none of ours, and the names that stand beside it."""
+    """Return the keys on the page that are not ours, and the names beside them."""
     known = set().union(*map(fields_of, TRAINING))
     for theirs, here in TABLES["LLaMA-Factory"]:
         for key in dict.fromkeys(name.partition(":")[0] for name in named(theirs)):

@@ -1,4 +1,4 @@
-"""Published settings by name: their fields exist, go together, and give way to what is written."""
+"""Presets by name: their fields exist and fit together, and the user's settings take precedence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The study's flags that mean something only together, counted by hand."""
+"""Flags of the study that only mean something in combination, computed by hand."""
 
 from __future__ import annotations
 

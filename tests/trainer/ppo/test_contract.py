@@ -1,4 +1,5 @@
-"""What PPO leans on inside TRL, transformers and PEFT: if one fails, read the file it names."""
+"""Internals of TRL, transformers and PEFT that PPO relies on; a failing test names the file to
+read."""
 
 from __future__ import annotations
 

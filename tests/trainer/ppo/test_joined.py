@@ -1,4 +1,4 @@
-"""PPO beside the stages before it: a critic from a reward model, scores made even, long prompts."""
+"""PPO with other features: a critic from a reward model, normalized scores, long prompts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def reward_folder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def one_by_one(folder: Path, batch: dict[str, Any], tokens: int) -> list[float]:
-    """What the reward model says of the first row's prompt with 0, 1, 2 ... tokens after it."""
+    """Return the reward model's scores of the first row's prompt followed by 0, 1, 2 ... tokens."""
     model: Any = load_reward_model(str(folder), 1).eval()
     score_at_last_token(model)
     prompt = batch["prompt_ids"][0][batch["prompt_mask"][0].bool()]

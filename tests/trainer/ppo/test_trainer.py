@@ -1,4 +1,4 @@
-"""PPO on real tiny models: what moves, what does not, what a checkpoint brings back."""
+"""PPO on real tiny models: changed and unchanged weights, and the contents of a checkpoint."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def gradient_of(trainer: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def scatter_head(trainer: Any) -> None:
-    """Values that are not all 0, so that GAE and the value loss have something to do."""
+    """Set values that are not all 0, so that GAE and the value loss matter."""
     torch.manual_seed(5)
     torch.nn.init.normal_(trainer.critic.head.weight, std=0.3)
 

@@ -1,4 +1,4 @@
-"""`trainer dpo`: held-out preferences rise, the reference stays, the metrics mean what they say."""
+"""`trainer dpo`: held-out preferences rise, the reference policy stays, the metrics are correct."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def sorting(tmp_path_factory: pytest.TempPathFactory) -> Sorting:
 
 @pytest.fixture(scope="module")
 def undecided(sorting: Sorting, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy that writes both orders equally often: trained on the two sides of every pair."""
+    """Train a policy on the two sides of every pair, so that it writes both orders equally
+    often."""
     folder = tmp_path_factory.mktemp("undecided")
     rows = [
         {"prompt": row["prompt"], "response": row[side]}
@@ -45,7 +46,7 @@ def undecided(sorting: Sorting, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def log_probability(model: Any, tokenizer: Any, prompt: str, response: str) -> float:
-    """Of the response and its end token, summed, token by token."""
+    """Sum the log-probabilities of the response and its end token, token by token."""
     start = len(tokenizer(prompt)["input_ids"])
     ids = torch.tensor(tokenizer(prompt + response + tokenizer.eos_token)["input_ids"])
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""`trainer rm --eval`: pairs and RewardBench 2's rows, by models of ours and of others."""
+"""`trainer rm --eval`: pairs and RewardBench 2's rows, with our models and others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sorting(tmp_path_factory: pytest.TempPathFactory) -> Sorting:
 
 @pytest.fixture(scope="module")
 def folder(sorting: Sorting, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reward model of `trainer rm` after no update: its head as it was drawn."""
+    """Return a reward model of `trainer rm` after no update: its head has the initial weights."""
     return save(sorting, tmp_path_factory.mktemp("ours"), template="plain", append_eos=True)
 
 
@@ -45,7 +45,7 @@ def save(sorting: Sorting, folder: Path, chat_template: str | None = None, **mad
 
 
 def by_hand(folder: Path, text: str) -> float:
-    """The score of one finished text, alone."""
+    """Return the score of one complete text, computed alone."""
     model: Any = load_reward_model(str(folder), 1).eval()
     score_at_last_token(model)
     with torch.no_grad():

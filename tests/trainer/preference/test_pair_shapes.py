@@ -1,4 +1,5 @@
-"""Preference rows of every shape keep their prompt; what was recognized and what not is said."""
+"""Preference rows of every shape keep their prompt; a line names the recognised and unused
+columns."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ def sorting(tmp_path_factory: pytest.TempPathFactory) -> Sorting:
 
 
 def parts(question: str, answer: str) -> list[dict[str, Any]]:
-    """A conversation whose texts stand in parts."""
+    """Return a conversation whose texts are lists of parts."""
     said = (("user", question), ("assistant", answer))
     return [{"role": role, "content": [{"type": "text", "value": text}]} for role, text in said]
 

@@ -1,4 +1,4 @@
-"""What the pages say can be run, and gives what they say."""
+"""The commands of the documentation pages run, and give the documented output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Reward models in the value-head layout: written as theirs are, read as they score."""
+"""Reward models in the value-head layout: written as in LLaMA-Factory, and read with equal
+scores."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ def theirs(causal: Any, head: dict[str, torch.Tensor], tokenizer: Any) -> list[f
 
 
 def write_theirs(base: Path, folder: Path, *, lora: bool) -> list[float]:
-    """A checkpoint as their trainer writes it, and what it scores."""
+    """Return a checkpoint as LLaMA-Factory's trainer writes it, and its scores."""
     torch.manual_seed(5)
     causal: Any = AutoModelForCausalLM.from_pretrained(base)
     if lora:

@@ -1,4 +1,4 @@
-"""`trainer rm`: what it learns, where it reads the score, what its folder is, what it refuses."""
+"""`trainer rm`: learning, the position of the score, the run folder, refusals."""
 
 from __future__ import annotations
 

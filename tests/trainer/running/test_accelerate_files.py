@@ -1,4 +1,4 @@
-"""The files for several devices are what accelerate itself reads."""
+"""accelerate itself reads the config files for several devices."""
 
 from __future__ import annotations
 

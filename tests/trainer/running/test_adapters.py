@@ -1,4 +1,4 @@
-"""LoRA adapters between the stages: gone on from, merged, taken for a model, refused."""
+"""LoRA adapters between stages: continued, merged, given as a model, refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEXT = "Tom has 3 pens"
 
 @pytest.fixture(scope="module")
 def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter that changes what its base says, with a chat template of its own."""
+    """Make an adapter that changes its base's output, with a chat template of its own."""
     return make_adapter(tiny_model, tmp_path_factory.mktemp("adapter") / "sft", LORA)
 
 

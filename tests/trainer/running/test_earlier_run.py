@@ -1,4 +1,4 @@
-"""A run is not written over unasked, and what replaces it leaves nothing of it behind."""
+"""A run is overwritten only on request, and its replacement leaves none of its files behind."""
 
 from __future__ import annotations
 

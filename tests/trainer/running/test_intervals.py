@@ -76,10 +76,10 @@ def test_rows_that_agree_within_themselves_count_little_more_than_once() -> None
 
 
 def coverage(rows: int, each: int, truth: float, alike: float, runs: int) -> float:
-    """The share of simulated evaluations whose interval holds the truth.
+    """Return the share of simulated evaluations whose interval holds the truth.
 
-    `alike`: the correlation within rows; a row's own rate is drawn from the beta distribution that
-    has it.
+    `alike` is the correlation within rows; a row's own rate is drawn from the beta distribution
+    with that correlation.
     """
     draw = np.random.default_rng([rows, each, round(1000 * truth), round(1000 * alike)])
     if alike == 0:

@@ -45,7 +45,8 @@ def test_one_row_has_no_interval_and_no_rows_no_mean() -> None:
 def test_the_interval_holds_the_truth_19_times_in_20(
     seeds: int, rows: int, of_seeds: float
 ) -> None:
-    """Seeds, rows and both together vary; the true mean is 0. Of 400 draws 93% or more hold it."""
+    """Vary seeds, rows and both together around a true mean of 0; at least 93% of 400 intervals
+    hold it."""
     draw = random.Random(0)
     held = 0
     for _ in range(400):

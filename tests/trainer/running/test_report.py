@@ -90,7 +90,7 @@ def test_panels_without_a_value_are_left_out_and_those_of_zeros_are_named() -> N
 
 
 def test_smoothing_follows_the_last_tenth_and_begins_at_the_first_value() -> None:
-    """Of 40 values a step: half of the way is made within about four values of 20."""
+    """With 40 values a step, half of a change is reached within about four values of 20."""
     values = [0.0] * 20 + [1.0] * 20
     found = smoothed(values)
     assert found[:20] == [0.0] * 20
@@ -113,7 +113,7 @@ def test_a_panel_in_the_dark_colours_is_the_light_one_recoloured() -> None:
 
 
 def without_ids(svg: bytes) -> bytes:
-    """Marks are named by a hash of their colors too."""
+    """Remove the names of SVG markers, which are hashes that include their colours."""
     return re.sub(rb"\bm[0-9a-f]{10}\b", b"", svg)
 
 
@@ -153,7 +153,7 @@ def test_the_settings_hold_what_was_set_and_the_defaults_that_decide(tmp_path: P
 
 
 def test_samples_of_several_groups_are_shown_with_their_ground_truths(tmp_path: Path) -> None:
-    """The group that did worst, a middling one and the best; of each its best and its worst."""
+    """Expect the worst, a middle and the best group, each with its best and its worst response."""
     samples = [
         KeptSample(
             f"g{group}/{k}",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -18,6 +18,7 @@ from benchmarks._real import PAGE
 from benchmarks.story_learning import (
     MEASURES,
     PLACE,
+    PROFILE,
     REWARDS,
     RIGHT,
     SHORTER,
@@ -32,6 +33,7 @@ from benchmarks.story_learning import (
     make_stories,
     measured,
     paid_for_the_fact,
+    refuse_other_profile,
     rows_of,
     shortened,
     values_of,
@@ -39,6 +41,7 @@ from benchmarks.story_learning import (
 from tests.checkout import ROOT
 from touchstone_rewards.clients import RemoteRewardClient, Sample
 from touchstone_rewards.trainer.data.kept_samples import KeptSample
+from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.story.tiny import TinyStory
 
 TODAY, GAIN = REWARDS["today"], MEASURES[-1]
@@ -147,7 +150,11 @@ def test_the_picture_shows_every_profile(tmp_path: Path) -> None:
 class Remembers(BaseHTTPRequestHandler):
     """An older server: notes what it is asked and answers a reward, or that it is not ready."""
 
+    profiles: ClassVar[list[dict[str, Any]]] = []
+
     def do_GET(self) -> None:
+        if self.path.startswith("/profiles"):
+            return self._answer(200, {"profiles": self.profiles})
         self._answer(503, {"error": {"code": "not_ready", "message": "", "request_id": ""}})
 
     def do_POST(self) -> None:
@@ -191,6 +198,22 @@ def test_an_older_server_is_asked_without_the_fields_that_it_does_not_know() -> 
     assert result.reward == 0.25
     assert asked["samples"] == [{"id": "a", "response": "x"}]
     assert asked.keys() & {"run", "step"} == set()
+
+
+def test_a_run_of_a_profile_that_was_changed_since_is_refused(tmp_path: Path) -> None:
+    profile = {"name": PROFILE, "description": "", "scorers": [], "ranges": {}}
+    Remembers.profiles = [profile | {"fingerprint": "9f2c"}]
+    kept = {"id": "a", "prompt": "", "response": "x", "reward": 0.5, "scores": {}, "step": 1}
+    line = json.dumps(kept | {"epoch": 0.0, "group": "row-0", "fingerprint": "51d0"}) + "\n"
+    write = (tmp_path / "samples" / "samples_step_1.jsonl").write_text
+    (tmp_path / "samples").mkdir()
+    with older_server_that_remembers() as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        write(line.replace("51d0", "9f2c"), encoding="utf-8")
+        refuse_other_profile(tmp_path, url)
+        write(line, encoding="utf-8")
+        with pytest.raises(InputError, match="scored by profile 51d0, and 9f2c is served"):
+            refuse_other_profile(tmp_path, url)
 
 
 def test_the_page_has_the_sizes_that_are_run() -> None:

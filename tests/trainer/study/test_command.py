@@ -1,4 +1,4 @@
-"""The study: figures by hand, and the command with real runs, killed and taken up again."""
+"""The study: figures by hand, and the command with real runs, killed and resumed."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ ROWS = 1000
 
 
 def run_of_accuracies(*accuracies: float, rows: int = ROWS) -> Run:
-    """A run measured so: the first rows are the right ones."""
+    """Return a run in which the first rows are right."""
     curve = Curve([float(at) for at in range(len(accuracies))], list(accuracies), [1.0] * 3)
     right = [{str(n): float(n < each * rows) for n in range(rows)} for each in accuracies]
     return Run(curve, rows_by_measure(right))
 
 
 def study_of(one: list[float], other: list[float], rows: int = ROWS) -> dict[str, Any]:
-    """Two settings whose runs ended so; a seed each."""
+    """Return two settings with these final results, one run per seed."""
     ends = {"one": one, "other": other}
     return summarize(
         {
@@ -92,7 +92,7 @@ def test_a_lower_setting_is_named_as_the_lower_one() -> None:
 
 
 def test_one_row_of_difference_in_every_seed_is_no_claim() -> None:
-    """Equal differences: over seeds alone they would have an interval of width 0."""
+    """Equal differences would have an interval of width 0 over seeds alone."""
     found = study_of([0.41] * 3, [0.40] * 3, rows=100)
     final = found["comparisons"][0]
     assert final["by_seed"] == pytest.approx([0.01] * 3)

@@ -1,4 +1,4 @@
-"""The study of graders: what each of them says over the wire, figures by hand, and the page."""
+"""The study of graders: their answers over the wire, figures by hand, and the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's parts on a few steps: that it learns is for `make demo` to show."""
+"""The demo's parts in a few steps; `make demo` shows that it learns."""
 
 from __future__ import annotations
 

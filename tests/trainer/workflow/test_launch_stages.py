@@ -1,4 +1,4 @@
-"""docs/launch/stages.sh on a tiny model: every stage goes on from what the one before it left."""
+"""docs/launch/stages.sh on a tiny model: every stage continues from the one before."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_whole_way_from_a_base_model_to_a_measured_one(
 
 
 def check_rewards(output: Path) -> None:
-    """PPO's rewards were the reward model's, in the deviations that it wrote down."""
+    """Check that PPO's rewards are the reward model's scores over its stored deviation."""
     config = json.loads((output / "rm" / "config.json").read_text())
     assert config["std"] > 0
     samples = list(read_samples(output / "ppo" / "samples"))
@@ -87,7 +87,7 @@ def check_rewards(output: Path) -> None:
 
 
 def check_models(base: Path, output: Path) -> None:
-    """PPO trained the adapter of SFT on, and the merged model is no longer the base."""
+    """PPO continues the adapter of SFT, and the merged model differs from the base."""
     about = json.loads((output / "ppo" / "adapter_config.json").read_text())
     assert about["base_model_name_or_path"] == str(base)
     tokens: Any = torch.tensor([[5, 9, 30, 31]])

@@ -1,4 +1,4 @@
-"""A server of the command's own: one for all its processes, gone when it ends."""
+"""A server started by the command: shared by all its processes, stopped when it ends."""
 
 from __future__ import annotations
 

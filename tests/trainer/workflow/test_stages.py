@@ -1,4 +1,4 @@
-"""A stage goes on only with what it was begun with, whenever it was stopped."""
+"""A stage continues only with its original settings, whenever it was stopped."""
 
 from __future__ import annotations
 
