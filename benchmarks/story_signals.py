@@ -2,8 +2,8 @@
 stories.
 
 Peer: the same turn after the history of another story. A gain is the log-prob with a history less
-the one without, in nats per token. The first tokens of a turn gain the most, so texts are compared by
-their first tokens. Rows:
+the one without, in nats per token. The first tokens of a turn gain the most, so texts are compared
+by their first tokens. Rows:
 
 - by number of tokens (`LENGTHS`): the gains on the test half, how well they tell the histories
   apart, and the ramp from the tuning half: half of others' turns score 0, half of own ones 1;

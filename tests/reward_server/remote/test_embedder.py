@@ -228,7 +228,7 @@ async def test_another_model_than_before_gives_no_vectors(
 def test_story_takes_an_endpoint_where_it_can_count_tokens(folder: Path) -> None:
     far = {"url": "http://x", "model": "m"}
     assert build_scorer("story", {"part": "coherence", **far}).runs_in == "model"
-    with pytest.raises(ConfigError, match="part novelty counts tokens: say local_folder"):
+    with pytest.raises(ConfigError, match="part novelty counts tokens: set local_folder"):
         build_scorer("story", {"part": "novelty", **far})
     build_scorer("story", {"part": "novelty", **far, "local_folder": str(folder)})
 
