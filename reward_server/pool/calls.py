@@ -134,7 +134,8 @@ class Call(Struct, eq=False):
 
         The second such death ends the sample: the worker may have died of its result, and a sample
         must not kill workers forever. Each death ends at most one sample, because workers are also
-        killed for other reasons.
+        killed for other reasons. From the first on, a worker has one sample of the call and no
+        other: scores that it did not send before it died would let the wrong sample be blamed.
         """
         self.deaths[position] = self.deaths.get(position, 0) + 1
         if self.deaths[position] > 1:

@@ -218,19 +218,21 @@ class WorkerPool:
 
     def _hand_out(self, worker: Worker, free: int, stuck: Collection[Flow]) -> None:
         """Give the worker its share of the calls: one chunk of each while `free` others share, else
-        as much as it may have. Samples of one kind share a message, even across callers; for a
-        scorer that takes batches, each chunk is a message and call of its own."""
+        as much as it may have. Samples of one kind share a message, even across callers; a batch is
+        a message of its own. After an unexplained death, one sample has a worker to itself."""
         most = min(HAND_SAMPLES, int(HAND_S / worker.pace_s) or 1) if worker.pace_s else self._chunk
         queue = self._queue
         turns = -(-queue.waiting // free) if free else HAND_SAMPLES
         slots: list[HandSlot] = []
         given = False
         while queue.waiting and turns and len(worker.hand) + len(slots) < most:
-            call = queue.popleft(stuck)
-            if call is None:
+            if (call := queue.popleft(stuck)) is None:
+                break
+            if call.deaths and (worker.hand or slots):
+                queue.append(call)
                 break
             share = -(-len(call.waiting) // max(1, free - queue.waiting))
-            room = most - len(worker.hand) - len(slots)
+            room = 1 if call.deaths else most - len(worker.hand) - len(slots)
             positions = call.next_positions(min(call.chunk, share, room))
             call.queued = bool(call.waiting)
             if call.queued:
@@ -238,7 +240,7 @@ class WorkerPool:
             if slots and (call.batch or slots[0][0].kind != call.kind):
                 given, slots = worker.give_alike(slots) or given, []
             slots += [(call, position) for position in positions]
-            turns -= bool(positions)
+            turns = 0 if call.deaths else turns - bool(positions)
         if worker.give_alike(slots) or given:
             worker.send()
             if not worker.watched:

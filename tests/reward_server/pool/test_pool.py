@@ -355,6 +355,16 @@ async def test_a_worker_that_dies_twice_on_the_same_sample_ends_that_sample(
     assert pool.restarts == {"crashed": 2}
 
 
+async def test_a_sample_before_it_is_not_blamed_though_its_score_was_never_sent(
+    start_pool: StartPool,
+) -> None:
+    pool = await start_pool()
+    samples = numbers(20)
+    samples[5] = acting("babble")
+    scores = await asyncio.wait_for(pool.score("hostile", samples), PATIENCE_S)
+    assert_only({5: "worker_lost"}, scores, 20)
+
+
 async def test_an_error_that_the_scorer_returns_arrives_as_it_is(start_pool: StartPool) -> None:
     pool = await start_pool()
     scores = await pool.score("hostile", [acting("own_error")])
