@@ -32,13 +32,15 @@ def python_of(name: str) -> str:
 
 def run_script(python: str, script: str, *arguments: str, **environment: str) -> Any:
     """Run `clients/SCRIPT.py` to its end; return what it printed last, as JSON."""
-    done = subprocess.run(
-        [python, str(CLIENTS / f"{script}.py"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        env={**clean_environment(), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **environment},
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as folder:  # some write their logs where they stand
+        done = subprocess.run(
+            [python, str(CLIENTS / f"{script}.py"), *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            env={**clean_environment(), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **environment},
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -43,7 +43,7 @@ def run_client(script: str, repository: str, server: LiveServer, *arguments: str
     folder = os.environ.get("TOUCHSTONE_CONTRACT")
     if not folder:
         pytest.skip("TOUCHSTONE_CONTRACT names no folder of trainers' checkouts")
-    checkout = Path(folder) / repository
+    checkout = Path(folder).absolute() / repository
     if not checkout.is_dir():
         pytest.skip(f"there is no checkout of {repository} in {folder}")
     python = python_of(script)
