@@ -194,7 +194,7 @@ def test_what_was_left_of_another_input_is_not_gone_on_with(tmp_path: Path) -> N
     write(source, SAMPLES[1:])
     done = score(*options, "--resume")
     assert done.returncode == 2
-    assert "line 1 is of sample '0', but the input has sample '1' there" in done.stderr
+    assert "line 1 is for sample '0', but the input has sample '1' there" in done.stderr
 
 
 def test_a_full_disk_leaves_whole_lines_and_one_line_of_complaint(tmp_path: Path) -> None:
