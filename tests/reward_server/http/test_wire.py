@@ -252,12 +252,10 @@ async def test_429_with_retry_after_when_too_much_is_in_work(
         body = {"profile": "held", "samples": samples, "deadline_ms": 600_000}
         return asyncio.create_task(client.post("/score", json=body))
 
-    gate = tmp_path / "open"
-    held = post(8, ground_truth="wait_for", metadata={"file": str(gate)})
-    # The held request may arrive after these; from then on, three more are too many.
-    while (shed := await post(3)).status_code == 200:
-        assert [result["reward"] for result in shed.json()["results"]] == [1.0] * 3
-        assert not held.done()
+    begun, gate = tmp_path / "begun", tmp_path / "open"
+    held = post(8, ground_truth="wait_for", metadata={"begun": str(begun), "file": str(gate)})
+    await until(begun.exists)
+    shed = await post(3)
     assert refusal(shed) == (429, "queue_full")
     assert int(shed.headers["retry-after"]) >= 1
     gate.touch()
