@@ -47,6 +47,14 @@ def post(path: str, content: dict[str, Any]) -> bytes:
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
+async def answered(reader: asyncio.StreamReader) -> bytes:
+    """Return the body of the next answer, which must have the status 200."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), head
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    return await reader.readexactly(length)
+
+
 async def load_of(port: int, requests: Iterator[bytes], connections: int) -> int:
     """Send these requests over so many connections; return how many were answered."""
 
@@ -55,10 +63,7 @@ async def load_of(port: int, requests: Iterator[bytes], connections: int) -> int
         count = 0
         for request in requests:
             writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200"), head
-            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
+            await answered(reader)
             count += 1
         writer.close()
         return count

@@ -29,6 +29,7 @@ import psutil
 import torch
 
 from benchmarks import record
+from benchmarks._load import answered, post
 from benchmarks._neural import rows_line, texts_of, value_head_model
 from touchstone_rewards.reward_server.live_server import free_port
 from touchstone_rewards.reward_server.models.hardware import pick_dtype
@@ -106,25 +107,12 @@ async def drive(server: Server, kind: str, texts: Sequence[str]) -> None:
     async def caller() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         for text in waiting:
-            path, body = server.body(kind, text)
-            payload = json.dumps(body).encode()
-            head = (
-                f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-                f"content-length: {len(payload)}\r\n\r\n"
-            )
-            writer.write(head.encode() + payload)
-            answer = await _answer(reader)
+            writer.write(post(*server.body(kind, text)))
+            answer = await answered(reader)
             assert _is_scored(answer), answer[:200]
         writer.close()
 
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
-
-
-async def _answer(reader: asyncio.StreamReader) -> bytes:
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    assert b" 200 " in head.split(b"\r\n", 1)[0], head
-    length = int(head.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-    return await reader.readexactly(length)
 
 
 def _is_scored(answer: bytes) -> bool:

@@ -27,7 +27,7 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 def pytest_xdist_auto_num_workers() -> int:
     """Return one process more than there are cores: tests of servers and trainers often wait."""
-    return (os.cpu_count() or 1) + 1
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.checkout import ROOT
 from touchstone_rewards.reward_server.live_server import free_port
 
@@ -36,6 +38,17 @@ def engine_answers() -> bool:
     if not shutil.which("docker"):
         return False
     return subprocess.run(["docker", "info"], capture_output=True).returncode == 0
+
+
+def compose_or_skip(*, engine: bool = False) -> list[str]:
+    """Return the words of compose; without it, or without an engine if one is needed, the test is
+    skipped."""
+    if engine and not engine_answers():
+        pytest.skip("no Docker engine answers on this machine")
+    compose = compose_command()
+    if compose is None:
+        pytest.skip("neither `docker compose` nor docker-compose is installed")
+    return compose
 
 
 def environment(**settings: str) -> dict[str, str]:

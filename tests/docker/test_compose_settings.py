@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.checkout import ROOT
-from tests.docker.stack import compose_command
+from tests.docker.stack import compose_or_skip
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.settings import ENV_PREFIX, Settings
 
@@ -73,9 +73,7 @@ def test_a_mounted_plug_in_scores(start_server: Callable[..., LiveServer]) -> No
 
 
 def test_compose_resolves_what_stands_in_env(tmp_path: Path) -> None:
-    compose = compose_command()
-    if compose is None:
-        pytest.skip("neither `docker compose` nor docker-compose is installed")
+    compose = compose_or_skip()
     rewards = '{"openrlhf": -1.0}'
     lines = {
         "REWARD_API_KEY": "k",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-import time
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from tests.checkout import ROOT
-from tests.docker.stack import Stack, compose_command, docker, engine_answers, wait_for
+from tests.docker.stack import Stack, compose_or_skip, docker, wait_for
 
 pytestmark = pytest.mark.docker
 
@@ -33,13 +33,17 @@ def settings_of_the_page() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    compose = compose_command()
-    if not engine_answers():
-        pytest.skip("no Docker engine answers on this machine")
-    if compose is None:
-        pytest.skip("neither `docker compose` nor docker-compose is installed")
+def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the example's profiles, for a test to edit."""
+    folder = tmp_path_factory.mktemp("compose") / "profiles"
+    return shutil.copytree(ROOT / "examples" / "compose" / "profiles", folder)
+
+
+@pytest.fixture(scope="module")
+def stack(profiles: Path) -> Iterator[Stack]:
+    compose = compose_or_skip(engine=True)
     more = {"REWARD_MAX_SAMPLES": "3", "REWARD_COMPAT_NULL_REWARDS": '{"openrlhf": -1.0}'}
+    more["PROFILES"] = str(profiles)
     running = Stack(compose, settings={**settings_of_the_page(), **more})
     running("build", "reward-server")
     running("up", "-d", "reward-server")
@@ -50,7 +54,7 @@ def stack() -> Iterator[Stack]:
 def asked(stack: Stack, path: str, key: str | None, body: object) -> httpx2.Response:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     url = f"http://127.0.0.1:{stack.port}{path}"
-    return httpx2.post(url, json=body, headers=headers, timeout=60)
+    return httpx2.post(url, json=body, headers=headers)
 
 
 def wait_until_healthy(stack: Stack) -> None:
@@ -95,11 +99,19 @@ def test_a_server_that_is_killed_in_its_container_comes_back(stack: Stack) -> No
     assert [result["reward"] for result in results] == [1.0, 0.0]
 
 
-def test_an_edited_profile_is_read_again_on_the_signal(stack: Stack) -> None:
-    headers = {"Authorization": f"Bearer {stack.key}"}
+def test_an_edited_profile_is_read_again_on_the_signal(stack: Stack, profiles: Path) -> None:
+    wait_until_healthy(stack)
+    file = profiles / "rhyme.yaml"
+    file.write_text(file.read_text().replace("end alike", "end alike, as edited"))
     stack("kill", "-s", "HUP", "reward-server")
-    time.sleep(1)
-    profiles = httpx2.get(
-        f"http://127.0.0.1:{stack.port}/profiles", headers=headers, timeout=60
-    ).json()
-    assert "rhyme" in json.dumps(profiles)
+    url, headers = (
+        f"http://127.0.0.1:{stack.port}/profiles",
+        {"Authorization": f"Bearer {stack.key}"},
+    )
+
+    def shown() -> dict[str, str]:
+        listed = httpx2.get(url, headers=headers).json()["profiles"]
+        return {each["name"]: each["description"] for each in listed}
+
+    assert "rhyme" in shown()
+    wait_for(lambda: "as edited" in shown()["rhyme"], HEALTHY_S, "the edited profile")

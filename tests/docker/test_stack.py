@@ -13,9 +13,8 @@ import pytest
 from tests.checkout import ROOT
 from tests.docker.stack import (
     Stack,
-    compose_command,
+    compose_or_skip,
     docker,
-    engine_answers,
     environment,
     fails,
     wait_for,
@@ -30,11 +29,7 @@ IMAGES = ("touchstone-reward-server:0.2.0", "touchstone-trainer:0.2.0")
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    compose = compose_command()
-    if not engine_answers():
-        pytest.skip("no Docker engine answers on this machine")
-    if compose is None:
-        pytest.skip("neither `docker compose` nor docker-compose is installed")
+    compose = compose_or_skip(engine=True)
     running = Stack(compose)
     running("build", "reward-server", "trainer")
     for image in IMAGES:
@@ -53,9 +48,7 @@ def reward_of(stack: Stack, key: str | None) -> httpx2.Response:
 
 
 def test_compose_refuses_to_start_without_a_key() -> None:
-    compose = compose_command()
-    if compose is None:
-        pytest.skip("neither `docker compose` nor docker-compose is installed")
+    compose = compose_or_skip()
     done = subprocess.run(
         [*compose, "config", "-q"], cwd=ROOT, env=environment(REWARD_API_KEY=""), text=True,
         capture_output=True,

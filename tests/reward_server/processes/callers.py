@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.live_server import LiveServer
 
 
@@ -16,7 +17,7 @@ class Caller:
     certificate, which is `ca_file`."""
 
     def __init__(self, server: LiveServer, key: str = "admin", ca_file: Path | None = None) -> None:
-        about: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "timeout": 600}
+        about: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "timeout": PATIENCE_S}
         if ca_file is None:
             self.connection = http.client.HTTPConnection(**about)
         else:
