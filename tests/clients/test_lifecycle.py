@@ -1,4 +1,4 @@
-"""Importing, opening, closing, forking: what surrounds the calls."""
+"""Importing, opening, closing and forking a client."""
 
 from __future__ import annotations
 

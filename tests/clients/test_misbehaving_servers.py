@@ -74,7 +74,7 @@ def ids(results: list[ScoreResult]) -> list[str]:
 
 
 def first(action: Action, then: Script = scored) -> Script:
-    """A script that does `action` once and `then` ever after."""
+    """Return a script that does `action` once, and `then` for every later request."""
     left = [action]
     return lambda request: left.pop() if left else then(request)
 

@@ -1,4 +1,4 @@
-"""A mixed data set through the adapters: the field that decides travels without being told."""
+"""A mixed data set through the adapters: the routing field is sent without being named."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WANTED = [0.0, 1.0]
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server whose profile `mixed` routes by `metadata.data_source`."""
+    """Start a server whose profile `mixed` routes by `metadata.data_source`."""
     folder = tmp_path_factory.mktemp("mixed")
     (folder / "mixed.yaml").write_text(MIXED)
     truths = [

@@ -1,4 +1,5 @@
-"""Reward functions of other projects, unchanged, as scorers: what their own trainers' calls give.
+"""Reward functions of other projects, unchanged, score as they do when their own trainers call
+them.
 
 TOUCHSTONE_CONTRACT is the folder of checkouts or unpacked wheels that `test_trainers.py` describes;
 TRL is the installed one. All run in the environment `functions` of `environments/make.sh`.

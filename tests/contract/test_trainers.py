@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 def run_client(script: str, repository: str, server: LiveServer, *arguments: str) -> Any:
-    """What `clients/SCRIPT.py CHECKOUT *arguments` printed last, as JSON."""
+    """Return the last line that `clients/SCRIPT.py CHECKOUT *arguments` printed, as JSON."""
     folder = os.environ.get("TOUCHSTONE_CONTRACT")
     if not folder:
         pytest.skip("TOUCHSTONE_CONTRACT names no folder of trainers' checkouts")

@@ -1,4 +1,4 @@
-"""The alert rules are PromQL over metrics that the server has; Grafana is open to nobody."""
+"""The alert rules are PromQL over metrics that the server has; Grafana requires a login."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serves SmolLM2 by llama.cpp's own server until it is ended; runs in an environment of its own.
+"""Serve SmolLM2 by llama.cpp's own server until ended; runs in an environment of its own.
 
 serve_llama.py PORT THREADS SLOTS
 """

@@ -1,4 +1,6 @@
-"""Bytes that would become objects, and connections that would hold memory, are refused in time."""
+"""Bytes that would become many objects, and connections that would hold memory, are refused in
+time.
+"""
 
 from __future__ import annotations
 
@@ -161,7 +163,7 @@ def test_many_small_fields_count_together() -> None:
 
 
 async def talk(live: LiveServer, *parts: bytes, timeout_s: float = PATIENCE_S) -> bytes:
-    """Send the parts, and return what is said until the server closes."""
+    """Send the parts, and return what the server sends until it closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", live.port)
     try:
         for part in parts:
@@ -245,7 +247,7 @@ async def test_answers_that_nobody_reads_are_dropped(live: LiveServer) -> None:
 
 
 def connections_with(live: LiveServer, writers: list[asyncio.StreamWriter]) -> list[int]:
-    """The ports of these clients that the server still keeps a connection to."""
+    """Return the ports of these clients to which the server still has a connection."""
     assert live.process is not None
     held = psutil.Process(live.process.pid).net_connections("tcp")
     ports = {writer.get_extra_info("sockname")[1] for writer in writers}

@@ -39,7 +39,7 @@ scorer: Any = build_scorer("reasoning_gym_rewards:score_answer", {})
 
 
 def ours(entry: dict[str, Any], response: str, answer: Any = None) -> float | None:
-    """What the scorer makes of an entry that came as JSON."""
+    """Return the scorer's verdict on an entry that came as JSON."""
     sent = json.loads(json.dumps(entry))
     truth = sent["answer"] if answer is None else answer
     sample = Sample("1", response, sent["question"], truth, metadata=sent["metadata"])
