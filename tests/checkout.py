@@ -16,7 +16,7 @@ PLUGINS = Plugins(("tests", "benchmarks"))
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this process's environment without settings that would leak into a server under test."""
+    """Return this process's environment without settings that would reach a server under test."""
     return {**without_settings(), "REWARD_SCORER_MODULES": ",".join(PLUGINS.modules)}
 
 

@@ -1,4 +1,4 @@
-"""Engines of one profile each, in this process, for tests that ask an engine without HTTP."""
+"""Engines of one profile each, in this process, for tests that call an engine without HTTP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ StartProfile = Callable[[str, dict[str, Any]], Awaitable[Engine]]
 
 @asynccontextmanager
 async def started_engines(folder: Path, **settings: Any) -> AsyncGenerator[StartProfile]:
-    """Give what starts an engine, with one worker and these settings; stop all at the end."""
+    """Return a function that starts an engine with one worker and these settings; stop all at the
+    end.
+    """
     engines: list[Engine] = []
 
     async def start(name: str, profile: dict[str, Any]) -> Engine:

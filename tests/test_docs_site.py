@@ -35,14 +35,16 @@ def in_nav(entries: list[Any]) -> Iterator[str]:
 
 
 def anchors(markdown: str) -> list[str]:
-    """Return the anchors that GitHub gives a page's headings, as the site is told to."""
+    """Return the anchors of a page's headings as GitHub makes them, and as the site is configured
+    to.
+    """
     headings = re.findall(r"^#+ (.+?)\s*$", FENCE.sub("", markdown), re.MULTILINE)
     titles = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
     return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
 def faults(page: Path) -> Iterator[str]:
-    """Yield what is wrong with the relative links of a page, one line each."""
+    """Yield the faults of a page's relative links, one line each."""
     text = re.sub(r"(`+)[^`].*?\1", "", FENCE.sub("", page.read_text(encoding="utf-8")))
     for link in LINK.findall(text):
         if re.match(r"[a-z]+:", link):
@@ -93,7 +95,7 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the site, built as `make docs` builds it."""
+    """Build the site as `make docs` does, and return its folder."""
     if not MKDOCS.exists():
         pytest.skip("no .venv-docs: `make docs` installs it")
     folder = tmp_path_factory.mktemp("site")

@@ -108,7 +108,7 @@ def test_the_patch_for_own_rewards_fits_the_deployment() -> None:
 def test_a_scorer_is_loaded_out_of_a_config_map(
     tmp_path: Path, start_server: Callable[..., LiveServer]
 ) -> None:
-    """Lay out a config map as Kubernetes mounts it: links to files in a folder whose name has dots."""
+    """Lay out a config map as Kubernetes mounts it: links to files in a folder with dots."""
     for name in ("profiles", "plugins"):
         version = tmp_path / name / "..2026_11_30"
         shutil.copytree(ROOT / "examples" / "compose" / name, version)

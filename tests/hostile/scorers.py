@@ -62,7 +62,7 @@ class OtherSleeper(Sleeper):
 
 
 class InlineSleeper(Sleeper):
-    """Do the same in the event loop, where it should not run; the score tells which process it was."""
+    """Do the same in the event loop, where it should not run; the score tells the process."""
 
     range: ClassVar[tuple[float, float]] = (0.0, 1e9)
     runs_in: ClassVar[RunsIn] = "inline"

@@ -129,7 +129,7 @@ async def places(engine: Engine, *responses: str) -> list[float | None]:
 
 
 async def let_in(engine: Engine) -> None:
-    """Let the inline scorer prove that it is quick; on a busy machine a quick sample may seem slow."""
+    """Let the inline scorer prove that it is quick; a busy machine may need several tries."""
     for _ in range(100):
         if os.getpid() in await places(engine, *["0"] * PROOF_SAMPLES):
             return

@@ -1,4 +1,4 @@
-"""docs/audit.md says what was measured."""
+"""docs/audit.md has the measured figures."""
 
 from __future__ import annotations
 

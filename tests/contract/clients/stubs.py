@@ -76,7 +76,7 @@ def pretend(*missing: str, always: Sequence[str] = ()) -> None:
 
 
 def definitions(path: Path, *names: str, **namespace: Any) -> dict[str, Any]:
-    """Execute only the named classes, functions and methods of the file at `path` in `namespace`."""
+    """Execute only the named classes, functions, methods of the file at `path` in `namespace`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = [
         node for node in ast.walk(tree) if isinstance(node, _DEFINITION) and node.name in names

@@ -1,4 +1,4 @@
-"""What an audit takes for a wrong answer, and what it does not."""
+"""An audit's wrong answers: which are taken, and which are not."""
 
 from __future__ import annotations
 

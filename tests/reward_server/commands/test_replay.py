@@ -1,4 +1,4 @@
-"""A real server's score log; `reward-server replay` over it and over a trainer's samples."""
+"""`reward-server replay` on a real server's score log and on a trainer's samples."""
 
 from __future__ import annotations
 

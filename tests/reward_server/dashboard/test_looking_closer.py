@@ -1,4 +1,4 @@
-"""The dashboard's alarms, filters and opened samples, and finding one's way without a mouse."""
+"""The dashboard's alarms, filters and opened samples, and its use without a mouse."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def post(live: LiveServer, **body: Any) -> None:
 
 
 def drift(live: LiveServer) -> None:
-    """A run whose responses become one answer for every prompt, which its rows reward too often."""
+    """Score a run whose responses become one answer for every prompt, which the profile rewards too
+    often.
+    """
     draw = random.Random(0)
     for step in range(STEPS):
         samples: list[dict[str, Any]] = []
@@ -40,7 +42,7 @@ def drift(live: LiveServer) -> None:
 
 
 def rows(page: Page) -> list[str]:
-    """The ids of the recent samples that are shown."""
+    """Return the ids of the recent samples on the page."""
     found = (
         "Array.from(document.querySelectorAll('#recent li:not([hidden])'), (row) => row.sample.id)"
     )

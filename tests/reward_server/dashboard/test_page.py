@@ -1,4 +1,4 @@
-"""The dashboard in a real headless browser, over real servers."""
+"""The dashboard in a real headless browser, on real servers."""
 
 from __future__ import annotations
 

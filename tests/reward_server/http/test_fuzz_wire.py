@@ -1,4 +1,4 @@
-"""Whatever is sent to whatever route: no 5xx, and no answer that the OpenAPI file does not have.
+"""No request to any route gets a 5xx, or an answer that the OpenAPI file does not describe.
 
 `make fuzz` runs 1,000 examples an operation; by default a few, so that the check itself is kept.
 """

@@ -1,4 +1,6 @@
-"""Keys with names and limits, compressed bodies, and what the log says, through a real server."""
+"""Keys with names and limits, compressed bodies, and the log lines about them, through a real
+server.
+"""
 
 from __future__ import annotations
 

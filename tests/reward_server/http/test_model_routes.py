@@ -281,7 +281,7 @@ async def test_health_answers_while_the_model_is_under_full_load(live: LiveServe
 async def test_the_event_loop_works_at_most_50_ms_at_a_stretch_under_full_load(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In processor time of the loop's thread: what else runs on the machine does not count."""
+    """The time is processor time of the loop's thread: other work on the machine does not count."""
     stretches: list[float] = []
     run = asyncio.Handle._run
 

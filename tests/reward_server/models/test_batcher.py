@@ -21,7 +21,9 @@ from touchstone_rewards.reward_server.models.thread import OutOfMemory, Prepared
 
 
 class Lengths:
-    """Answers every text with its length; `act` sees each batch first and may raise or wait."""
+    """A model that returns the length of each text; `act` sees each batch first and may raise or
+    wait.
+    """
 
     def __init__(
         self, act: Callable[[list[str]], None] = lambda batch: None, pads: bool = False
@@ -59,7 +61,7 @@ def never() -> float:
 
 
 class Blocker:
-    """A model's `act` that holds the first batch back until `release` is set."""
+    """Return an `act` that holds the first batch back until `release` is set."""
 
     def __init__(self) -> None:
         self.release = threading.Event()
@@ -71,7 +73,7 @@ class Blocker:
 
 
 async def blocked(batcher: Batcher, blocker: Blocker) -> asyncio.Task[list[Any]]:
-    """The model is busy with an input of its own; what comes now waits."""
+    """Keep the model busy with an input of its own, so that later inputs wait."""
     task = asyncio.create_task(batcher.run(["first"], give_up_at_s=never()))
     await until(blocker.began.is_set)
     return task

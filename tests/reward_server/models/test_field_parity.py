@@ -1,4 +1,4 @@
-"""Reward models as the field saves them: served, they score as the code that trained them does.
+"""Reward models saved by other trainers score, when served, as the code that trained them does.
 
 Left and right padding, packing, chat templates and LoRA, in float32 to 1e-5. The tokenizer pads
 with its end token, which is where the ways to read a score differ.
@@ -56,7 +56,7 @@ def rendered(text: Text) -> str:
 
 
 def by_theirs(score: Score, texts: list[str], side: str) -> list[float]:
-    """The scores of texts as one batch, padded on one side; those of each alone are the same."""
+    """Return the scores of texts as one padded batch, checked against those of each text alone."""
     tokenizer: Any = tiny.chatml_tokenizer()
     options = {"padding": True, "padding_side": side, "return_tensors": "pt"}
     batch = tokenizer(texts, add_special_tokens=False, **options)

@@ -1,4 +1,4 @@
-"""`GET /scorers`: what a profile may name, with its config as JSON Schema."""
+"""`GET /scorers` lists the scorers that a profile may name, with their config as JSON Schema."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Cascades: a scorer runs only where another said so, and stands in for it; what is undecided and
-what fails pays nothing. The judge is a real endpoint on loopback that follows a script."""
+"""Cascades: a scorer runs only where another one's verdict says so, and replaces it; an undecided
+or failed verdict pays nothing. The judge is a real endpoint on loopback that follows a script.
+"""
 
 from __future__ import annotations
 

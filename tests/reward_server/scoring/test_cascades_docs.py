@@ -1,4 +1,4 @@
-"""docs/cascades.md says what is so: its profiles load, its request is answered as shown."""
+"""docs/cascades.md is true: its profiles load, and its request is answered as shown."""
 
 from __future__ import annotations
 

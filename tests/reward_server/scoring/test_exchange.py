@@ -1,4 +1,4 @@
-"""Models exchanged and dropped in a running engine: no answer bears another model's fingerprint."""
+"""Models replaced and dropped in a running engine: no answer has another model's fingerprint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILES = {"said": "first"}
 
 
 class Steady(Noop):
-    """Scores everything with the number that its folder is called."""
+    """Score everything with the number in its folder's name."""
 
     def __init__(self, score: float) -> None:
         self.score = score

@@ -1,4 +1,4 @@
-"""Weights over time: by a step in the metadata, by the clock, and what the answer says of them."""
+"""Weights over time, by a step in the metadata or by the clock, and their mention in the answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dead upstream: `/ready` tells and goes on, or not, as configured; it heals by itself."""
+"""A dead upstream: `/ready` reports it, with 200 or 503 as configured; it recovers by itself."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def up(live: LiveServer) -> float:
 
 
 def fail_until_open(live: LiveServer, profile: str) -> None:
-    """Score until the breaker of the judge's only endpoint is open; nothing is scored 0."""
+    """Score until the breaker of the judge's only endpoint is open; no score is 0."""
 
     def is_open() -> bool:
         assert set(score(live, profile, *map(str, range(100, 104)))) <= {None}

@@ -1,4 +1,4 @@
-"""The same sample costs one evaluation: counted by a scorer in real worker processes."""
+"""The same sample is evaluated once, as counted by a scorer in real worker processes."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def evaluated(tmp_path: Path, name: str = "counted") -> list[str]:
 
 
 def let_go_on(tmp_path: Path, name: str = "counted") -> None:
-    """Let the samples go on that wait."""
+    """Release the samples that wait."""
     (tmp_path / f"{name}.open").touch()
 
 
 def shared(engine: Engine) -> int:
-    """How many wait for another's evaluation."""
+    """Return how many samples wait for another's evaluation."""
     return sum(map(len, engine.cache._flying.values()))
 
 

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def answered(engine: Engine) -> list[tuple[Sample, SampleResult]]:
-    """Samples that came one by one, in no order, through a profile that gathers."""
+    """Score samples one by one, in random order, through a profile that gathers groups."""
     pairs: list[tuple[Sample, SampleResult]] = []
 
     async def ask(sample: Sample) -> None:

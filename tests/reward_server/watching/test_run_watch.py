@@ -1,4 +1,4 @@
-"""A run that drifts into a hack raises an alarm, which its answers, `/alarms` and a webhook say."""
+"""A run that drifts into a hack raises an alarm, in its answers, at `/alarms` and by webhook."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Write = Callable[[int, int], str]
 
 
 def body(step: int, response: Write, **fields: Any) -> dict[str, Any]:
-    """One step: eight prompts with eight responses each, of which half are right."""
+    """Return one step: eight prompts with eight responses each, of which half are right."""
     samples = [
         {
             "id": f"{step}-{group}/{place}",
@@ -79,7 +79,7 @@ def steps(response: Write, numbers: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def drift(server: LiveServer) -> None:
-    """Let the run hedge until it is told of an alarm."""
+    """Let the run hedge until an answer has an alarm."""
     later = count(FIRST + 3)
     wait_until(lambda: "alarms" in post(server, steps(hedged, [next(later)]))[0])
 
@@ -112,7 +112,7 @@ def test_hedging_raises_an_alarm_that_the_run_hears_of(
 
 
 class Receiver(HTTPServer):
-    """A webhook's far end: it fails the first time, and keeps what came."""
+    """Receive a webhook's posts: fail the first time, and keep the others."""
 
     seen: list[tuple[dict[str, str], dict[str, Any]]]
     statuses: Iterator[int]

@@ -43,7 +43,7 @@ def fields_of(command: str) -> set[str]:
 
 
 def tables() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Each table that has a column "here": its title, and its rows' first two cells."""
+    """Return each table with a column "here": its title, and the first two cells of its rows."""
     title, rows = "", []
     for line in [*PAGE.splitlines(), ""]:
         cells = [cell.strip() for cell in line.strip("|").split("|")]

@@ -1,4 +1,4 @@
-"""What a story profile teaches: its measures by hand, the shortened profile, the older wire."""
+"""The bench of story learning: its measures by hand, the shortened profile, the older wire."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_the_picture_shows_every_profile(tmp_path: Path) -> None:
 
 
 class Remembers(BaseHTTPRequestHandler):
-    """An older server: notes what it is asked and answers a reward, or that it is not ready."""
+    """Act as an older server: note each request, and answer a reward, or that it is not ready."""
 
     profiles: ClassVar[list[dict[str, Any]]] = []
 

@@ -1,4 +1,4 @@
-"""Functions of one's own: what their parameters read, what they return, what is refused."""
+"""A user's functions: what their parameters receive, which results are accepted or refused."""
 
 from __future__ import annotations
 

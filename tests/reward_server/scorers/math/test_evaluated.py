@@ -1,4 +1,4 @@
-"""`evaluated: required`: an integer ground truth wants an integer that is worked out."""
+"""With `evaluated: required` an integer ground truth needs an integer that is written out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an answer is found: its place, its span, and what stands in for it under each policy."""
+"""The answer's place and span, and the fallback under each policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Limits, definite integrals and infinite sums as answers: what settles is known by its value."""
+"""Limits, definite integrals and infinite sums as answers: those that converge are compared by
+value.
+"""
 
 from __future__ import annotations
 

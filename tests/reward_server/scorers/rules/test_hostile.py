@@ -1,4 +1,4 @@
-"""Hostile inputs to every rule: a score or a code, in linear time, no reward for nothing."""
+"""Hostile inputs to every rule get a score or a code in linear time, and no free reward."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CONFIGS_HELD = [
 
 
 def megabytes() -> Iterator[tuple[str, str]]:
-    """Yield texts of about a megabyte that are long in one way each."""
+    """Yield texts of about a megabyte, each long in one way."""
     pieces = {
         "letters": "a",
         "words": "aaaa ",

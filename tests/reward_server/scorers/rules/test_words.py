@@ -1,4 +1,4 @@
-"""Words counted without a look at each: the verdicts are those of the plain definitions."""
+"""Counting words by search gives the verdicts of the plain definitions."""
 
 from __future__ import annotations
 
