@@ -16,7 +16,7 @@ from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.models.fetchable import FETCHED_FILE, fetched_folder
 
-# Read when the libraries are imported: no test asks a host outside for anything.
+# Read when the libraries are imported: no test contacts a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # A request of a test may take a busy machine more than the five seconds that httpx2 waits.
 for phase in ("connect", "read", "write", "pool"):

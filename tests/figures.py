@@ -30,7 +30,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 REFERENCE = ROOT / "docs" / "reference"
 # Not prose: code, comments, tables that a benchmark writes, addresses of links.
 FENCED = re.compile(r"^( *)(`{3,}|~{3,}).*?^ *\2`*\s*$", re.MULTILINE | re.DOTALL)
-# What a benchmark finds the tables by that it writes.
+# The marks by which a benchmark finds the tables that it writes.
 MARKS = {
     mark
     for path in (ROOT / "benchmarks").glob("*.py")
@@ -66,7 +66,7 @@ FIGURE = re.compile(
     rf"(?P<number>{NUMBER})(?:[ -]?(?P<unit>{'|'.join(sorted(UNITS, key=len, reverse=True))})"
     r"(?![A-Za-z]))?(?![A-Za-z])"
 )
-# What one of a unit is in the least one of its kind; `times` and bare numbers have no kind.
+# A unit's value in the smallest one of its kind; `times` and bare numbers have no kind.
 SIZES = {
     **{"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0},
     **{"kB": 1e3, "KB": 1e3, "KiB": 1024.0, "MB": 1e6, "MiB": 2.0**20, "GB": 1e9, "GiB": 2.0**30},

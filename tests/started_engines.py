@@ -14,7 +14,7 @@ from touchstone_rewards.reward_server.scoring.engine import Engine, create_engin
 from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
-# Takes a profile's name and what its YAML holds.
+# Takes a profile's name and the content of its YAML.
 StartProfile = Callable[[str, dict[str, Any]], Awaitable[Engine]]
 
 

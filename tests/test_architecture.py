@@ -75,7 +75,7 @@ TRAINER_ALLOWS = {
     f"{NAME}.trainer.rule_reward": "reward_server",  # rewards without a server: the same engine
 }
 
-# Type names that stand in several modules and mean the same in each.
+# Type names that several modules define with the same meaning.
 SAME_MEANING = {"Row", "PerToken", "InvalidRequest", "NoReward", "Unauthorized", "UnknownProfile"}
 SAME_MEANING |= {"RunFailed"}
 

@@ -169,7 +169,7 @@ def interpreter(version: str) -> str | None:
 
 
 def test_the_import_is_cheap_and_pulls_in_nothing_heavy(tmp_path: Path) -> None:
-    # Seconds of the processor, since those of the clock tell of the machine's other work too.
+    # Processor seconds, since seconds of the clock include the machine's other work.
     code = (
         "import sys, time; began = time.process_time(); import touchstone_rewards; "
         "assert not {'torch', 'httpx2', 'msgspec'} & set(sys.modules); "

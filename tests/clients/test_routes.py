@@ -25,7 +25,7 @@ sample_profiles: [dummy]
 PROMPTS = ["What is 6 + 40?", "Say 46 in tags."]
 SOURCES = ["gsm8k", "tags"]
 TRUTHS = ["45", None]
-# Wrong by math, right in its form: which profile scored a row shows in its reward.
+# Wrong by math, right in form: the reward shows which profile scored a row.
 WANTED = [0.0, 1.0]
 
 

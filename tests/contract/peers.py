@@ -32,7 +32,7 @@ def python_of(name: str) -> str:
 
 def run_script(python: str, script: str, *arguments: str, **environment: str) -> Any:
     """Run `clients/SCRIPT.py` to its end; return the last line of its output, as JSON."""
-    with tempfile.TemporaryDirectory() as folder:  # some write their logs where they stand
+    with tempfile.TemporaryDirectory() as folder:  # some write their logs into the current folder
         done = subprocess.run(
             [python, str(CLIENTS / f"{script}.py"), *arguments],
             cwd=folder,

@@ -300,7 +300,7 @@ def test_llamafactorys_text_is_split_so_that_rules_judge_the_response(
     found = post(server, path, json.dumps({"messages": texts})).json()["scores"]
     assert found == post(server, "limr/get_reward", json.dumps({"query": texts})).json()["rewards"]
     assert found == [1.0, 0.0]
-    # The tags that the prompt asks for are no answer of the response's.
+    # The tags that the prompt asks for are not the response's answer.
     asked = CHATML.replace("Be brief.", "Write <think>…</think><answer>\\boxed{…}</answer>.")
     body = json.dumps({"messages": [asked + "46"]})
     assert post(server, f"{path}?profile=format", body).json()["scores"] == [0.0]

@@ -19,7 +19,7 @@ from touchstone_rewards.reward_server.settings import ENV_PREFIX, Settings
 
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 EXAMPLE = ROOT / "examples" / "compose"
-# Where the container listens and what it is made of is the image's; a cluster is no container.
+# The image decides the address and the packages; a cluster is no container.
 NOT_PASSED = {"host", "port", "insecure", "tls_cert", "tls_key"}
 
 

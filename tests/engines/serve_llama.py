@@ -11,7 +11,7 @@ from importlib.metadata import distribution
 
 import xllamacpp  # pyright: ignore[reportMissingImports]
 
-# Of each slot: a prompt with a response that was cut to 16,000 characters fits.
+# Per slot: a prompt fits with a response that was cut to 16,000 characters.
 CONTEXT_TOKENS = 8192
 
 

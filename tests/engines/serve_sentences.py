@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
-# TEI's `--max-client-batch-size` unless said.
+# TEI's default for `--max-client-batch-size`.
 MOST_INPUTS = 32
 
 

@@ -260,7 +260,7 @@ async def test_beyond_the_limit_of_connections_idle_ones_go_and_then_new_ones(
     live = start_server("--max_connections", "3")
     first = [await asyncio.open_connection("127.0.0.1", live.port) for _ in range(3)]
     await asyncio.sleep(0.2)
-    refused = await talk(live)  # all three have yet to say what they want
+    refused = await talk(live)  # none of the three has sent a complete request
     assert refused.startswith(b"HTTP/1.1 503")
     assert b"retry-after: 1" in refused
     reader, writer = first[0]
@@ -268,7 +268,7 @@ async def test_beyond_the_limit_of_connections_idle_ones_go_and_then_new_ones(
     assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
     async with asyncio.timeout(PATIENCE_S):
         served = b""
-        while not served.startswith(b"HTTP/1.1 200"):  # in the place of the one that now idles
+        while not served.startswith(b"HTTP/1.1 200"):  # this one takes the place of the idle one
             served = await talk(
                 live, b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
             )

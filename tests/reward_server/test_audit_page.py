@@ -10,7 +10,7 @@ from tests.checkout import ROOT
 
 PAGE = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
 RESULTS: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / "audit.json").read_text())
-# What the page calls the strategies.
+# The page's names of the strategies.
 SINCE = {
     "point for comma": "a list of whole numbers as a decimal",
     "nearly": "what floats give for a whole number",

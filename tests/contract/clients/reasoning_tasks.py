@@ -46,7 +46,7 @@ def ours(entry: dict[str, Any], response: str, answer: Any = None) -> float | No
     try:
         return scorer.score([sample])[0].value
     except Exception:  # noqa: BLE001
-        return None  # what a worker makes the sample's error
+        return None  # a worker would turn this into the sample's error
 
 
 def theirs(dataset: Any, entry: dict[str, Any], answer: str | None) -> Any:

@@ -47,7 +47,7 @@ def test_generated_requests_get_only_documented_answers(live: LiveServer, tmp_pa
     done = subprocess.run(
         [*command, *options, *phases, *key], capture_output=True, text=True, cwd=tmp_path
     )
-    # A deadline of next to nothing is generated too: 504 is its documented answer.
+    # A deadline near zero is generated too: 504 is its documented answer.
     blamed = set(re.findall(r"^\s+\[(\d{3})\]", done.stdout, re.MULTILINE))
     assert done.returncode == 0 or blamed == {"504"}, done.stdout[-8000:]
     assert "passed" in done.stdout

@@ -137,7 +137,7 @@ async def test_who_hangs_up_is_counted_and_what_was_begun_for_it_ends(live: Live
     writer.write(request("/score", body, f"authorization: Bearer {KEY}"))
     await until(lambda: pending(live) > 0)
     writer.close()
-    # None of the forty but those that run is begun any more.
+    # Of the forty, none is begun any more except those that run.
     await until(lambda: pending(live) <= 2)
     await until(lambda: '"status": 499' in Path(live.log).read_text())
 

@@ -64,7 +64,7 @@ def tiny_llama() -> LlamaForCausalLM:
     return LlamaForCausalLM(config).eval()
 
 
-# Letters, digits and what byte-level BPE writes for a space; two merges; the special ones first.
+# Letters, digits and byte-level BPE's sign for a space; two merges; the special ones first.
 SPECIAL = ["<unk>", "<s>", "</s>"]
 TOKENS = [*SPECIAL, "Ġ", *"abcdefghijklmnopqrstuvwxyz0123456789.", "th", "the"]
 NAMES = {

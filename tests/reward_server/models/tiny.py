@@ -34,7 +34,7 @@ CHAT_TEMPLATE = (
     "{% if turn['role'] == 'refused' %}{{ raise_exception('no such role') }}{% endif %}"
     " {{ turn['role'] }} {{ turn['content'] }} {{ eos_token }}{% endfor %}"
 )
-# Qwen's, SmolLM2's and many others' form: a line end stands behind the end token of every turn.
+# As in Qwen, SmolLM2 and many others, a line end follows the end token of every turn.
 CHATML = (
     "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n"
     "{% endfor %}"

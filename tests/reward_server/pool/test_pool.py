@@ -32,7 +32,7 @@ from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 SCORERS = Path(__file__).parents[1]
 LENGTH = ScorerSpec("hostile_scorers:Length", {})
 HOSTILE = ScorerSpec("hostile_scorers:Hostile", {})
-REQUEST_S = 100.0  # what a call has where a test puts the clock forward
+REQUEST_S = 100.0  # the deadline of a call whose test advances the clock
 StartPool = Callable[..., Awaitable[WorkerPool]]
 
 
@@ -190,7 +190,7 @@ async def test_calls_that_come_together_travel_together(
         sent.append(len(message.samples))
 
     monkeypatch.setattr(link, "write_frame", noted)
-    monkeypatch.setattr(link, "PACE_MEMORY", 1.0)  # no sample seems slow for the machine's sake
+    monkeypatch.setattr(link, "PACE_MEMORY", 1.0)  # no sample seems slow because the machine is
     calls = [pool.score("hostile", [sample]) for sample in numbers(30)]
     scores = [score for [score] in await asyncio.gather(*calls)]
     assert_only({}, scores, 30)
@@ -396,7 +396,7 @@ async def test_a_slow_sample_keeps_no_other_one_waiting(
 
     def note(position: int, _: Score) -> None:
         scored.append(position)
-        if len(scored) == 15:  # all others: only now may the slow one end
+        if len(scored) == 15:  # all others are done: only now may the slow one end
             go_on.touch()
 
     await pool.score("hostile", samples, on_score=note)
@@ -449,7 +449,7 @@ async def test_60_random_kills_cost_at_most_60_of_1500_samples(start_pool: Start
             await asyncio.sleep(0.02)
             # In a thread: while the loop looks for them, workers would run out of samples.
             if victims := await asyncio.to_thread(worker_processes):
-                with suppress(psutil.NoSuchProcess):  # the last victim, that was still to be buried
+                with suppress(psutil.NoSuchProcess):  # the last victim, not yet reaped
                     dice.choice(victims).kill()
                     kills += 1
 

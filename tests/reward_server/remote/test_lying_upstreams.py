@@ -53,7 +53,7 @@ class Slowly(bytes):
 
 BOMB = gzip.compress(b" " * 10**8)
 GIVES_UP = "the deadline leaves no time for another try"
-# By the name of the lie: what is sent, and what is told of it.
+# By fault: the bytes sent, and the message about them.
 CHAT_LIES: dict[str, tuple[bytes, str]] = {
     "retry_0": (storm("0"), "5 tries failed"),
     "retry_negative": (storm("-5"), "5 tries failed"),

@@ -99,7 +99,7 @@ def test_the_key_is_in_no_trace_log_page_or_replay(
     shown: dict[str, str] = {}
     for name in ("judged", "both"):
         body = {"profile": name, "samples": samples, "explain": True}
-        # The first answer to arrive names the model; whoever names another one has no verdict.
+        # The first answer to arrive names the model; an answer with another name has no verdict.
         httpx2.post(f"{live.url}/score", json=body | {"samples": samples[:1]}).raise_for_status()
         answer = httpx2.post(f"{live.url}/score", json=body, headers={"x-request-id": name})
         shown[name] = answer.text

@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs" / "scorers.md").read_text()
 RESULTS = ROOT / "benchmarks" / "results"
 NAMED = {"inline": "event loop", "worker": "worker", "model": "model", "remote": "endpoint"}
 ROW = re.compile(r"\| \[`(\w+)`\]\(([^)]+)\) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
-# What these cost is what they ask for.
+# Their cost is that of the scorers they ask.
 ASKING = {"story": "that of its parts", "majority": "that of `math`", "code": "that of the runs"}
 ASKING |= dict.fromkeys(("judge", "remote_reward_model"), "that of a call")
 

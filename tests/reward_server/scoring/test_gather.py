@@ -139,7 +139,7 @@ def test_any_course_of_things_comes_to_the_scores_of_the_whole_group(
             if killed & set(members):
                 task.cancel()
                 await settle()
-                # Once its group was whole it stays in it, though no one hears of its score.
+                # Once its group was complete it stays in it, although no one receives its score.
                 present -= set(members) if len(present) < size else set()
             else:
                 tasks.append((members, task))

@@ -141,7 +141,7 @@ async def test_one_hanging_response_alone_in_its_request_is_a_result_not_a_faile
             results = await both("endless", timeout_s)
             break
     assert results
-    for result in results:  # its own deadline has not passed: it is worth nothing
+    for result in results:  # its own deadline has not passed, so it is not worth 0
         assert result.reward is None
         assert result.error is not None
         assert (result.error.code, result.error.retryable) == ("deadline_exceeded", False)

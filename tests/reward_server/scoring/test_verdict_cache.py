@@ -151,7 +151,7 @@ async def test_who_waits_for_anothers_verdict_gives_up_at_its_own_deadline(
     await until(lambda: evaluated(tmp_path) == ["slow"])
     both = sample("late", prompt="wait"), sample("quick", "ok")
     hasty = asyncio.create_task(score(engine, *both, deadline_ms=60_000))
-    await until(lambda: shared(engine) == 1)  # what it leads itself is done by then
+    await until(lambda: shared(engine) == 1)  # the evaluations that it leads are done by then
     skip_time(monkeypatch, 60.0)
     [late, quick] = await hasty
     assert code(late) == "deadline_exceeded"

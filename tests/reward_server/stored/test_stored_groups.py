@@ -23,7 +23,7 @@ from touchstone_rewards.reward_server.watching.shadow import Shadows
 
 VOTE = "scorers: {majority: {}}\ngroups: {size: 3, deadline_s: 600}\nshadow: whole\n"
 WHOLE = "scorers: {majority: {config: {min_share: 0.9}}}"
-# Three epochs of one prompt: the vote of each is another.
+# Three epochs of one prompt, each with another majority.
 EPOCHS = [["1", "1.0", "2"], ["2", "2", "1"], ["3", "4", "3"]]
 
 

@@ -106,7 +106,7 @@ def test_hedging_raises_an_alarm_that_the_run_hears_of(
     assert not alarms(server, run="another")
     metrics = httpx2.get(f"{server.url}/metrics").text
     assert 'reward_signal_alarms_total{signal="several_answers"} 1.0' in metrics
-    # Whoever names no run is watched as well, and not told.
+    # A caller that names no run is watched too, but not told.
     other = post(server, [{**body(1, honest), "run": None}])[0]
     assert "alarms" not in other
 
@@ -313,5 +313,5 @@ async def test_samples_that_come_one_by_one_take_no_more_than_the_watchs_share_o
     running.cancel()
     owed_s = 300 * look_s * (1 / run_watch.TIME_SHARE - 1)
     assert sum(rests) == pytest.approx(owed_s, abs=run_watch.REST_S)
-    # An event loop's timer counts milliseconds: shorter rests are none.
+    # An event loop's timer counts milliseconds: a shorter pause does not take place.
     assert min(rests) >= 0.005

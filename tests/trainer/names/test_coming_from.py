@@ -16,7 +16,7 @@ from touchstone_rewards.trainer.names.presets import PRESETS
 
 PAGE = (ROOT / "docs" / "coming_from.md").read_text(encoding="utf-8")
 TRAINING = ("sft", "rm", "dpo", "grpo", "ppo")
-# What stands beside a name of ours and is none: a value, or a command of another package.
+# Words beside our names that are not names: a value, or a command of another package.
 NOT_FIELDS = {"accelerate launch -m touchstone_rewards.trainer"}
 # The values that LLaMA-Factory's keys of the page are tried with, where any number will not do.
 GIVEN = {

@@ -37,7 +37,7 @@ from touchstone_rewards.reward_server.scorers.rules.ifeval import (  # noqa: E40
 
 DATA = ROOT / ".." / "shared" / "data"
 UNCHECKED = {"words:start_verb"}
-# Those that do nothing slower than to split the text by an engine, which is held by itself.
+# Those whose slowest step is to split the text by an engine, which has its own test.
 BY_ENGINES = {
     "length_constraints:number_sentences",
     "change_case:capital_word_frequency",

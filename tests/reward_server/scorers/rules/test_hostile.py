@@ -247,7 +247,7 @@ def test_a_field_that_is_missing_is_named(
         ("choice", {}, "D", r"\boxed{A, B, C, D}"),
         ("choice", {}, "A", "The answer is A, B, C or D."),
         ("choice", {"multiple": True}, "A, B", "A, B, C, D"),
-        # numbers that are none
+        # texts that look like numbers
         ("numeric", {"absolute": 1e300}, "5", "nan"),
         ("numeric", {"absolute": 1e300}, "5", "inf"),
         ("numeric", {"absolute": 1e300}, "5", "-inf"),
@@ -255,7 +255,7 @@ def test_a_field_that_is_missing_is_named(
         ("numeric", {"absolute": 1e9}, "5", "4 or 5"),
         ("numeric", {"absolute": 1e9}, "5", "9" * 100_000 + "^" + "9" * 1000),
         ("numeric", {}, "5", r"\frac{5}{0}"),
-        # JSON that is none
+        # texts that look like JSON
         ("json_schema", {"schema": {"type": "object"}}, None, '{"a": 1, "a": 2}'),
         ("json_schema", {"schema": {"type": "number"}}, None, "NaN"),
         ("json_schema", {"schema": {"type": "number"}}, None, "-Infinity"),
@@ -264,7 +264,7 @@ def test_a_field_that_is_missing_is_named(
         ("json_schema", {"schema": {"type": "integer"}}, None, "9" * 100_000),
         ("json_schema", {"schema": {"type": "object"}}, None, "{'a': 1}"),
         ("json_schema", {"schema": {"type": "object"}, "repair": True}, None, "{" * 100_000),
-        # calls that are none
+        # texts that look like calls
         ("tool_call", {}, "[f(x=1)]", "[f(x=__import__('os').getpid())]"),
         ("tool_call", {}, "[f(x=1)]", "[f(x=1 if True else 2)]"),
         ("tool_call", {}, "[f(x=1)]", "[f(**{'x': 1})]"),
