@@ -73,9 +73,7 @@ async def test_hundreds_of_requests_at_once_take_turns_and_all_are_answered(
     whole = HEAD + f"connection: close\r\ncontent-length: {len(BODY)}\r\n\r\n".encode() + BODY
     links = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(300)]
     for place, (_, writer) in enumerate(links):
-        writer.write(
-            whole[: place % 60 + 60]
-        )  # some have sent half of their headers when their turn comes
+        writer.write(whole[: place % 60 + 60])  # some have sent half of their headers
     for place, (_, writer) in enumerate(links):
         writer.write(whole[place % 60 + 60 :])
     said = await asyncio.wait_for(
