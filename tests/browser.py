@@ -213,7 +213,7 @@ class Page:
 
 
 def _pipe() -> tuple[int, int]:
-    """A pipe whose ends lie above the numbers that the browser uses."""
+    """Return a pipe whose file descriptors are above 3 and 4, which the browser uses."""
     ends = os.pipe()
     high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
     for end in ends:

@@ -13,9 +13,9 @@ RESULTS: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / "audit.j
 # The page's names of the strategies.
 SINCE = {
     "point for comma": "a list of whole numbers as a decimal",
-    "nearly": "what floats give for a whole number",
+    "nearly": "a whole number with a floating-point error",
     "a thousand times the unit": "a thousand times the unit",
-    "left side alone": "what stands before the relation, alone",
+    "left side alone": "only the part before the relation sign",
     "says it is correct": "“This answer is correct.” as the answer",
 }
 DEBATABLE = {
