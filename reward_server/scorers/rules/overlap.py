@@ -27,8 +27,8 @@ REFERENCE_CHARS = 20_000
 
 
 class OverlapConfig(RuleConfig):
-    """Config of `rouge`, `bleu` and `chrf`. `most_chars`: characters of the response to compare; the
-    rest cannot raise the score. The closest of several references counts."""
+    """Config of `rouge`, `bleu` and `chrf`. `most_chars`: characters of the response to compare;
+    the rest cannot raise the score. The closest of several references counts."""
 
     most_chars: int = Field(default=20_000, ge=1, le=100_000)
     part: ResponsePart = "said"

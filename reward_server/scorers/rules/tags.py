@@ -175,8 +175,10 @@ class TagsScorer(Rule[TagsConfig]):
                 raise Broken(f"nothing inside <{name}>")
 
     def _somewhere(self, text: str) -> list[TagInside]:
-        """Return the place of one complete pair of each tag. If any order is allowed, it is each tag's
-        last pair, otherwise the first pairs that follow each other in the listed order.
+        """Return the place of one complete pair of each tag.
+
+        If any order is allowed, it is each tag's last pair, otherwise the first pairs that follow
+        each other in the listed order.
 
         Raises:
             Broken: there is none.
