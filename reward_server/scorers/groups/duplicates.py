@@ -8,19 +8,19 @@ because none of them came first.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from touchstone_rewards.reward_server.scorers.base import Member, RunsIn, Score
-from touchstone_rewards.reward_server.scorers.groups.texts import checked_size, runs
+from touchstone_rewards.reward_server.scorers.groups.texts import RunWords, checked_size, runs
 
 # Largest number of texts to compare a text with.
 MAX_MEMBERS = 128
 
 
 class Duplicates:
-    """Score minus the share of the other members that are near copies of the response.
-
-    `from_share`: smallest Jaccard similarity of near copies. `words`: length of a run.
-    """
+    """Score minus the share of the other members that are near copies of the response."""
 
     version = "1"
     range = (-1.0, 0.0)
@@ -28,7 +28,13 @@ class Duplicates:
     reads = ("response",)
     max_members = MAX_MEMBERS
 
-    def __init__(self, from_share: float = 0.8, words: int = 5) -> None:
+    def __init__(
+        self,
+        from_share: Annotated[
+            float, Field(description="smallest Jaccard similarity of near copies")
+        ] = 0.8,
+        words: RunWords = 5,
+    ) -> None:
         if isinstance(from_share, bool) or not 0 < from_share <= 1:
             raise ValueError(
                 f"from_share is {from_share!r}; expected a number above 0 and at most 1"

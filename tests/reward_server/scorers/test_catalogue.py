@@ -47,6 +47,15 @@ def test_every_built_in_scorer_says_what_it_is_and_what_it_takes() -> None:
     assert "url" in similarity.config["properties"]
 
 
+def test_every_key_of_every_built_in_scorer_has_one_clear_line() -> None:
+    for name, info in infos().items():
+        for key, value in info.config["properties"].items():
+            line = value.get("description", "")
+            assert 8 <= len(line) <= 80, f"{name}.{key} needs a description: Field(description=…)"
+            assert "\n" not in line
+            assert not line.endswith("."), f"{name}.{key}"
+
+
 @pytest.mark.parametrize("name", ["choice", "contains", "exact", "f1", "numeric", "tool_call"])
 def test_a_rule_without_config_reads_what_its_row_says(name: str) -> None:
     assert infos()[name].reads == [
