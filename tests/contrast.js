@@ -21,13 +21,17 @@
     return (high + 0.05) / (low + 0.05);
   };
   const chain = (element) => (element ? [...chain(element.parentElement), element] : []);
+  const probe = document.body.appendChild(document.createElement("i"));
+  probe.style.background = "Canvas";
+  const paper = read(getComputedStyle(probe).backgroundColor).slice(0, 3);
+  probe.remove();
   // What is painted behind the content of an element: the backgrounds from the page to it.
   const behind = (element) =>
     chain(element).reduce((under, each) => {
       const style = getComputedStyle(each);
       const [r, g, b, a] = read(style.backgroundColor);
       return over([r, g, b, a * Number(style.opacity)], under);
-    }, read("Canvas").slice(0, 3));
+    }, paper);
   const opacity = (element) =>
     chain(element).reduce((product, each) => product * Number(getComputedStyle(each).opacity), 1);
   const seen = (element) => {
@@ -70,6 +74,9 @@
     if (element.matches("button")) {
       const outside = behind(element.parentElement);
       if (contrast(behind(element), outside) > 1.05) hold(element, "face", style.backgroundColor, 3, outside);
+    }
+    if (element.matches(".legend i, .bar i, span.bar, .progress div")) {
+      hold(element, "bar", style.backgroundColor, 3, behind(element.parentElement));
     }
     if (element.matches(".line, .dot, .mark:not(.head)")) hold(element, "stroke", style.stroke, 3);
     if (element.matches(".column, .mark.head, .bar .full")) {
