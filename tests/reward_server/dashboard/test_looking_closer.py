@@ -77,6 +77,20 @@ def test_an_alarm_stands_on_the_time_line_and_opens_with_its_samples(
     assert page.problems == []
 
 
+def test_two_clicks_lead_from_the_top_of_the_page_to_why_a_sample_got_0(
+    server: LiveServer, open_page: Open
+) -> None:
+    post(server, samples=[{**RIGHT, "id": "wrong", "response": "I think it is 45."}])
+    page = open_page(server).wait_for("document.querySelector('#recent li')")
+    page.click("header nav a[href='#recent_part']")
+    page.wait_for("document.querySelector('#recent .opener').getBoundingClientRect().top < 400")
+    assert "click one to see why" in page.text("#recent_part")
+    page.click("#recent .opener")
+    page.wait_for("document.querySelector('#recent dl')")
+    told = page.text("#recent .detail")
+    assert all(words in told for words in ("reward 0", "extracted\n45", "ground truth read as\n46"))
+
+
 def test_recent_samples_are_filtered_by_profile_component_status_and_text(
     start_server: Callable[..., LiveServer], open_page: Open, tmp_path: Path
 ) -> None:
