@@ -223,7 +223,7 @@ def test_the_page_has_the_sizes_that_are_run() -> None:
     assert f"at most {sizes.new_tokens} new tokens" in page
     assert f"the last {sizes.last} updates" in page
     assert f"to {sizes.start} stories" in page
-    assert f"times {SHORTER}" in page
+    assert f"multiplied by {SHORTER}" in page
     assert len(sizes.seeds) == 3
 
 
