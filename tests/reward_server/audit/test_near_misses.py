@@ -1,4 +1,4 @@
-"""An audit's wrong answers: which are taken, and which are not."""
+"""Which texts an audit tries as wrong answers, and which it leaves out."""
 
 from __future__ import annotations
 
