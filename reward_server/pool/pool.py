@@ -24,12 +24,13 @@ from touchstone_rewards.reward_server.pool.calls import (
     Call,
     Flow,
     HandSlot,
+    Timing,
     gave_up,
 )
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
 from touchstone_rewards.reward_server.pool.link import STALL_S, Worker, stuck_flows
 from touchstone_rewards.reward_server.pool.process import ScoredTask
-from touchstone_rewards.reward_server.pool.turns import CallTurns, Timing
+from touchstone_rewards.reward_server.pool.turns import CallTurns
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 
@@ -70,7 +71,7 @@ class WorkerPool:
         self._over: Score | None = NOT_RUNNING
         self._short = asyncio.Event()
         self._full = asyncio.Event()
-        self._server = ForkServer(scorers, memory_limit_bytes, self._short.set)
+        self._server = ForkServer(scorers, memory_limit_bytes, self._lose_all)
         self._keeper: asyncio.Task[None] | None = None
         self._failures = 0
         self._pumps = False
@@ -277,7 +278,19 @@ class WorkerPool:
 
     def _on_lost(self, worker: Worker) -> None:
         self._failures += worker.pid == 0
-        self._end(worker, "crashed", DIED)
+        if self._server.alive:
+            self._end(worker, "crashed", DIED)
+            self._pump()
+        else:
+            self._lose_all()
+
+    def _lose_all(self) -> None:
+        """Start over with a new fork server. The workers die with the old one, so no sample is
+        known to be the cause."""
+        self._server.kill()
+        for worker in list(self._workers):
+            self._end(worker, "crashed")
+        self._short.set()
         self._pump()
 
     def _welcome(self, worker: Worker, pid: int) -> None:
@@ -290,7 +303,8 @@ class WorkerPool:
 
     def _end(self, worker: Worker, reason: str = "", verdict: Score | None = None) -> None:
         """Kill the worker. The running sample gets `verdict`, the rest go to other workers. The
-        samples of a running batch are retried one by one, since any may be the cause."""
+        samples of a running batch are retried one by one, since any may be the cause. Without a
+        verdict, whatever ran is retried too, but not forever."""
         if worker not in self._workers:
             return
         running = [worker.hand[serial] for serial in worker.running if serial in worker.hand]
@@ -309,9 +323,10 @@ class WorkerPool:
                 for of_call, position in running:
                     of_call.settle(position, verdict)
             _log_end(worker, running, verdict)
-        if not running and reason == "crashed":
+        if reason == "crashed" and (not running or verdict is None):
             log.warning("worker %d died with %d samples in hand", worker.pid, len(left))
-            left = [slot for at, slot in enumerate(left) if at or slot[0].outlived(slot[1])]
+            blamed = running or left[:1]
+            left = [slot for slot in left if slot not in blamed or slot[0].outlived(slot[1])]
         self._requeue(left)
         if reason:
             self.restarts[reason] += 1
@@ -362,8 +377,8 @@ class WorkerPool:
             worker.check_in(HELLO_TIMEOUT_S)
             return
         log.error("no worker started within %g s; restarting the fork server", HELLO_TIMEOUT_S)
-        self._server.kill()
         self._end(worker, "stuck")
+        self._lose_all()
 
     async def _keep_full(self) -> None:
         """Start workers whenever there are too few, and the fork server if it has died."""

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
+from touchstone_rewards.reward_server.pool.calls import Timing
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
-from touchstone_rewards.reward_server.pool.turns import Timing
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 from touchstone_rewards.reward_server.settings import Settings
