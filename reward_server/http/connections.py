@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from touchstone_rewards.reward_server.errors import HeadersTooLarge, NotReady, RequestError
 from touchstone_rewards.reward_server.http.gate import AnswerParts, Gate, error_body
-from touchstone_rewards.reward_server.http.heads import MOST_DIGITS, Head
+from touchstone_rewards.reward_server.http.heads import MOST_DIGITS, KnownHead
 from touchstone_rewards.reward_server.http.passes import ConnectionTurns, Crowd, Discards
 from touchstone_rewards.reward_server.http.whole import UNUSUAL, WholeRequest, all_lines
 
@@ -206,7 +206,7 @@ class Connection(HttpToolsProtocol):
         before: Any = self.cycle  # None before the first request, despite its type
         return not self.flow.write_paused and (before is None or before.response_complete)
 
-    def _request(self, head: Head, body_bytes: int) -> Any:
+    def _request(self, head: KnownHead, body_bytes: int) -> Any:
         assert self.gate is not None
         lets_go = self.crowd.too_many and self.crowd.lets_go()
         keep_alive = head.keep_alive and not lets_go
@@ -227,7 +227,7 @@ class Connection(HttpToolsProtocol):
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or b"#" in query:
             return None
         url, keep_alive = (path.decode(), query), parser.should_keep_alive()
-        head = Head(endpoint, url, self.headers, headers, keep_alive)
+        head = KnownHead(endpoint, url, self.headers, headers, keep_alive)
         self.gate.heads.keep(self._first, head)
         self._first = b""
         return self._request(head, int(length))

@@ -29,7 +29,7 @@ class WholeEndpoint(Protocol):
         ...
 
 
-class Head(NamedTuple):
+class KnownHead(NamedTuple):
     """A request's head, apart from its content-length. `url`: path and query. `pairs`: the headers
     in order; `headers`: the same by name. `endpoint`: what answers the request."""
 
@@ -44,9 +44,9 @@ class KnownHeads:
     """The heads that the parser accepted, by their bytes without the line of content-length."""
 
     def __init__(self) -> None:
-        self._heads: dict[bytes, Head] = {}
+        self._heads: dict[bytes, KnownHead] = {}
 
-    def find(self, data: bytes) -> tuple[Head, bytes] | None:
+    def find(self, data: bytes) -> tuple[KnownHead, bytes] | None:
         """Return the head and the body if `data` is one complete request with a known head."""
         end = data.find(_END, 0, MOST_HEAD_BYTES)
         if (length := _LENGTH.search(data, 0, max(0, end))) is None:
@@ -56,7 +56,7 @@ class KnownHeads:
         head = self._heads.get(data[: length.start()] + data[length.end() : end])
         return None if head is None else (head, data[end + len(_END) :])
 
-    def keep(self, data: bytes, head: Head) -> None:
+    def keep(self, data: bytes, head: KnownHead) -> None:
         """Keep what the parser made of the first head in `data`, if it is complete and plain: one
         header a line, and a single content-length."""
         end = data.find(_END, 0, MOST_HEAD_BYTES)

@@ -40,7 +40,7 @@ class Crowd:
         return True
 
 
-class Turn(Protocol):
+class Turning(Protocol):
     """A connection, as far as its turns go."""
 
     loop: asyncio.AbstractEventLoop
@@ -59,17 +59,17 @@ class ConnectionTurns:
     requests wait up to `HOLD_S`."""
 
     def __init__(self) -> None:
-        self.waiting: deque[tuple[Turn, float]] = deque()
+        self.waiting: deque[tuple[Turning, float]] = deque()
         self._begun = 0
 
-    def taken(self, connection: Turn) -> bool:
+    def taken(self, connection: Turning) -> bool:
         """Take a turn of this pass; return True if none is left or the server is full."""
         if self._begun == 0:
             connection.loop.call_soon(self._next_pass, connection.loop)
         self._begun += 1
         return self._begun > MOST_A_PASS or bool(self.waiting) or connection.crowd.full()
 
-    def wait(self, connection: Turn) -> None:
+    def wait(self, connection: Turning) -> None:
         """Queue this connection's request until its turn."""
         self.waiting.append((connection, connection.loop.time()))
 
@@ -95,10 +95,10 @@ class Discards:
     """
 
     def __init__(self) -> None:
-        self.waiting: deque[Turn] = deque()
+        self.waiting: deque[Turning] = deque()
         self._looks = False
 
-    def add(self, connection: Turn) -> None:
+    def add(self, connection: Turning) -> None:
         """Pause reading from this connection until its turn."""
         connection.flow.pause_reading()
         self.waiting.append(connection)

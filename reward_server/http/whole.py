@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from touchstone_rewards.reward_server.caller import begin
 from touchstone_rewards.reward_server.errors import CLIENT_GONE
 from touchstone_rewards.reward_server.http.gate import AnswerParts, Gate, failure, request_id_of
-from touchstone_rewards.reward_server.http.heads import Head, Header
+from touchstone_rewards.reward_server.http.heads import Header, KnownHead
 
 JSON_HEADERS = ((b"content-type", b"application/json"),)
 # A request with one of these headers goes through ASGI.
@@ -69,7 +69,7 @@ class WholeRequest:
         "response_complete",
     )
 
-    def __init__(self, gate: Gate, head: Head, body_bytes: int, *, keep_alive: bool) -> None:
+    def __init__(self, gate: Gate, head: KnownHead, body_bytes: int, *, keep_alive: bool) -> None:
         self._gate = gate
         self._head = head
         self._task: asyncio.Task[None] | None = None

@@ -50,6 +50,7 @@ class CallTurns:
 
     def append(self, call: Call) -> None:
         """Queue the call behind the others of its flow."""
+        call.queued = True
         name, scorer = call.flow
         if (caller := self._callers.get(name)) is None:
             caller = self._callers[name] = _Caller()
@@ -74,6 +75,7 @@ class CallTurns:
             callers = sorted(waiting, key=lambda each: each[1].spent_s)
         for name, caller in callers:
             if (call := self._next_of(name, caller, without)) is not None:
+                call.queued = False
                 self._clock_s = caller.spent_s
                 caller.waiting -= 1
                 self.waiting -= 1

@@ -173,7 +173,10 @@ class Engine:
         served = current()
         served.profile = profile.name
         count = len(request.samples)
-        served.take(count)
+        served.samples += count
+        share = served.caller.share if served.caller is not None else None
+        if share is not None:
+            share.take(count)
         self.counted.add(count)
         try:
             learn = observed and request.priority == "train"
@@ -185,7 +188,8 @@ class Engine:
                 scored = await self._scored(profile, request, learn, gather and observed)
         finally:
             self.counted.add(-count)
-            served.give_back(count)
+            if share is not None:
+                share.give_back(count)
         if scored.columns.errors:
             check_any_turn(scored.results)
         if profile.unnamed:

@@ -17,7 +17,7 @@ from tests.waiting import until
 from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.http import connections
 from touchstone_rewards.reward_server.http.connections import Connection, ConnectionLimits
-from touchstone_rewards.reward_server.http.heads import MOST_HEADS, Head, KnownHeads
+from touchstone_rewards.reward_server.http.heads import MOST_HEADS, KnownHead, KnownHeads
 from touchstone_rewards.reward_server.http.passes import ConnectionTurns
 from touchstone_rewards.reward_server.settings import Settings
 
@@ -27,11 +27,11 @@ class Endpoint:
         return body
 
 
-def head_of(data: bytes) -> Head:
+def head_of(data: bytes) -> KnownHead:
     """What a lenient parser might make of the head."""
     lines = data.lstrip().partition(b"\r\n\r\n")[0].replace(b"\r\n ", b" ").splitlines()
     pairs = [(name.lower(), value) for name, _, value in (x.partition(b": ") for x in lines[1:])]
-    return Head(Endpoint(), ("/score", b""), pairs, dict(pairs), keep_alive=True)
+    return KnownHead(Endpoint(), ("/score", b""), pairs, dict(pairs), keep_alive=True)
 
 
 def post(*lines: bytes, body: bytes, length: int | None = None, end: bytes = b"\r\n") -> bytes:
