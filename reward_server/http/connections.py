@@ -122,7 +122,8 @@ class Connection(HttpToolsProtocol):
         data, self._held = self._held, b""
         if data and self.parser is not None:
             self.waits_since_s = self.loop.time()
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
@@ -289,7 +290,8 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self.idle_since_s = None if self._in_body else now_s
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         self.unread_since = self.loop.time()

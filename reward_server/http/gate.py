@@ -157,8 +157,8 @@ class Gate:
             log_request(served, route, status, seconds, samples=self.log_samples)
         except Exception:  # the answer is already sent: only log a failure to count it
             logger.exception("request %s is not counted", served.request_id)
-        # The task stays alive for a while and would keep the samples and results in memory.
-        served.forget()
+        if served.keeps_samples:  # the task stays alive for a while and would keep them in memory
+            served.forget()
 
 
 class _Exchange:

@@ -322,7 +322,7 @@ class ScorerColumns:
         **more: Any,
     ) -> Coroutine[None, None, list[Score]]:
         """Return the scores of these samples from the worker pool; in a span, if traced."""
-        scores = self.pool.score(
+        scores = self.pool.of(spec_key).score(
             spec_key,
             samples,
             explain=how.explain,
