@@ -67,7 +67,7 @@ class Profile:
 
     `fingerprint` is a hash of the configuration and of the scorers' versions: the same fingerprint,
     the same rewards. With running normalization it ends in `-running`, and only the scores are the
-    same. With a scorer that remembers answers it ends in `-remembering`, and that one's scores
+    same. With a scorer that remembers responses it ends in `-remembering`, and that one's scores
     differ too.
 
     `plugins`: the Python modules it may use. `counting`: the scorers that the reward depends on.
@@ -149,7 +149,7 @@ class Profile:
 
     @cached_property
     def remembering(self) -> dict[str, Duplicates]:
-        """Return the scorers that remember answers, by key."""
+        """Return the scorers that remember responses, by key."""
         groups = {key: one for key, one in self.scorers.items() if isinstance(one, Duplicates)}
         return {key: one for key, one in groups.items() if one.remember}
 
@@ -171,7 +171,7 @@ class Profile:
     @cached_property
     def kept_once(self) -> bool:
         """Return whether scoring needs state that only one process of a server holds: statistics
-        of a running normalization, groups gathered over requests, answers remembered, a model
+        of a running normalization, groups gathered over requests, responses remembered, a model
         or an endpoint."""
         groups = self.config.groups
         gathered = groups is not None and groups.size is not None

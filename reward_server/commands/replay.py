@@ -315,7 +315,7 @@ async def _replay(
 def _comparable(profile: Profile, old: Old, new: SampleResult) -> tuple[Old, SampleResult]:
     """Return old and new results made comparable. If rewards depend on earlier ones or weights on
     the clock, compare the weighted sums of the scores, with the old weights. Scores that depend on
-    earlier answers cannot be repeated: the old ones stay."""
+    earlier responses cannot be repeated: the old ones stay."""
     inner = {each.name: each for each in profile.reached()}
     scored_by = inner.get(new.routed_to or profile.name, profile)
     by_clock = any(one.by == TIME for one in scored_by.schedules.values())
@@ -354,7 +354,7 @@ def _report(findings: Findings, profile: Profile, arguments: argparse.Namespace)
     console.print(f"{total} scored again by {arguments.profile}, {findings.changed} changed")
     for key in sorted({key for each in profile.reached() for key in each.remembering}):
         console.print(
-            f"scores of {key} depend on earlier answers, so the old ones were kept; whether they "
+            f"scores of {key} depend on earlier responses, so the old ones were kept; whether they "
             "would be the same today is not known"
         )
     for name, count in findings.skipped.most_common():

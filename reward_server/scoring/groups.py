@@ -123,7 +123,7 @@ class GroupScorers:
         """Return the columns of the profile's scorers of groups.
 
         `gather`: wait for members in other requests if the profile sets a group size. `learn`:
-        remember the answers, if a scorer does.
+        remember the responses, if a scorer does.
         """
         candidates = self._candidates(profile, request.samples, columns)
         groups: dict[str | None, dict[Identity, Candidate]] = {}

@@ -16,7 +16,7 @@ from touchstone_rewards.reward_server.scorers.groups.texts import checked_size, 
 # Largest number of texts to compare a text with.
 MAX_MEMBERS = 128
 MOST_REMEMBERED = 10_000
-# Answers with fewer distinct runs are not remembered: short ones are alike for good reasons.
+# Responses with fewer distinct runs are not remembered: short ones are alike for good reasons.
 MIN_RUNS = 20
 # Key of the sketch in an explanation.
 SKETCH = "sketch"
@@ -26,8 +26,8 @@ class Duplicates:
     """Score minus the share of the other members that are near copies of the response.
 
     `from_share`: smallest Jaccard similarity of near copies. `words`: length of a run. `remember`:
-    number of answers to keep and compare with those to other prompts; 0 keeps none.
-    `remembered_share`: smallest similarity of an answer that resembles one to another prompt.
+    number of responses to keep and compare with those to other prompts; 0 keeps none.
+    `remembered_share`: smallest similarity of a response that resembles one to another prompt.
     """
 
     version = "1"

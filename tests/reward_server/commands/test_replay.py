@@ -246,7 +246,7 @@ def test_scores_that_depend_on_earlier_answers_stay_as_they_were(tmp_path: Path)
     done = replay("--input", log, "--profile", "p", "--profiles_dir", tmp_path)
     assert "3 scored again by p, 1 changed" in done.stdout, done.stderr
     assert "2: 1 -> 0  {" in done.stdout
-    assert "scores of copies depend on earlier answers, so the old ones were kept" in done.stdout
+    assert "scores of copies depend on earlier responses, so the old ones were kept" in done.stdout
 
 
 def test_what_is_no_log_is_one_clear_line(tmp_path: Path) -> None:

@@ -285,7 +285,10 @@ def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["scorers: {dummy: {}}\nnormalization: running", "scorers: {duplicates: {config: {remember: 9}}}"],
+    [
+        "scorers: {dummy: {}}\nnormalization: running",
+        "scorers: {duplicates: {config: {remember: 9}}}",
+    ],
 )
 def test_what_depends_on_earlier_samples_cannot_be_gone_on_with(
     tmp_path: Path, content: str

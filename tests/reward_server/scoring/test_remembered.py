@@ -1,4 +1,4 @@
-"""Answers that resemble one to another prompt: what is remembered, of whom, for how long."""
+"""Responses that resemble one to another prompt: what is remembered, of whom, for how long."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from touchstone_rewards.reward_server.scoring.remembered import (
     MOST_ALIKE,
     MOST_MEMORIES,
     SLICE_SAMPLES,
-    Answer,
     Remembered,
+    SeenResponse,
 )
 from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
@@ -53,7 +53,7 @@ CANNED = text("canned", 100)
 
 
 def canned(name: str) -> str:
-    """The canned answer with a name in every twentieth word."""
+    """The canned response with a name in every twentieth word."""
     return " ".join(name if n % 20 == 7 else word for n, word in enumerate(CANNED.split()))
 
 
@@ -170,7 +170,7 @@ async def test_a_sample_without_a_prompt_is_an_error_and_the_others_are_scored(
     assert known.reward == -0.5  # one of two others is a copy
 
 
-async def test_short_answers_are_alike_for_good_reasons(engine: Engine) -> None:
+async def test_short_responses_are_alike_for_good_reasons(engine: Engine) -> None:
     short = text("short", MIN_RUNS + 3)  # one run too few
     for name in "ab":
         assert await rewards(engine, *group(name, short, "So it is 46.", "")) == [0.0] * 3
@@ -214,13 +214,15 @@ async def test_a_restart_forgets(tmp_path: Path) -> None:
         await engine.stop()
 
 
-def test_the_profile_says_that_its_rewards_depend_on_earlier_answers(tmp_path: Path) -> None:
+def test_the_profile_says_that_its_rewards_depend_on_earlier_responses(tmp_path: Path) -> None:
     def profile(content: str) -> Profile:
         (tmp_path / "p.yaml").write_text(content)
         return load_profiles([tmp_path])["p"]
 
     plain, one = profile(PROFILES["plain"]), profile(PROFILES["one"])
-    assert not (plain.by_earlier or plain.kept_once or "-" in plain.fingerprint)
+    assert not plain.by_earlier
+    assert not plain.kept_once
+    assert "-" not in plain.fingerprint
     assert one.by_earlier
     assert one.kept_once
     assert one.fingerprint.endswith("-remembering")
@@ -232,9 +234,9 @@ def test_the_profile_says_that_its_rewards_depend_on_earlier_answers(tmp_path: P
     assert load_profiles([tmp_path])["q"].fingerprint.endswith("-remembering-running")
 
 
-def kept(number: int, words: str, prompt: str | None = None) -> Answer:
+def kept(number: int, words: str, prompt: str | None = None) -> SeenResponse:
     name = prompt or f"p{number}"
-    return Answer(str(number), name.encode(), array("I", sketch(runs(words, 5))))
+    return SeenResponse(str(number), name.encode(), array("I", sketch(runs(words, 5))))
 
 
 def test_what_is_remembered_is_bounded_however_much_comes() -> None:
@@ -250,7 +252,7 @@ def test_what_is_remembered_is_bounded_however_much_comes() -> None:
         memory.add(kept(number, text(f"new {number}")))
     assert memory.given_elsewhere(kept(-1, CANNED)) == []
     assert set(memory._places) == {
-        place for one in memory._answers.values() for place in one.sketch[:INDEXED]
+        place for one in memory._responses.values() for place in one.sketch[:INDEXED]
     }
 
 
