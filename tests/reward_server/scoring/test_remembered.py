@@ -256,6 +256,25 @@ def test_what_is_remembered_is_bounded_however_much_comes() -> None:
     }
 
 
+def test_a_phrase_that_all_use_costs_no_more_than_a_few_comparisons() -> None:
+    common, memory = sketch(runs(CANNED, 5))[:INDEXED], Remembered(1000, 0.9)
+    for number in range(1000):  # all in one another's way, none alike
+        own = [2**31 + number * SKETCH_RUNS + n for n in range(SKETCH_RUNS - INDEXED)]
+        memory.add(SeenResponse(str(number), f"p{number}".encode(), array("I", common + own)))
+    assert max(map(len, memory._places.values())) == MOST_ALIKE
+    assert memory.given_elsewhere(kept(-1, CANNED)) == []
+
+
+async def test_long_ids_and_text_that_is_no_unicode_are_remembered_and_bounded(
+    engine: Engine,
+) -> None:
+    strange = f"{CANNED} \ud800"
+    for name in ("a" * 10_000, "b" * 10_000):
+        found = await score(engine, *group(f"{name}\ud800", strange))
+    assert found[0].reward == -0.5
+    assert len((found[0].explanation or {})["copies"]["resembles"]) == 80
+
+
 def test_copies_to_one_prompt_take_one_place() -> None:
     memory = Remembered(50, 0.3)
     memory.add(kept(0, CANNED, "other"))
