@@ -309,7 +309,7 @@ class Engine:
         by_key = await self._singles(profile, request, give_up_at_s)
         groups: Sequence[str] = ()
         if profile.group_keys:
-            score_groups, known = self.columns.groups.fill, by_key
+            score_groups, known = partial(self.columns.groups.fill, learn=learn), by_key
             if profile.cascades is not None:
                 standing = profile.cascades.replaced(by_key)
                 known = by_key | {key: each.scores for key, each in standing.items()}
@@ -381,7 +381,7 @@ def create_engine(
     metrics.watch_models(models.batchers)
     remote = RemoteScorers(settings.sample_deadline_s)
     columns = ScorerColumns(pool, models, remote, limits, metrics, cache)
-    metrics.watch(columns.groups.gatherer.readings())
+    metrics.watch([*columns.groups.gatherer.readings(), *columns.groups.memories.readings()])
     check_group_sizes(profiles, settings.max_samples)
     engine = Engine(profiles, columns, elsewhere)
     engine.upstreams.needed = settings.ready_needs_upstreams
