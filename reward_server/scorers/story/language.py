@@ -26,9 +26,9 @@ _ENGLISH = re.compile(
 )
 # In English prose nearly half of the words; in other languages of Latin script a few lookalikes.
 ENGLISH_SHARE = 0.2
-# Chance takes 1.6 standard deviations of .5 / sqrt(n) from the share of n pairs. That of a turn, with
-# `TURN_PAIRS` or more, the ramp allows for.
-CHANCE, TURN_PAIRS = 0.8, 64
+# Chance takes up to `DEVIATIONS` standard deviations, each `PAIR_DEVIATION` / sqrt(n), from the share
+# of n pairs. What it takes from a turn, which has `TURN_PAIRS` or more, the ramp allows for.
+DEVIATIONS, PAIR_DEVIATION, TURN_PAIRS = 1.6, 0.5, 64
 _START, _END = "<", ">"
 
 
@@ -81,8 +81,8 @@ def order_of(text: str, of: str) -> WordOrder | None:
     if not there:
         return WordOrder(0.0, 0.0)
     ordered = sum(pair in known for pair in there) - sum(_turned(pair) in known for pair in there)
-    doubt = max(CHANCE * (len(there) ** -0.5 - TURN_PAIRS**-0.5), 0.0)
-    return WordOrder(ordered / len(there), doubt)
+    doubt = DEVIATIONS * PAIR_DEVIATION * (len(there) ** -0.5 - TURN_PAIRS**-0.5)
+    return WordOrder(ordered / len(there), max(doubt, 0.0))
 
 
 def read_pairs() -> None:
