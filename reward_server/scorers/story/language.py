@@ -26,8 +26,8 @@ _ENGLISH = re.compile(
 )
 # In English prose nearly half of the words; in other languages of Latin script a few lookalikes.
 ENGLISH_SHARE = 0.2
-# Chance takes up to `DEVIATIONS` standard deviations, each `PAIR_DEVIATION` / sqrt(n), from the share
-# of n pairs. What it takes from a turn, which has `TURN_PAIRS` or more, the ramp allows for.
+# Chance takes up to `DEVIATIONS` standard deviations, each `PAIR_DEVIATION` / sqrt(n), from the
+# share of n pairs. What it takes from a turn, of `TURN_PAIRS` or more, the ramp allows for.
 DEVIATIONS, PAIR_DEVIATION, TURN_PAIRS = 1.6, 0.5, 64
 _START, _END = "<", ">"
 
