@@ -26,13 +26,12 @@ PAGES = [
     *sorted((ROOT / "examples").rglob("*.md")),
     *sorted((ROOT / "docker").rglob("*.md")),
 ]
-OTHERS = frozenset("gym ray serve trl vllm".split())  # in the text, these are names
-PROGRAMS = OTHERS | frozenset(
-    "accelerate bash cd cp curl docker docker-compose export git kubectl llama-server "
-    "llamafactory-cli ln make mv pip pytest python python3 reward-server rm ruff source swift "
-    "torchrun trainer uv".split()
+OTHERS = re.compile("gym|ray|serve|trl|vllm")  # in the text, these are names
+PROGRAM = re.compile(
+    "accelerate|bash|cd|cp|curl|docker|docker-compose|export|git|kubectl|llama-server|"
+    "llamafactory-cli|ln|make|mv|pip|pytest|python3?|reward-server|rm|ruff|source|swift|torchrun|"
+    r"trainer|uv|[\w.-]+(/[\w.-]+)*/[\w.-]+\.sh|\.venv/bin/\w+|" + OTHERS.pattern
 )
-PATH_OF_PROGRAM = re.compile(r"[\w.-]+(?:/[\w.-]+)*/[\w.-]+\.sh|\.venv/bin/\w+|\./\w+\.sh")
 # A reader types these too; a test of each is named, or what the command last wrote.
 ELSEWHERE = {
     r"make (check|lint|test)( LONG=1)?": ".ci/run",
@@ -100,15 +99,15 @@ def there(place: str) -> Path | None:
 def commands_of(code: str) -> list[str]:
     """Return the commands of a block, one a line, without prompts, comments and settings before.
 
-    >>> commands_of("$ A=1 make test LONG=1  # here\\ncd x && trainer sft \\\\\\n  --beta 2\\nwords")
-    ['make test LONG=1', 'cd x', 'trainer sft --beta 2']
+    >>> commands_of("$ A=1 make test  # here\\ncd x && trainer sft \\\\\\n  --beta 2\\nwords")
+    ['make test', 'cd x', 'trainer sft --beta 2']
     """
     found: list[str] = []
     for line in code.replace("\\\n", " ").splitlines():
         bare = re.sub(r"(?:^|\s+)#\s.*", "", line.strip()).strip("()")
         for part in re.split(r"\s(?:&&|\|\||\|)\s|;", bare):
             words = re.sub(r"^(?:\$ )?(?:[A-Z_]+=\S* +)*", "", part.strip()).split()
-            if words and (words[0] in PROGRAMS or PATH_OF_PROGRAM.fullmatch(words[0])):
+            if words and PROGRAM.fullmatch(words[0]):
                 found.append(" ".join(words))
     return found
 
@@ -120,7 +119,9 @@ def inline_commands(page: str) -> Iterator[str]:
         spans = re.findall(r"(?<!`)`([^`]+)`(?!`)", line)
         for code in [*spans, *re.findall(r"^(?: {4}|\t)+(?=\S)(.+)", line)]:
             found = (each.split() for each in commands_of(code))
-            yield from (" ".join(each) for each in found if each[1:] and each[0] not in OTHERS)
+            yield from (
+                " ".join(each) for each in found if each[1:] and not OTHERS.fullmatch(each[0])
+            )
 
 
 def shape(command: str) -> tuple[tuple[str, ...], frozenset[str]]:

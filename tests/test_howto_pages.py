@@ -1,4 +1,4 @@
-"""The how-tos: their commands run as they stand, and every command of every page is run by a test."""
+"""The how-tos do what they say, typed as they stand; a test types every command of every page."""
 
 from __future__ import annotations
 
@@ -232,7 +232,8 @@ def test_a_command_that_nobody_types_is_found() -> None:
         "<!-- checked: make -->\n```bash\nmake nothing\n```\n",
     ):
         assert len(faults_of(fault)) == 1, fault
-    assert faults_of("Then `trainer sft`, `make bench BENCH=math` and `trainer sft --max_steps`.") == []
+    text = "Then `trainer sft`, `make bench BENCH=math` and `trainer sft --max_steps`."
+    assert faults_of(text) == []
 
 
 def test_who_types_what_is_too_long_to_type_again_is_there() -> None:
