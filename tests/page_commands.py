@@ -66,10 +66,13 @@ ELSEWHERE = {
     ),
     r"make reference": "tests/test_reference.py::test_the_reference_is_what_the_code_says",
     r"make fuzz": "tests/reward_server/http/test_fuzz_wire.py",
-    r"make docker-test|docker compose (up|restart|kill|config).*|cp \.env\.example \.env": (
+    r"make (docker-test|wheels)": "tests/docker/test_stack.py",
+    r"docker compose (up|restart|kill|config).*|cp \.env\.example \.env": (
         "tests/docker/test_own_reward.py::test_settings_of_the_file_reach_the_server"
     ),
-    r"make (wheels|locks|sbom)": "tests/test_locks.py",
+    r"make (locks|sbom)": (
+        "tests/test_locks.py::test_make_writes_the_locks_and_the_lists_of_components"
+    ),
     r"pip (install|wheel) .*": "tests/test_packaging.py::test_the_bare_install_is_the_client",
     r"python3 -m venv \.venv|\. \.venv/bin/activate": "tests/test_packaging.py",
 }

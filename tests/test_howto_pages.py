@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.checkout import ROOT
+from tests.checkout import ROOT, linked_checkout
 from tests.page_commands import ELSEWHERE, PAGES, commands_of, faults_of, there
 from tests.test_typed_pages import EXAMPLES, TUTORIALS, check_output
 from tests.test_typed_pages import KINDS as TYPED_KINDS
@@ -117,10 +117,9 @@ def test_a_page_of_the_trainers_does_what_it_says(
         for each in ("smollm2", "e5-multilingual"):
             if not (fetched_folder(each) / FETCHED_FILE).is_file():
                 pytest.skip(f"not on this machine: reward-server fetch {each}")
-    folder = tmp_path / "checkout"
-    (folder / "runs").mkdir(parents=True)
+    folder = linked_checkout(tmp_path, "trainer")
+    (folder / "runs").mkdir()
     (folder / "runs" / "demo_quick").symlink_to(small_demo)
-    (folder / "trainer").symlink_to(ROOT / "trainer")
     does_what_it_says(name, folder, {"http://127.0.0.1:8700": server.url})
 
 

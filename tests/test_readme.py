@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import ROOT
+from tests.checkout import ROOT, linked_checkout
 from tests.test_typed_pages import check_output
 from tests.typed_pages import blocks_of, type_page
 from tests.waiting import PATIENCE_S
@@ -89,13 +89,7 @@ def test_make_serves(tmp_path: Path) -> None:
     """In a checkout whose environment is there: nothing is installed again."""
     if sys.prefix == sys.base_prefix:
         pytest.skip("this Python is in no virtual environment")
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / ".venv").mkdir()
-    for part in ("bin", "lib", "pyvenv.cfg"):
-        (tmp_path / ".venv" / part).symlink_to(Path(sys.prefix) / part)
-    for name in (".installed", ".server"):
-        (tmp_path / ".venv" / name).touch()
+    linked_checkout(tmp_path, "Makefile", "pyproject.toml", "constraints.txt")
     page = "<!-- checked: server -->\n```bash\nmake serve\n```\n"
     page += "<!-- checked: run -->\n```bash\ncurl -s http://127.0.0.1:8700/profiles\n```\n"
     page += '<!-- checked: prints -->\n```\n{"profiles":…"math"\n```\n'
