@@ -1,4 +1,4 @@
-"""Scorers with workers of their own: which pool serves whom, and when one of them ends."""
+"""Scorers with their own workers: which pool serves which scorer, and when a pool ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MATH, LENGTH = ScorerSpec("math", {}), ScorerSpec("length", {}, workers=3)
 
 
 class FakePool:
-    """A pool without processes, which says what was asked of it."""
+    """A pool without processes, which records its calls."""
 
     def __init__(self, scorers: Mapping[str, ScorerSpec], workers: int) -> None:
         self.scorers = dict(scorers)
