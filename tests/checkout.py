@@ -36,3 +36,20 @@ def live_server(log: Path, *options: str, **environment: str) -> LiveServer:
     """Make a server with two workers, not yet started; no setting of this process reaches it."""
     settings = {**clean_environment(), **environment}
     return LiveServer(log, "--workers", "2", *options, environment=settings, cwd=ROOT)
+
+
+def linked_checkout(folder: Path, *parts: str) -> Path:
+    """Link parts of the checkout in `folder`, and this environment as one that make has made.
+
+    So a target of the Makefile runs as typed, writes into `folder`, and installs nothing anew.
+    """
+    for part in parts:
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        (folder / part).symlink_to(ROOT / part)
+    (folder / ".venv").mkdir()
+    for part in ("bin", "lib", "pyvenv.cfg"):
+        if (Path(sys.prefix) / part).exists():
+            (folder / ".venv" / part).symlink_to(Path(sys.prefix) / part)
+    for name in (".installed", ".server"):
+        (folder / ".venv" / name).touch()
+    return folder

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import ROOT
+from tests.checkout import ROOT, linked_checkout
+from tests.test_typed_pages import check_output
+from tests.typed_pages import blocks_of, type_page
 from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.live_server import LiveServer
 
@@ -40,7 +42,7 @@ def newcomers_environment() -> dict[str, str]:
 
 def test_every_block_of_commands_says_how_it_is_checked() -> None:
     marks = {mark for _, mark, _ in blocks()}
-    assert marks <= {"run", "python", "make", "needs a hub", "needs a GPU"}
+    assert {mark.split()[0] for mark in marks} <= {"run", "python", "make", "by"}
     assert {"run", "python", "make"} <= marks
 
 
@@ -83,6 +85,20 @@ def test_make_targets_exist(readme: str, _mark: str, code: str) -> None:
         command = line.split("#")[0].split()
         assert command[0] == "make", f"{readme}: {line}"
         subprocess.run(["make", "-n", *command[1:]], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_make_serves(tmp_path: Path) -> None:
+    """In a checkout whose environment is there: nothing is installed again."""
+    if sys.prefix == sys.base_prefix:
+        pytest.skip("this Python is in no virtual environment")
+    linked_checkout(tmp_path, "Makefile", "pyproject.toml", "constraints.txt")
+    page = "<!-- checked: server -->\n```bash\nmake serve\n```\n"
+    page += "<!-- checked: run -->\n```bash\ncurl -s http://127.0.0.1:8700/profiles\n```\n"
+    page += '<!-- checked: prints -->\n```\n{"profiles":…"math"\n```\n'
+    shown = blocks_of(page)
+    typed = type_page(shown, tmp_path)
+    assert typed.status == 0, typed.errors
+    check_output(shown, typed.steps)
 
 
 @pytest.mark.parametrize("readme", READMES)

@@ -200,7 +200,14 @@ def nested(depth: int) -> list[Any]:
 
 LEAKED: list[bytearray] = []
 
+
+def kill_parent(_: Sample) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)  # the kernel kills this process too
+
+
 ACTS: dict[str, Callable[[Sample], Any]] = {
+    "kill_parent": kill_parent,
     "sleep": lambda sample: time.sleep(float(sample.response)),
     "wait_for": wait_for,
     "loop": loop_for_ever,

@@ -283,10 +283,19 @@ def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
     draft.close()
 
 
-def test_running_normalization_cannot_be_gone_on_with(tmp_path: Path) -> None:
-    (tmp_path / "running.yaml").write_text("scorers: {dummy: {}}\nnormalization: running\n")
+@pytest.mark.parametrize(
+    "content",
+    [
+        "scorers: {dummy: {}}\nnormalization: running",
+        "scorers: {duplicates: {config: {remember: 9}}}",
+    ],
+)
+def test_what_depends_on_earlier_samples_cannot_be_gone_on_with(
+    tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "running.yaml").write_text(content)
     source = write(tmp_path / "in.jsonl", SAMPLES)
     options = ("--profile", "running", "--profiles_dir", tmp_path, "--input", source)
     done = score(*options, "--output", tmp_path / "out", "--resume")
     assert done.returncode == 2
-    assert "normalizes by earlier rewards" in done.stderr
+    assert "scores by earlier samples" in done.stderr

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from touchstone_rewards.reward_server.http.connections import HOLD_S, ConnectionTurns, Crowd
+from touchstone_rewards.reward_server.http.passes import HOLD_S, ConnectionTurns, Crowd
 
 
 @dataclass

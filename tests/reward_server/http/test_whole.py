@@ -16,6 +16,7 @@ from tests.checkout import live_server
 from tests.waiting import PATIENCE_S, until
 from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.http.gate import AnswerParts
+from touchstone_rewards.reward_server.http.heads import KnownHead
 from touchstone_rewards.reward_server.http.whole import WholeRequest
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.settings import Settings
@@ -171,8 +172,8 @@ async def test_whoever_hangs_up_before_anything_was_begun_leaves_nothing_behind(
     app = create_app(Settings())
     assert app.gate is not None
     asked, host = Hearing(), {b"host": b"127.0.0.1"}
-    about = ("/score", b""), (list(host.items()), host)
-    whole = WholeRequest(app.gate, Endless(), *about, 100, keep_alive=True)
+    head = KnownHead(Endless(), ("/score", b""), list(host.items()), host, keep_alive=True)
+    whole = WholeRequest(app.gate, head, 100, keep_alive=True)
     whole.feed(bytes(100))
     whole.run(asked)
     [task] = asked.tasks

@@ -128,6 +128,22 @@ def test_a_text_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (again[0] == first[2]).all()
 
 
+def test_a_text_that_comes_twice_is_tokenized_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load()
+    tokenized: list[str] = []
+    read = model.reader.read
+
+    def counted(texts: Any) -> Any:
+        tokenized.extend(text.response for text in texts)
+        return read(texts)
+
+    monkeypatch.setattr(model.reader, "read", counted)
+    one, other, again = model.prepare(["a story", "another", "a story"])
+    assert tokenized == ["a story", "another"]
+    assert [each.content.tokens.ids for each in (one, again)] == [one.content.tokens.ids] * 2
+    assert one.content.key != other.content.key
+
+
 def test_a_text_that_waits_twice_is_run_once() -> None:
     model = load()
     one, two = model.prepare(["a story"]), model.prepare(["a story"])  # two callers, both too early

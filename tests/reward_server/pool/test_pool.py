@@ -495,6 +495,29 @@ async def test_a_killed_fork_server_is_replaced(start_pool: StartPool) -> None:
     assert pool.restarts["fork_server"] == 1
 
 
+async def test_the_samples_that_ran_when_the_fork_server_died_are_scored(
+    start_pool: StartPool, tmp_path: Path
+) -> None:
+    pool = await start_pool(sample_deadline_s=2 * PATIENCE_S)
+    begun, go_on = [tmp_path / "0", tmp_path / "1"], str(tmp_path / "go on")
+    running = [acting("wait_for", begun=str(file), file=go_on) for file in begun]
+    calls = [asyncio.create_task(pool.score("hostile", [sample])) for sample in running]
+    await until(lambda: all(file.exists() for file in begun))
+    fork_server_process().kill()
+    await until(lambda: pool.restarts["fork_server"] == 1)
+    Path(go_on).touch()
+    for call in calls:
+        assert_only({}, await asyncio.wait_for(call, PATIENCE_S), 1)
+
+
+async def test_a_sample_that_kills_fork_servers_kills_two(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    scores = await asyncio.wait_for(pool.score("hostile", [acting("kill_parent")]), PATIENCE_S)
+    assert_only({0: "worker_lost"}, scores, 1)
+    assert_only({}, await asyncio.wait_for(pool.score("hostile", numbers(20)), PATIENCE_S), 20)
+    assert pool.restarts["fork_server"] == 2
+
+
 async def test_a_stopped_process_is_replaced_and_its_samples_scored(start_pool: StartPool) -> None:
     pool = await start_pool()
     for worker in worker_processes():

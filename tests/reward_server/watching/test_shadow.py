@@ -188,4 +188,5 @@ def test_a_shadow_that_dies_of_every_sample_touches_no_reward(
         assert answer["results"][0]["reward"] == 0.0
     info = shadow_info(server, 3)
     assert info["failed"] == 3
-    assert httpx2.get(f"{server.url}/ready").status_code == 200
+    # Its workers may still be on their way back.
+    wait_until(lambda: httpx2.get(f"{server.url}/ready").status_code == 200)

@@ -124,11 +124,13 @@ def test_the_profile_is_that_of_the_package_but_for_its_form_and_its_lengths() -
     made = yaml.safe_load(shortened(ROOT / STORY))["scorers"]
     assert given["format"]["weight"] > made["format"]["weight"] == 0
     lengths = {key: made["length"]["config"][key] for key in ("least", "most", "sigma")}
-    assert lengths == pytest.approx({"least": 12, "most": 15, "sigma": 3})
-    for name in ("repetition", "own_phrases", "own_words", "word_order"):
-        assert made[name]["config"].pop("full_at") == pytest.approx(6)
+    assert lengths == pytest.approx({"least": 20, "most": 25, "sigma": 5})
+    for name in ("repetition", "own_phrases", "own_words", "word_order", "novelty"):
+        assert made[name]["config"].pop("full_at") == pytest.approx(10)
     for name in given.keys() - {"format", "length"}:
         assert made[name] == given[name]
+    older = yaml.safe_load(shortened(ROOT / STORY, fixed=["novelty"]))["scorers"]
+    assert older["novelty"] == given["novelty"]
 
 
 def test_the_stories_ask_for_what_their_history_tells(tmp_path: Path) -> None:
