@@ -105,7 +105,10 @@ def test_good_turns_resemble_none_and_canned_texts_are_caught_from_the_second_pr
         row(f"{language}, canned text", [[turn(text)] * stories for text in canned(language)]),
         row(f"{language}, a sentence of the story, then canned text", [*opened(language)]),
         *(
-            row(f"{language}, a name for every {every}th word of it", [*named(language, every)])
+            row(
+                f"{language}, canned text with a name for every {every}th word",
+                [*named(language, every)],
+            )
             for every in (20, 12, 8)
         ),
     ]
