@@ -169,6 +169,11 @@ class Profile:
         return self.config.normalization != "none" or bool(self.remembering)
 
     @cached_property
+    def finishes(self) -> bool:
+        """Return whether the weighted sums are normalized or clipped."""
+        return self.config.normalization != "none" or self.config.clip is not None
+
+    @cached_property
     def kept_once(self) -> bool:
         """Return whether scoring needs state that only one process of a server holds: statistics
         of a running normalization, groups gathered over requests, responses remembered, a model

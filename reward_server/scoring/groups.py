@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.caller import current
-from touchstone_rewards.reward_server.errors import RequestError, sample_error
+from touchstone_rewards.reward_server.errors import ConfigError, RequestError, sample_error
 from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.profile_config import ScorerEntry
 from touchstone_rewards.reward_server.profiles import Profile
@@ -341,3 +341,18 @@ def _wrong_size(scorer: GroupScorer, group_id: str, count: int) -> Score | None:
 def _all(members: Mapping[Identity, Candidate], error: SampleError) -> dict[Identity, Joined]:
     score = Score(error=error)
     return {identity: Joined({"": score}, "") for identity in members}
+
+
+def check_group_sizes(profiles: Mapping[str, Profile], max_samples: int) -> None:
+    """Check that a whole group fits into one request.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    for profile in profiles.values():
+        size = profile.config.groups.size if profile.config.groups else None
+        if size is not None and size > max_samples:
+            raise ConfigError(
+                f"profile {profile.name}: groups.size is {size}, but max_samples is "
+                f"{max_samples}; lower groups.size or raise max_samples"
+            )

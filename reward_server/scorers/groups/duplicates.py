@@ -8,10 +8,17 @@ because none of them came first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from touchstone_rewards.reward_server.scorers.base import Member, RunsIn, Score
-from touchstone_rewards.reward_server.scorers.groups.texts import checked_size, runs, sketch
+from touchstone_rewards.reward_server.scorers.groups.texts import (
+    RunWords,
+    checked_size,
+    runs,
+    sketch,
+)
 
 # Largest number of texts to compare a text with.
 MAX_MEMBERS = 128
@@ -23,12 +30,7 @@ SKETCH = "sketch"
 
 
 class Duplicates:
-    """Score minus the share of the other members that are near copies of the response.
-
-    `from_share`: smallest Jaccard similarity of near copies. `words`: length of a run. `remember`:
-    number of responses to keep and compare with those to other prompts; 0 keeps none.
-    `remembered_share`: smallest similarity of a response that resembles one to another prompt.
-    """
+    """Score minus the share of the other members that are near copies of the response."""
 
     version = "1"
     range = (-1.0, 0.0)
@@ -38,10 +40,20 @@ class Duplicates:
 
     def __init__(
         self,
-        from_share: float = 0.8,
-        words: int = 5,
-        remember: int = 0,
-        remembered_share: float = 0.3,
+        from_share: Annotated[
+            float, Field(description="smallest Jaccard similarity of near copies")
+        ] = 0.8,
+        words: RunWords = 5,
+        remember: Annotated[
+            int,
+            Field(description="responses to keep and compare with those to other prompts; 0: none"),
+        ] = 0,
+        remembered_share: Annotated[
+            float,
+            Field(
+                description="smallest similarity of a response that resembles one to another prompt"
+            ),
+        ] = 0.3,
     ) -> None:
         self.from_share = _checked_share("from_share", from_share)
         self.words = checked_size(words)

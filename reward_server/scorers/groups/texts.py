@@ -8,8 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from heapq import nsmallest
+from typing import Annotated
 from zlib import crc32
 
+from pydantic import Field
+
+RunWords = Annotated[int, Field(description="number of words in a run, 1 to 20")]
 # Each Chinese, Japanese or Korean character is a word, because there are no spaces.
 _CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")

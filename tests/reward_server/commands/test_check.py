@@ -1,4 +1,4 @@
-"""`reward-server check`: what is configured works, or the exit status says that it does not."""
+"""`reward-server check`: the configuration works, or the exit status says that it does not."""
 
 from __future__ import annotations
 

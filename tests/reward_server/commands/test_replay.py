@@ -1,4 +1,4 @@
-"""A real server's score log; `reward-server replay` over it and over a trainer's samples."""
+"""`reward-server replay` on a real server's score log and on a trainer's samples."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_another_profile_shows_what_would_change_and_why(log_path: Path, tmp_pat
     assert change["explanation"]["math"]["answer"] is None  # only a box counts
     assert change["old_fingerprint"] != change["new_fingerprint"]
     table = [line.split() for line in done.stdout.splitlines()]
-    assert ["0", "1998", "0", "0"] in table  # no truth is left an error, wrong stays wrong
+    assert ["0", "1998", "0", "0"] in table  # errors and wrong answers stay
     assert ["1", "1", "3", "0"] in table
     assert ["bad_ground_truth", "0", "0", "1"] in table
 

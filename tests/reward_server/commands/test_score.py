@@ -101,7 +101,7 @@ DUMMY = ("--profile", "dummy")
 
 
 def piped(content: bytes, *options: object, **more: object) -> subprocess.CompletedProcess[bytes]:
-    """The command with `content` on its standard input."""
+    """Run the command with `content` on its standard input."""
     command = [sys.executable, "-m", "touchstone_rewards.reward_server", "score", *DUMMY]
     about = {"cwd": ROOT, "env": clean_environment(), "timeout": 120, "capture_output": True}
     return subprocess.run([*command, *map(str, options)], input=content, **about, **more)  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""`serve --processes 2`: two processes on one port answer as one server. Real ones throughout."""
+"""`serve --processes 2`: two real processes on one port answer as one server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PROFILES = {
 
 
 def metric(text: str, name: str) -> dict[str, float]:
-    """The values of one metric by what stands in its braces."""
+    """Return the values of one metric by its labels, as written in the braces."""
     found = re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", text, re.MULTILINE)
     return {labels: float(value) for labels, value in found}
 

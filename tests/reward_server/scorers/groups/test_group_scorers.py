@@ -1,4 +1,4 @@
-"""What each scorer of whole groups says, by hand; the order of the members is of no consequence."""
+"""Each group scorer against scores computed by hand; the order of the members does not matter."""
 
 from __future__ import annotations
 
