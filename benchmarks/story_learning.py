@@ -7,7 +7,7 @@ that version scores it out of an older checkout:
     STORY_BEFORE=../before make bench BENCH=story_learning
 
 In both, `format` has no weight, since no JSON is asked of so small a model, and all lengths are
-times 0.15. No profile sees whether a response uses the fact in
+times 0.25. No profile sees whether a response uses the fact in
 its history: whether someone who looks for a thing that was hidden under a stone names the color of
 that stone, and no other. The picture
 `results/story_learning.png` shows, by update, both rewards, the share of right answers, distinct-3,
@@ -20,7 +20,7 @@ import json
 import os
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -50,7 +50,7 @@ from touchstone_rewards.trainer.workflow.stages import only_one
 PLACE = _tables.places("profiles")
 STORY = Path("reward_server", "profiles", "neural", "story.yaml")
 PROFILE = "story_short"
-SHORTER = 0.15
+SHORTER = 0.25
 # What counts units, with its default where the profile leaves it out.
 LENGTHS = {
     "length": {"least": 80, "most": 100, "sigma": 20},
@@ -58,7 +58,10 @@ LENGTHS = {
     "own_phrases": {"full_at": 40},
     "own_words": {"full_at": 40},
     "word_order": {"full_at": 40},
+    "novelty": {"full_at": 40},
 }
+# In 0.1 not to be set.
+FIXED_BEFORE = ("novelty",)
 METADATA = ("story_content", "conversation_history", "user_input")
 # A stopped machine is no deadline: runs like these are paused for hours.
 PATIENCE_S = 6 * 3600
@@ -68,14 +71,14 @@ MEASURES = (*REWARDS.values(), RIGHT, "distinct-3", "words", "gain of the histor
 
 
 class Sizes(NamedTuple):
-    """How much is trained: some 1,200 processor seconds as it stands. An update is of one story;
+    """How much is trained: some 1,800 processor seconds as it stands. An update is of one story;
     no story comes twice in a run. `start`: of how many stories the untrained model is measured."""
 
-    updates: int = 16
-    last: int = 4
+    updates: int = 24
+    last: int = 6
     start: int = 8
     group: int = 8
-    new_tokens: int = 24
+    new_tokens: int = 40
     stories: int = 200
     seeds: tuple[int, ...] = (0, 1, 2)
 
@@ -107,13 +110,14 @@ def make_stories(path: Path, stories: Sequence[tiny.TinyStory]) -> Stories:
     return Stories(write_rows(path, searches), colours)
 
 
-def shortened(profile: Path) -> str:
-    """Return a story profile without weight on its form, with all lengths times `SHORTER`."""
+def shortened(profile: Path, fixed: Collection[str] = ()) -> str:
+    """Return a story profile without weight on its form, with all lengths times `SHORTER` but those
+    of the scorers in `fixed`."""
     content = yaml.safe_load(profile.read_text(encoding="utf-8"))
     scorers = content["scorers"]
     scorers["format"]["weight"] = 0.0
     for name, lengths in LENGTHS.items():
-        if name in scorers:
+        if name in scorers and name not in fixed:
             config = scorers[name]["config"]
             scorers[name]["config"] = config | {
                 key: config.get(key, value) * SHORTER for key, value in lengths.items()
@@ -130,10 +134,11 @@ def learn(
     drawn = [tiny.draw_story(rng) for _ in range(sizes.stories)]
     stories = make_stories(folder / "stories.jsonl", drawn)
     options: dict[str, tuple[str, ...]] = {}
-    for name, checkout in (("today", ROOT), ("before", before)):
+    for name, checkout, fixed in (("today", ROOT, ()), ("before", before, FIXED_BEFORE)):
         profiles = folder / f"profiles_{name}"
         profiles.mkdir(exist_ok=True)
-        (profiles / f"{PROFILE}.yaml").write_text(shortened(checkout / STORY), encoding="utf-8")
+        profile = shortened(checkout / STORY, fixed)
+        (profiles / f"{PROFILE}.yaml").write_text(profile, encoding="utf-8")
         patience = ("--request_deadline_s", str(PATIENCE_S))
         options[name] = ("--profiles_dir", str(profiles), *patience)
     found: dict[str, list[Run]] = defaultdict(list)
@@ -335,8 +340,10 @@ def rows_of(start: Run, found: Mapping[str, Sequence[Run]], last: int) -> list[d
 
 
 def paid_for_the_fact(start: Run, found: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
-    """Return by profile how much more a response that uses the fact gets than the others to its
-    story: the mean over stories of all runs that have both, with its 95% interval."""
+    """Return, by profile, the reward for using the fact.
+
+    For each story with responses that use the fact and responses that do not, it is the difference
+    of their mean rewards; the result is the mean over the stories, with its 95% interval."""
     told = [*start.values()]
     told += [samples for run in found["today"] for samples in run.values()]
     # The first responses are the same under both profiles.

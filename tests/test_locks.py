@@ -1,4 +1,4 @@
-"""What the images install is locked: every package in one version, each version with its hashes."""
+"""The packages of the images are locked: each in one version, each version with its hashes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def locked(extras: str) -> dict[str, tuple[str, list[str]]]:
-    """Name to version and hashes."""
+    """Return version and hashes by package name."""
     text = (LOCKS / f"{extras}.txt").read_text().replace("\\\n", " ")
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
     found: dict[str, tuple[str, list[str]]] = {}

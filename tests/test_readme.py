@@ -1,4 +1,4 @@
-"""What the READMEs tell a newcomer to type works, or is marked with what it needs."""
+"""The commands of the READMEs work as a newcomer types them, or are marked with their needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READMES = ("README.md", "README.zh.md")
 
 
 def blocks(kind: str | None = None) -> Iterator[tuple[str, str, str]]:
-    """(README, what its mark says, the code) of every block of commands."""
+    """Return README, mark and code of every block of commands."""
     for name in READMES:
         for mark, _, code in MARKED.findall((ROOT / name).read_text(encoding="utf-8")):
             if kind in (None, mark):
@@ -32,7 +32,9 @@ def blocks(kind: str | None = None) -> Iterator[tuple[str, str, str]]:
 
 
 def newcomers_environment() -> dict[str, str]:
-    """A shell in which no environment is active: the README has to say how to activate it."""
+    """Return a shell in which no environment is active, since the README has to say how to activate
+    it.
+    """
     ours = Path(sys.executable).parent
     path = [place for place in os.environ["PATH"].split(os.pathsep) if Path(place) != ours]
     return {**os.environ, "PATH": os.pathsep.join(path)}
@@ -128,7 +130,7 @@ def test_the_sizes_are_those_that_were_measured() -> None:
 
 
 def test_nothing_says_to_install_a_package_that_no_registry_has() -> None:
-    """Anyone may register the name `touchstone-rewards` on a public registry."""
+    """The name `touchstone-rewards` could be registered by anyone on a public registry."""
     texts = [
         path
         for folder in (

@@ -83,16 +83,18 @@ class Embedder:
 
     def prepare(self, inputs: Sequence[str]) -> list[Any]:
         keys = [self.cache.key(text) for text in inputs]
-        answers: list[Any] = [self.cache.get(key) for key in keys]
-        unknown = [i for i, answer in enumerate(answers) if answer is None]
-        read = self.reader.read([Text(None, self.prefix + inputs[i]) for i in unknown])
-        for i, one in zip(unknown, read, strict=True):
-            answers[i] = (
-                Prepared(len(one.ids), _Content(keys[i], one), truncated=one.cut > 0)
+        # The samples of a group share their history: a text is tokenized once.
+        found: dict[bytes, Any] = {key: self.cache.get(key) for key in keys}
+        texts = dict(zip(keys, inputs, strict=True))
+        unknown = [key for key, answer in found.items() if answer is None]
+        read = self.reader.read([Text(None, self.prefix + texts[key]) for key in unknown])
+        for key, one in zip(unknown, read, strict=True):
+            found[key] = (
+                Prepared(len(one.ids), _Content(key, one), truncated=one.cut > 0)
                 if isinstance(one, TokenIds)
                 else one
             )
-        return answers
+        return [found[key] for key in keys]
 
     def run(self, batch: Sequence[Prepared]) -> list[Embedding]:
         # The same text may be queued several times, or have been computed while it waited.

@@ -68,7 +68,7 @@ def language_ramps(
         raise ValueError(f"fewer than {LEAST_TURNS} turns in the half {' and '.join(fewer)}")
     tuning = halves["tuning"]
     centres = Centres(
-        _mean([v for t in tuning for v in _parts(told(t.sample.response), vectors)]),
+        _mean([vectors[part] for t in tuning for part in parts_of(told(t.sample.response))]),
         _mean([vectors[text] for t in tuning for text in _against("coherence", t)]),
     )
     raw = [vectors[one.text] for one in stock]
@@ -91,8 +91,11 @@ def _measured(
     """Return, for each measure, a list of numbers per turn."""
 
     def held(part: str, text: str, story: LabelledTurn) -> list[float]:
-        others = [vectors[one] for one in _against(part, story)]
-        return cosines(_parts(text, vectors), others, centres, whole=COMPARISONS[part].whole)
+        others = _against(part, story)
+        if not others:
+            return []
+        found = _rows(parts_of(text), vectors), _rows(others, vectors)
+        return cosines(*found, centres, whole=COMPARISONS[part].whole)
 
     found: CosinesByMeasure = {}
     for part in ("coherence", "relevance"):
@@ -115,12 +118,12 @@ def _specific(
         return {}
     found: CosinesByMeasure = {"specific own": [], "specific stock": []}
     for turn in turns:
-        story = [vectors[one] for one in _against("specific", turn)]
-        own = _parts(told(turn.sample.response), vectors)
+        story = _rows(_against("specific", turn), vectors)
+        own = _rows(parts_of(told(turn.sample.response)), vectors)
         found["specific own"].append(margins(own, story, centres, bank))
         found["specific stock"].append(
             [
-                margins([one], story, centres, np.delete(bank, place, axis=0))[0]
+                margins(one[None], story, centres, np.delete(bank, place, axis=0))[0]
                 for place, one in enumerate(raw)
             ]
         )
@@ -226,8 +229,8 @@ def _copy(turn: LabelledTurn) -> str:
     return " ".join(told_last[1:] or told_last)
 
 
-def _parts(text: str, vectors: Vectors) -> list[Any]:
-    return [vectors[part] for part in parts_of(text)]
+def _rows(texts: Sequence[str], vectors: Vectors) -> Any:
+    return np.stack([vectors[text] for text in texts])
 
 
 def _mean(vectors: Sequence[Any]) -> Any:

@@ -7,7 +7,6 @@ embedded once, however many parts of the score and samples of a group ask for it
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +16,7 @@ from touchstone_rewards.reward_server.models.config import ModelConfig, RemoteEm
 from touchstone_rewards.reward_server.models.files import folder_digest
 from touchstone_rewards.reward_server.schemas import Sample, SampleError
 from touchstone_rewards.reward_server.scorers.base import Score
-from touchstone_rewards.reward_server.scorers.embedded import EmbeddedScorer, cosine
+from touchstone_rewards.reward_server.scorers.embedded import EmbeddedScorer
 from touchstone_rewards.reward_server.scorers.story import context
 from touchstone_rewards.reward_server.scorers.story.language import language
 from touchstone_rewards.reward_server.scorers.story.ramps import (
@@ -29,7 +28,13 @@ from touchstone_rewards.reward_server.scorers.story.ramps import (
     read_ramps,
 )
 from touchstone_rewards.reward_server.scorers.story.rules import check_numbers, fullness, ramp
-from touchstone_rewards.reward_server.scorers.story.text import all_parts, parts_of, told
+from touchstone_rewards.reward_server.scorers.story.text import (
+    PART_UNITS,
+    all_parts,
+    parts_of,
+    told,
+    units,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,8 +71,15 @@ def _user_turn(sample: Sample, _: int) -> Texts:
     return _in_parts(context.user_turn(sample))
 
 
-def _earlier(sample: Sample, turns: int) -> Texts:
-    return _in_parts(context.earlier(sample, turns))
+def _retellable(sample: Sample, turns: int) -> Texts:
+    """Return the parts of all texts told before that are long enough to be retold.
+
+    Any sentence that uses a shorter one is near to it: a key found where it was hidden.
+    """
+    found = context.earlier(sample, turns)
+    if isinstance(found, SampleError):
+        return found
+    return _in_parts([text for text in found if 2 * len(units(text)) >= PART_UNITS])
 
 
 def _target(sample: Sample, _: int) -> Texts:
@@ -79,7 +91,7 @@ COMPARISONS = {
     "coherence": HeldAgainst(_story, turns=2, zero_at=0.1, one_at=0.4),
     "relevance": HeldAgainst(_user_turn, turns=1, zero_at=0.1, one_at=0.4),
     "specific": HeldAgainst(_story, turns=2, zero_at=-0.4, one_at=-0.3, whole=False),
-    "novelty": HeldAgainst(_earlier, turns=8, zero_at=0.9, one_at=0.7, full_at=40, whole=False),
+    "novelty": HeldAgainst(_retellable, turns=8, zero_at=0.9, one_at=0.7, full_at=40, whole=False),
     "target": HeldAgainst(_target, turns=1, zero_at=0.0, one_at=1.0),
 }
 
@@ -89,8 +101,8 @@ class EmbeddedPart(EmbeddedScorer):
 
     `ramps` names a file that `reward-server calibrate` wrote for the model. With it, a story in a
     language that was not measured is `unsupported_input`, and every language in `languages` must
-    have been measured. `specific` needs it. The remaining settings, beside `zero_at`, `one_at` and
-    `turns`, are those of the embedding model.
+    have been measured. `specific` needs it. `novelty` has `full_at`, in tokens of the model. The
+    remaining settings, beside `zero_at`, `one_at` and `turns`, are those of the embedding model.
 
     Raises:
         ValueError: a setting is out of range, or two settings contradict each other.
@@ -107,7 +119,8 @@ class EmbeddedPart(EmbeddedScorer):
         self, part: str, ramps: str | None = None, languages: Sequence[str] = (), **config: Any
     ) -> None:
         compared = COMPARISONS[part]
-        own = {name: config.pop(name) for name in ("zero_at", "one_at", "turns") if name in config}
+        settings = ("zero_at", "one_at", "turns", *(["full_at"] if compared.full_at else []))
+        own = {name: config.pop(name) for name in settings if name in config}
         self.part, self.compared = part, compared._replace(**own)
         check_numbers(own | {"zero_at": self.compared.zero_at, "one_at": self.compared.one_at})
         if ramps is not None and own.keys() & {"zero_at", "one_at"}:
@@ -132,7 +145,7 @@ class EmbeddedPart(EmbeddedScorer):
 
     def use(self, model: ModelConfig, digest: str) -> None:
         super().use(model, digest)
-        self.version = f"4 {digest}"
+        self.version = f"5 {digest}"
         if self.ramps is not None:
             remote = isinstance(model, RemoteEmbeddingConfig)
             files = None if remote else folder_digest(model.folder())
@@ -153,6 +166,8 @@ class EmbeddedPart(EmbeddedScorer):
         return [*_parts(sample.response), *texts]
 
     def judge(self, sample: Sample, outputs: Sequence[Any], explain: bool) -> Score:
+        import numpy as np
+
         parts = len(_parts(sample.response))
         if not outputs or not parts:
             why = "the response is empty, or in another language than the story"
@@ -161,9 +176,10 @@ class EmbeddedPart(EmbeddedScorer):
         measured = None if self.ramps is None or spoken is None else self.ramps.languages[spoken]
         ends = self.compared.zero_at, self.compared.one_at
         zero_at, one_at = ends if measured is None else measured.ramps.get(self.part, ends)
-        vectors = [one.vector for one in outputs]
+        vectors = np.stack([one.vector for one in outputs])
+        # Only what can be retold may be missing: a guard that has nothing to find.
         found = self._measured(vectors[:parts], vectors[parts:], measured)
-        value = sum(ramp(each, zero_at, one_at) for each in found) / len(found)
+        value = sum(ramp(each, zero_at, one_at) for each in found) / len(found) if found else 1.0
         tokens = sum(one.tokens for one in outputs[:parts])
         if self.compared.full_at is not None:
             value *= fullness(tokens, self.compared.full_at)
@@ -173,8 +189,10 @@ class EmbeddedPart(EmbeddedScorer):
         return Score(value, explanation=said if explain else None)
 
     def _measured(
-        self, parts: Sequence[np.ndarray], others: Sequence[np.ndarray], by: LanguageRamps | None
+        self, parts: np.ndarray, others: np.ndarray, by: LanguageRamps | None
     ) -> list[float]:
+        if not len(others):
+            return []
         if self.part == "specific" and by is not None:
             return margins(parts, others, by.centres, by.stock_vectors)
         centres = None if by is None else by.centres
@@ -182,60 +200,55 @@ class EmbeddedPart(EmbeddedScorer):
 
 
 def cosines(
-    parts: Sequence[np.ndarray],
-    others: Sequence[np.ndarray],
-    centres: Centres | None,
-    *,
-    whole: bool,
+    parts: np.ndarray, others: np.ndarray, centres: Centres | None, *, whole: bool
 ) -> list[float]:
     """Return each part's largest cosine with one of the others, or one number for the whole.
 
     The number is the mean of two: the mean of the parts' largest cosines, and the cosine of the sum
     of the parts with the sum of the others. For it the centers of responses and of stories are
     subtracted first, so that what every text of the language shares with every story does not
-    count. `parts`, `others`: vectors of shape [dim].
+    count. `parts`, `others`: vectors as rows, of shapes [parts, dim] and [others, dim].
 
     Example:
-        >>> cosines([np.array([1.0, 0.0])], [np.array([1.0, 0.0])], None, whole=False)
+        >>> cosines(np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]]), None, whole=False)
         [1.0]
     """
+    parts, others = _directions(parts), _directions(others)
     if whole and centres is not None:
-        parts, others = _centred(parts, centres.response), _centred(others, centres.story)
-    found = [max(cosine(part, other) for other in others) for part in parts]
+        parts, others = _directions(parts - centres.response), _directions(others - centres.story)
+    found = (parts @ others.T).max(axis=1)
     if not whole:
-        return found
-    return [(sum(found) / len(found) + cosine(sum(parts), sum(others))) / 2]
+        return found.tolist()
+    [together] = _directions(parts.sum(axis=0)[None]) @ _directions(others.sum(axis=0)[None])[0]
+    return [float(found.mean() + together) / 2]
 
 
 def margins(
-    parts: Sequence[np.ndarray],
-    others: Sequence[np.ndarray],
-    centres: Centres,
-    stock: np.ndarray,
+    parts: np.ndarray, others: np.ndarray, centres: Centres, stock: np.ndarray
 ) -> list[float]:
     """Return how much nearer each part is to its story than to a stock text.
 
     That is its largest cosine with one of the others, minus the largest with a stock text, both
-    after the centers are subtracted. `parts`, `others`: vectors of shape [dim]; the others are the
-    story's. `stock`: unit vectors of shape [texts, dim], already centered.
+    after the centers are subtracted. `parts`, `others`: vectors as rows, of shapes [parts, dim] and
+    [others, dim]; the others are the story's. `stock`: unit vectors of shape [texts, dim], already
+    centered.
 
     Example:
-        >>> here, there, center = np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.zeros(2)
-        >>> margins([here], [here], Centres(center, center), np.array([there]))
+        >>> here, there, center = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), np.zeros(2)
+        >>> margins(here, here, Centres(center, center), there)
         [1.0]
     """
-    own, story = _centred(parts, centres.response), _centred(others, centres.story)
-    return [
-        max(float(part @ other) for other in story) - float((stock @ part).max()) for part in own
-    ]
+    own = _directions(_directions(parts) - centres.response)
+    story = _directions(_directions(others) - centres.story)
+    return ((own @ story.T).max(axis=1) - (own @ stock.T).max(axis=1)).tolist()
 
 
-def _centred(vectors: Sequence[np.ndarray], centre: np.ndarray) -> list[np.ndarray]:
-    return [_unit(_unit(each) - centre) for each in vectors]
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    """Return the rows at length 1. A row of zeros has no direction: NaN, which is no score."""
+    import numpy as np
 
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return vector / max(math.sqrt(float(vector @ vector)), 1e-12)
+    with np.errstate(invalid="ignore"):
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def story_language(sample: Sample) -> str:

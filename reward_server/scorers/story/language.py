@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from touchstone_rewards.reward_server.scorers.story.stories import told_stories
 from touchstone_rewards.reward_server.scorers.story.text import MAX_CHARACTERS, clauses, units
@@ -26,6 +26,9 @@ _ENGLISH = re.compile(
 )
 # In English prose nearly half of the words; in other languages of Latin script a few lookalikes.
 ENGLISH_SHARE = 0.2
+# Chance takes up to `DEVIATIONS` standard deviations, each `PAIR_DEVIATION` / sqrt(n), from the
+# share of n pairs. What it takes from a turn, of `TURN_PAIRS` or more, the ramp allows for.
+DEVIATIONS, PAIR_DEVIATION, TURN_PAIRS = 1.6, 0.5, 64
 _START, _END = "<", ">"
 
 
@@ -52,18 +55,34 @@ def language(text: str) -> Language:
     return "English" if common >= ENGLISH_SHARE * len(words) else "other"
 
 
-def ordered_share(text: str, of: str) -> float | None:
-    """Return the share of neighboring pairs known in this order minus the share known in reverse.
+class WordOrder(NamedTuple):
+    """How well a text's words stand in order: the share of its neighboring pairs known in this
+    order, minus the share known in reverse; and how much more it may be, but for so few pairs."""
+
+    share: float
+    doubt: float
+
+
+def order_of(text: str, of: str) -> WordOrder | None:
+    """Return how well the words of a text stand in the order of a language.
 
     None if there are no stories of the language to learn pairs from. Shuffled, reversed or listed
-    words give about 0 or less, prose 0.15 to 0.4.
+    words have a share of about 0 or less, prose of 0.15 to 0.4, but ten words of prose may have 0:
+    the doubt is what chance can take from so few.
+
+    Example:
+        >>> order_of("The door is open, and the lamp is lit.", "English").doubt > 0.1
+        True
     """
     known = _pairs_of(of)
     if not known:
         return None
     there = list(_pairs(text))
+    if not there:
+        return WordOrder(0.0, 0.0)
     ordered = sum(pair in known for pair in there) - sum(_turned(pair) in known for pair in there)
-    return ordered / len(there) if there else 0.0
+    doubt = DEVIATIONS * PAIR_DEVIATION * (len(there) ** -0.5 - TURN_PAIRS**-0.5)
+    return WordOrder(ordered / len(there), max(doubt, 0.0))
 
 
 def read_pairs() -> None:

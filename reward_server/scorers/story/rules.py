@@ -18,7 +18,7 @@ from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.story import context
 from touchstone_rewards.reward_server.scorers.story.language import (
     language,
-    ordered_share,
+    order_of,
     read_pairs,
 )
 from touchstone_rewards.reward_server.scorers.story.text import (
@@ -176,18 +176,23 @@ def word_order(
     sample: Sample, *, zero_at: float = 0.05, one_at: float = 0.13, full_at: float = 40
 ) -> Score:
     """Score whether the words stand in an order that the story's language uses
-    (`language.ordered_share`); 0 for a response in another language than the story."""
+    (`language.order_of`); 0 for a response in another language than the story.
+
+    A short text has the benefit of the doubt: it loses what so few words make certain.
+    """
     told_before = context.story(sample, 2)
     if isinstance(told_before, SampleError):
         return Score(error=told_before)
     spoken, text = language("\n".join(told_before)), told(sample.response)
     if language(text) != spoken:
         return Score(0.0, explanation={"rule": f"the story is in {spoken}, the response is not"})
-    ordered = ordered_share(text, spoken)
-    if ordered is None:
+    order = order_of(text, spoken)
+    if order is None:
         message = f"the story is in {spoken}; word order is known for English and Chinese only"
         return Score(error=sample_error("unsupported_input", message))
-    return _guarded(ordered, units(text), zero_at, one_at, full_at)
+    score = _guarded(order.share + order.doubt, units(text), zero_at, one_at, full_at)
+    said = {"share": round(order.share, 4), "doubt": round(order.doubt, 4)}
+    return Score(score.value, explanation={**(score.explanation or {}), **said})
 
 
 def next_episode(sample: Sample) -> Score:
@@ -290,7 +295,7 @@ RULES = {
 class RulePart:
     """Scorer of one rule in `RULES`, with its settings."""
 
-    version = "2"
+    version = "3"
     range = (0.0, 1.0)
     runs_in: Literal["inline"] = "inline"
 

@@ -1,4 +1,4 @@
-"""Embedding models: the vectors are those of sentence-transformers, and each text costs once."""
+"""Embedding models give the vectors of sentence-transformers, and compute each text once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def load(**changes: Any) -> Embedder:
 
 @pytest.fixture(scope="module")
 def minilm() -> Embedder:
-    """The offline model in fp32, which keeps no vectors."""
+    """Load the offline model in fp32, without a cache of vectors."""
     return load(cache_bytes=0)
 
 
@@ -128,6 +128,22 @@ def test_a_text_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (again[0] == first[2]).all()
 
 
+def test_a_text_that_comes_twice_is_tokenized_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load()
+    tokenized: list[str] = []
+    read = model.reader.read
+
+    def counted(texts: Any) -> Any:
+        tokenized.extend(text.response for text in texts)
+        return read(texts)
+
+    monkeypatch.setattr(model.reader, "read", counted)
+    one, other, again = model.prepare(["a story", "another", "a story"])
+    assert tokenized == ["a story", "another"]
+    assert [each.content.tokens.ids for each in (one, again)] == [one.content.tokens.ids] * 2
+    assert one.content.key != other.content.key
+
+
 def test_a_text_that_waits_twice_is_run_once() -> None:
     model = load()
     one, two = model.prepare(["a story"]), model.prepare(["a story"])  # two callers, both too early
@@ -154,7 +170,7 @@ def test_models_do_not_share_cached_vectors() -> None:
 
 
 def sentence_folder(folder: Path, modules: list[str], pooling: dict[str, Any]) -> Path:
-    """A sentence-transformers folder around a tiny BERT."""
+    """Make a sentence-transformers folder around a tiny BERT."""
     torch.manual_seed(0)
     BertModel(tiny.config(BertConfig, initializer_range=0.5)).save_pretrained(folder)
     tiny.tokenizer().save_pretrained(folder)

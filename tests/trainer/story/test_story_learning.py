@@ -1,4 +1,4 @@
-"""What a story profile teaches: its measures by hand, the shortened profile, the older wire."""
+"""The bench of story learning: its measures by hand, the shortened profile, the older wire."""
 
 from __future__ import annotations
 
@@ -124,11 +124,13 @@ def test_the_profile_is_that_of_the_package_but_for_its_form_and_its_lengths() -
     made = yaml.safe_load(shortened(ROOT / STORY))["scorers"]
     assert given["format"]["weight"] > made["format"]["weight"] == 0
     lengths = {key: made["length"]["config"][key] for key in ("least", "most", "sigma")}
-    assert lengths == pytest.approx({"least": 12, "most": 15, "sigma": 3})
-    for name in ("repetition", "own_phrases", "own_words", "word_order"):
-        assert made[name]["config"].pop("full_at") == pytest.approx(6)
+    assert lengths == pytest.approx({"least": 20, "most": 25, "sigma": 5})
+    for name in ("repetition", "own_phrases", "own_words", "word_order", "novelty"):
+        assert made[name]["config"].pop("full_at") == pytest.approx(10)
     for name in given.keys() - {"format", "length"}:
         assert made[name] == given[name]
+    older = yaml.safe_load(shortened(ROOT / STORY, fixed=["novelty"]))["scorers"]
+    assert older["novelty"] == given["novelty"]
 
 
 def test_the_stories_ask_for_what_their_history_tells(tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_the_picture_shows_every_profile(tmp_path: Path) -> None:
 
 
 class Remembers(BaseHTTPRequestHandler):
-    """An older server: notes what it is asked and answers a reward, or that it is not ready."""
+    """Act as an older server: note each request, and answer a reward, or that it is not ready."""
 
     profiles: ClassVar[list[dict[str, Any]]] = []
 
@@ -223,7 +225,7 @@ def test_the_page_has_the_sizes_that_are_run() -> None:
     assert f"at most {sizes.new_tokens} new tokens" in page
     assert f"the last {sizes.last} updates" in page
     assert f"to {sizes.start} stories" in page
-    assert f"times {SHORTER}" in page
+    assert f"multiplied by {SHORTER}" in page
     assert len(sizes.seeds) == 3
 
 

@@ -1,4 +1,4 @@
-"""docs/story_scorer.md says what is so: the profile shown, the parts and their settings."""
+"""docs/story_scorer.md is true: the profile shown, the parts and their settings."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from tests.checkout import ROOT
 from touchstone_rewards.reward_server.profiles import NEURAL_DIR, Profile, ProfileConfig
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.story.embedded import COMPARISONS
+from touchstone_rewards.reward_server.scorers.story.language import order_of
 from touchstone_rewards.reward_server.scorers.story.ramps import DATA
-from touchstone_rewards.reward_server.scorers.story.rules import RULES
+from touchstone_rewards.reward_server.scorers.story.rules import RULES, ramp
+from touchstone_rewards.reward_server.scorers.story.stories import told_stories
+from touchstone_rewards.reward_server.scorers.story.text import sentences, units
 
 DOCS = (ROOT / "docs" / "story_scorer.md").read_text(encoding="utf-8")
 # Columns of the table of ramps, and the names that the files have for them.
@@ -76,11 +79,12 @@ def test_the_table_of_hacks_is_that_of_the_results() -> None:
 
 def test_the_cost_told_is_that_of_the_results() -> None:
     path = ROOT / "benchmarks" / "results" / "story_cost.json"
-    first, following = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    low, high = first["quartiles"]
-    assert f"{first['ratio']:.2f} times\n(quartiles {low:.2f} and {high:.2f})" in DOCS
-    low, high = following["quartiles"]
-    assert f"{following['ratio']:.2f} ({low:.2f}\nand {high:.2f})" in DOCS
+    for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+        [(language, place)] = re.findall(r"^(\w+): .* the (\w+) 8 responses", row["what"])
+        low, high = row["quartiles"]
+        keys = ("tokens_ratio", "ratio_bare", "tokens_ratio_bare")
+        cells = [f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})", *(f"{row[k]:.2f}" for k in keys)]
+        assert f"| {language}, {place} eight of a history | {' | '.join(cells)} |" in DOCS
 
 
 def test_the_table_of_ramps_is_that_of_the_files_shipped() -> None:
@@ -94,10 +98,32 @@ def test_the_table_of_ramps_is_that_of_the_files_shipped() -> None:
 
 
 def cell_of(column: str, found: dict[str, Any]) -> str:
-    """Return what stands in a column: an AUC on the stories held out, or the ends of a ramp."""
+    """Return the values of a column: an AUC on the held-out stories, or the ends of a ramp."""
     if part := re.fullmatch(r"`(\w+)` 0 and 1", column):
         zero_at, one_at = found["ramps"][part[1]]
         return f"{zero_at:.3f} to {one_at:.3f}"
     measured = found["measured"]["test"][MEASURED.get(column, column)]
     low, high = measured["interval"]
     return f"{measured['auc']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def test_the_table_of_single_sentences_is_what_comes_out() -> None:
+    """Of sound sentences, of their words reversed and of their words in alphabetical order, the
+    share that closes the gate, without the doubt and with it."""
+    for spoken in ("English", "Chinese"):
+        stories = [s for s in told_stories() if (s.language, s.split) == (spoken, "test")]
+        said = [one for s in stories for text in s.texts for one in sentences(text)]
+        found = [units(one) for one in said if len(units(one)) >= 8]
+        ways = {
+            "as they are": [one for one in said if len(units(one)) >= 8],
+            "words reversed": [" ".join(one[::-1]) for one in found],
+            "words in alphabetical order": [", ".join(sorted(set(one))) for one in found],
+        }
+        for way, texts in ways.items():
+            orders = [order_of(text, spoken) for text in texts]
+            shut = [
+                [ramp(one.share + doubt * one.doubt, 0.05, 0.13) < 0.1 for one in orders if one]
+                for doubt in (0, 1)
+            ]
+            shares = [f"{100 * sum(each) / len(found):.1f}%" for each in shut]
+            assert f"| {spoken}, {way} | {len(found)} | {' | '.join(shares)} |" in DOCS

@@ -201,10 +201,35 @@ def test_a_history_is_embedded_once_and_only_in_parts(judge: Any) -> None:
         assert not isinstance(texts, SampleError)
         wanted[part] = set(texts)
     assert wanted["coherence"] == wanted["specific"]
-    assert wanted["relevance"] < wanted["coherence"] < wanted["novelty"]
-    told_before = [LIGHTHOUSE.setting, *LIGHTHOUSE.asked, *LIGHTHOUSE.answered, LIGHTHOUSE.now]
+    assert wanted["relevance"] < wanted["coherence"]
+    told_before = [LIGHTHOUSE.setting, *LIGHTHOUSE.answered, LIGHTHOUSE.asked[1], LIGHTHOUSE.now]
     once = sum(len(units(text)) for text in [*told_before, told(GOOD.response)])
-    assert sum(len(units(text)) for text in wanted["novelty"]) == once
+    assert sum(len(units(text)) for text in wanted["novelty"] | wanted["coherence"]) == once
+
+
+def test_only_what_is_long_enough_to_be_retold_is_held_against_novelty(judge: Any) -> None:
+    """Who answers a sentence of ten words with its fact is near to it, and retells nothing."""
+    hidden = [
+        {"role": "user", "content": "Sam hides a rope under the blue stone."},
+        {"role": "assistant", "content": "Night falls and Sam goes home."},
+    ]
+    about = {"story_content": "A tale of the harbour.", "user_input": "I look for the rope."}
+    found = "Sam looks around and finds a rope under the blue stone. He carefully takes it."
+    [used] = judge(Sample("used", found, metadata=about | {"conversation_history": hidden}))
+    # Nothing was told that could be retold: what is missing is length, some 17 of 40 tokens.
+    assert 0.4 < used.scores["novelty"] < 0.5
+    long = {"role": "assistant", "content": f"{found} Then he goes back to the harbour at night."}
+    [retold] = judge(
+        Sample("retold", found, metadata=about | {"conversation_history": [*hidden, long]})
+    )
+    assert retold.scores["novelty"] < used.scores["novelty"] / 2
+
+
+def test_a_short_profile_may_ask_for_fewer_tokens_of_novelty(judge: Any) -> None:
+    part = EmbeddedPart("novelty", full_at=10)
+    assert part.compared.full_at == 10
+    with pytest.raises(ConfigError, match="full_at"):
+        build_scorer("story", {"part": "coherence", "full_at": 10})
 
 
 def test_the_parts_of_a_response_cost_at_most_a_fifth_more_than_the_response() -> None:

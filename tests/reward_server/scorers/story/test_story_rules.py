@@ -12,6 +12,9 @@ from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers import build_callable
 from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.story.cases import turn
+from touchstone_rewards.reward_server.scorers.story.language import order_of
+from touchstone_rewards.reward_server.scorers.story.stories import told_stories
+from touchstone_rewards.reward_server.scorers.story.text import sentences, units
 from touchstone_rewards.reward_server.scorers.story.trials import good_trials, hack_trials
 
 HISTORY: dict[str, Any] = {
@@ -169,6 +172,39 @@ def test_word_order_tells_good_turns_from_their_words_shuffled_in_both_languages
     assert max(found["words reversed"]) == 0.0
     assert max(found["words shuffled"]) < 0.8
     assert sum(found["words shuffled"]) / len(found["words shuffled"]) < 0.3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I see you do, and I'm glad you found Sam's lamp.",
+        "You lift the black stone and there it lies.",
+    ],
+)
+def test_a_sound_sentence_is_not_taken_for_words_without_order(text: str) -> None:
+    # No pair of the first is known; before, both had 0, and with the gate no reward.
+    assert value("word_order", text, metadata=TOLD, full_at=6) > 0.5
+
+
+def test_a_short_text_loses_what_so_few_words_make_certain() -> None:
+    # In one clause, n unknown words have n + 1 pairs; 64 are as many as a turn has.
+    assert order_of("zq " * 8, "English") == (0.0, pytest.approx(0.8 / 3 - 0.1))
+    assert order_of("zq " * 63, "English") == (0.0, 0.0)
+    assert order_of("", "English") == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("spoken", ["English", "Chinese"])
+def test_of_single_sentences_hardly_one_in_thirty_closes_the_gate_and_lists_do(spoken: str) -> None:
+    stories = [s for s in told_stories() if (s.language, s.split) == (spoken, "test")]
+    said = [one for s in stories for text in s.texts for one in sentences(text)]
+    asked = [one for one in said if len(units(one)) >= 8]
+    listed = [", ".join(sorted(set(units(text)))) for s in stories for text in s.texts]
+    listed = [one for one in listed if len(units(one)) >= 20]
+    about = {"conversation_history": [], "story_content": " ".join(asked[:3]), "user_input": "?"}
+    sound = [value("word_order", one, metadata=about, full_at=1) for one in asked]
+    assert len(sound) > 200
+    assert sum(one < 0.1 for one in sound) / len(sound) < 1 / 30
+    assert {value("word_order", one, metadata=about, full_at=1) for one in listed} == {0.0}
 
 
 def test_an_answer_in_another_language_than_the_story_is_no_prose() -> None:
