@@ -1,13 +1,12 @@
 """Learning from a story profile with a real model: GRPO with LoRA on SmolLM2, and a hidden fact.
 
-Three profiles, three seeds each: `story` of today; the same with the ends of `logprob_gain` where
-this model's own gains are; and `story` of version 0.1.0, as the server of that version scores it
-out of an older checkout:
+Two profiles, three seeds each: `story` of today, and `story` of version 0.1.0, as the server of
+that version scores it out of an older checkout:
 
     git worktree add ../before 4fd662f
     STORY_BEFORE=../before make bench BENCH=story_learning
 
-In all, `format` has no weight, since no JSON is asked of so small a model, and all lengths are
+In both, `format` has no weight, since no JSON is asked of so small a model, and all lengths are
 times 0.25. No profile sees whether a response uses the fact in
 its history: whether someone who looks for a thing that was hidden under a stone names the color of
 that stone, and no other. The picture
@@ -63,25 +62,16 @@ LENGTHS = {
 }
 # In 0.1 not to be set.
 FIXED_BEFORE = ("novelty",)
-# What this model gains at this length, and half of it: the mean of `signals/logprob_gain` in
-# updates 5 to 9 under `today`, when responses have the length that they keep.
-GAIN_ENDS = {"zero_at": 0.4, "one_at": 0.8}
 METADATA = ("story_content", "conversation_history", "user_input")
 # A stopped machine is no deadline: runs like these are paused for hours.
 PATIENCE_S = 6 * 3600
-REWARDS = {
-    "before": "reward of story in 0.1",
-    "today": "reward of today's story",
-    "measured": "reward of today's story, gain's ends measured",
-}
-LABELS = {"before": "0.1", "today": "today's", "measured": "today's, gain's ends measured"}
+REWARDS = {"today": "reward of today's story", "before": "reward of story in 0.1"}
 RIGHT = "the hidden fact used rightly"
-GAIN = "gain of the history, nats a token"
-MEASURES = (REWARDS["today"], REWARDS["before"], RIGHT, "distinct-3", "words", GAIN)
+MEASURES = (*REWARDS.values(), RIGHT, "distinct-3", "words", "gain of the history, nats a token")
 
 
 class Sizes(NamedTuple):
-    """How much is trained: some 2,400 processor seconds as it stands. An update is of one story;
+    """How much is trained: some 1,800 processor seconds as it stands. An update is of one story;
     no story comes twice in a run. `start`: of how many stories the untrained model is measured."""
 
     updates: int = 24
@@ -120,15 +110,12 @@ def make_stories(path: Path, stories: Sequence[tiny.TinyStory]) -> Stories:
     return Stories(write_rows(path, searches), colours)
 
 
-def shortened(
-    profile: Path, fixed: Collection[str] = (), gain_ends: Mapping[str, float] | None = None
-) -> str:
+def shortened(profile: Path, fixed: Collection[str] = ()) -> str:
     """Return a story profile without weight on its form, with all lengths times `SHORTER` but those
-    of the scorers in `fixed`, and with other ends of `logprob_gain` if given."""
+    of the scorers in `fixed`."""
     content = yaml.safe_load(profile.read_text(encoding="utf-8"))
     scorers = content["scorers"]
     scorers["format"]["weight"] = 0.0
-    scorers["logprob_gain"]["config"] |= gain_ends or {}
     for name, lengths in LENGTHS.items():
         if name in scorers and name not in fixed:
             config = scorers[name]["config"]
@@ -147,25 +134,20 @@ def learn(
     drawn = [tiny.draw_story(rng) for _ in range(sizes.stories)]
     stories = make_stories(folder / "stories.jsonl", drawn)
     options: dict[str, tuple[str, ...]] = {}
-    made = {
-        "before": shortened(before / STORY, FIXED_BEFORE),
-        "today": shortened(ROOT / STORY),
-        "measured": shortened(ROOT / STORY, gain_ends=GAIN_ENDS),
-    }
-    for name, profile in made.items():
+    for name, checkout, fixed in (("today", ROOT, ()), ("before", before, FIXED_BEFORE)):
         profiles = folder / f"profiles_{name}"
         profiles.mkdir(exist_ok=True)
+        profile = shortened(checkout / STORY, fixed)
         (profiles / f"{PROFILE}.yaml").write_text(profile, encoding="utf-8")
         patience = ("--request_deadline_s", str(PATIENCE_S))
         options[name] = ("--profiles_dir", str(profiles), *patience)
     found: dict[str, list[Run]] = defaultdict(list)
     with (
         reward_server(folder / "today.log", *options["today"]) as today,
-        reward_server(folder / "measured.log", *options["measured"]) as with_ends,
         older_server(before, folder / "before.log", *options["before"]) as older,
         older_wire(older.url) as then,
     ):
-        urls = {"before": then, "today": today, "measured": with_ends}
+        urls = {"today": today, "before": then}
 
         def run(name: str, url: str, **fields: Any) -> Run:
             made = train_one(folder, name, url, model, stories.rows, sizes, **fields)
@@ -237,9 +219,9 @@ def refuse_other_profile(run: Path, url: str) -> None:
 
 
 def read_run(run: Path, urls: Mapping[str, str], colours: Mapping[str, str]) -> Run:
-    """Return the kept samples of a run, each with the rewards of all profiles."""
+    """Return the kept samples of a run, each with the rewards of both profiles."""
     kept = list(read_samples(run / "samples"))
-    rewards = all_rewards(run / "rewards.json", kept, urls)
+    rewards = both_rewards(run / "rewards.json", kept, urls)
     found: Run = defaultdict(list)
     for place, sample in enumerate(kept):
         own = {REWARDS[name]: column[place] for name, column in rewards.items()}
@@ -259,10 +241,10 @@ def measured(sample: KeptSample, colour: str, rewards: Mapping[str, float | None
     return Measured(words, values)
 
 
-def all_rewards(
+def both_rewards(
     path: Path, kept: Sequence[KeptSample], urls: Mapping[str, str]
 ) -> dict[str, list[float | None]]:
-    """Return every sample's rewards by all profiles: asked for once, then read from the file."""
+    """Return every sample's rewards by both profiles: asked for once, then read from the file."""
     if path.is_file():
         return json.loads(path.read_text(encoding="utf-8"))
     asked = [
@@ -322,7 +304,7 @@ def draw(found: Mapping[str, Sequence[Run]], path: Path) -> None:
             for values in table:
                 axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.4)
             means = [fmean(column) for column in zip(*table, strict=True)]
-            axes.plot(steps, means, color=colour, linewidth=2.2, label=f"trained by {LABELS[name]}")
+            axes.plot(steps, means, color=colour, linewidth=2.2, label=f"trained by {name}")
         axes.set_title(measure, loc="left", fontsize=10)
         axes.grid(color=LIGHT.grid, linewidth=0.6)
         axes.set_xlabel("update")
@@ -333,16 +315,13 @@ def draw(found: Mapping[str, Sequence[Run]], path: Path) -> None:
 
 def rows_of(start: Run, found: Mapping[str, Sequence[Run]], last: int) -> list[dict[str, Any]]:
     """Return a row per measure: the untrained model, the last updates of each profile's runs with
-    95% intervals over stories, and the difference to the older profile on the same stories."""
+    95% intervals over stories, and the difference of the profiles on the same stories."""
     rows = []
     for measure in MEASURES:
         ends = {name: [curve(run, measure)[-last:] for run in runs] for name, runs in found.items()}
         flat = {"start": curve(start, measure)}
         flat |= {name: [value for run in runs for value in run] for name, runs in ends.items()}
-        apart = {
-            name: [a - b for a, b in zip(flat[name], flat["before"], strict=True)]
-            for name in found.keys() - {"before"}
-        }
+        apart = [a - b for a, b in zip(flat["today"], flat["before"], strict=True)]
         means = {name: fmean(values) for name, values in flat.items()}
         row = {
             "what": measure,
@@ -351,9 +330,8 @@ def rows_of(start: Run, found: Mapping[str, Sequence[Run]], last: int) -> list[d
             "ratio": means["today"] / means["before"] if means["before"] else None,
             "start": means["start"],
             "intervals": {name: student(values) for name, values in flat.items()},
-            "means": means,
-            "difference": {name: fmean(values) for name, values in apart.items()},
-            "difference_interval": {name: student(values) for name, values in apart.items()},
+            "difference": fmean(apart),
+            "difference_interval": student(apart),
             "by_seed": {name: [fmean(run) for run in runs] for name, runs in ends.items()},
         }
         print(" | ".join(cells(row)))
@@ -366,9 +344,8 @@ def paid_for_the_fact(start: Run, found: Mapping[str, Sequence[Run]]) -> dict[st
     story: the mean over stories of all runs that have both, with its 95% interval."""
     told = [*start.values()]
     told += [samples for run in found["today"] for samples in run.values()]
-    # The first responses of a seed are the same under all profiles.
-    others = [run for name in ("before", "measured") for run in found[name]]
-    told += [samples for run in others for key, samples in run.items() if key[0] > 1]
+    # The first responses are the same under both profiles.
+    told += [samples for run in found["before"] for key, samples in run.items() if key[0] > 1]
     paid: dict[str, Any] = {}
     for name, reward in REWARDS.items():
         by_story = [
@@ -388,14 +365,11 @@ def paid_for_the_fact(start: Run, found: Mapping[str, Sequence[Run]]) -> dict[st
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:
-    """Return a row of the page: measure, start, by each profile, differences to the older one."""
-    names = ("start", *LABELS)
-    shown = [f"{row['means'][name]:.2f} {between(row['intervals'][name])}" for name in names]
-    apart = [
-        f"{row['difference'][name]:+.2f} {between(row['difference_interval'][name], '+')}"
-        for name in ("today", "measured")
-    ]
-    return [row["what"], *shown, *apart]
+    """Return a row of the page: measure, start, by either profile, difference."""
+    means = {"start": row["start"], "before": row["peer"], "today": row["ours"]}
+    shown = [f"{mean:.2f} {between(row['intervals'][name])}" for name, mean in means.items()]
+    apart = f"{row['difference']:+.2f} {between(row['difference_interval'], '+')}"
+    return [row["what"], *shown, apart]
 
 
 def between(interval: Sequence[float] | None, sign: str = "") -> str:
