@@ -343,8 +343,10 @@ def rows_of(start: Run, found: Mapping[str, Sequence[Run]], last: int) -> list[d
 
 
 def paid_for_the_fact(start: Run, found: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
-    """Return by profile, and of the gain, how much more a response that uses the fact has than the
-    others to its story: the mean over stories of all runs that have both, with its 95% interval."""
+    """Return how much more a response has that uses the fact, of each reward and of the gain.
+
+    For each story with responses that use the fact and responses that do not, it is the difference
+    of their means; the result is the mean over the stories, with its 95% interval."""
     told = [*start.values()]
     told += [samples for run in found["today"] for samples in run.values()]
     # The first responses are the same under both profiles.

@@ -9,7 +9,7 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The longest variable name that is accepted: a longer one may be the key itself.
@@ -59,5 +59,13 @@ def urls_of(url: str | list[str], path: str) -> list[str]:
     return [f"{one.rstrip('/')}{path}" for one in ([url] if isinstance(url, str) else url)]
 
 
-EndpointUrl = Annotated[str | list[str], AfterValidator(check_url)]
-KeyVariable = Annotated[str | None, BeforeValidator(check_variable)]
+EndpointUrl = Annotated[
+    str | list[str],
+    AfterValidator(check_url),
+    Field(description="base address of the service, or a list of replicas"),
+]
+KeyVariable = Annotated[
+    str | None,
+    BeforeValidator(check_variable),
+    Field(description="environment variable with the API key"),
+]

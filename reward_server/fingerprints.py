@@ -15,6 +15,7 @@ import msgspec
 
 from touchstone_rewards.reward_server.schemas import RouteInfo
 from touchstone_rewards.reward_server.scorers.base import Scorer, ScorerSpec
+from touchstone_rewards.reward_server.scorers.groups.duplicates import Duplicates
 
 if TYPE_CHECKING:
     from touchstone_rewards.reward_server.profile_config import ProfileConfig
@@ -52,7 +53,10 @@ def fingerprint_of(
     content += [each for each in (elsewhere, names) if each]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
-    return digest if config.normalization == "none" else f"{digest}-{config.normalization}"
+    remembering = any(isinstance(one, Duplicates) and one.remember for one in scorers.values())
+    suffixes = ["remembering"] if remembering else []
+    suffixes += [] if config.normalization == "none" else [config.normalization]
+    return "-".join([digest, *suffixes])
 
 
 def reported_names(scorers: Mapping[str, Scorer], asked: Mapping[str, Scorer]) -> list[str]:
@@ -66,5 +70,5 @@ def joined_fingerprint(own: str, route: RouteInfo | None, targets: Mapping[str, 
     """Return the fingerprint of a profile that routes: of its own one and those of its targets."""
     content = [own, msgspec.to_builtins(route), dict(targets)]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-    suffixes = {each.partition("-")[2] for each in [own, *targets.values()]} - {""}
+    suffixes = {suffix for each in [own, *targets.values()] for suffix in each.split("-")[1:]}
     return "-".join([digest, *sorted(suffixes)])

@@ -42,6 +42,7 @@ from touchstone_rewards.reward_server.schedules import TIME, Schedule, added
 from touchstone_rewards.reward_server.schemas import GroupInfo, ProfileInfo, SampleError
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer
+from touchstone_rewards.reward_server.scorers.groups.duplicates import Duplicates
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
 
 BUILTIN_DIR = Path(__file__).parent / "profiles"
@@ -66,7 +67,8 @@ class Profile:
 
     `fingerprint` is a hash of the configuration and of the scorers' versions: the same fingerprint,
     the same rewards. With running normalization it ends in `-running`, and only the scores are the
-    same.
+    same. With a scorer that remembers responses it ends in `-remembering`, and that one's scores
+    differ too.
 
     `plugins`: the Python modules it may use. `counting`: the scorers that the reward depends on.
     `waits`: does any scorer run outside the event loop, so that a caller may hang up meanwhile?
@@ -146,6 +148,12 @@ class Profile:
         return [key for key in self.scorers if key not in self.group_keys]
 
     @cached_property
+    def remembering(self) -> dict[str, Duplicates]:
+        """Return the scorers that remember responses, by key."""
+        groups = {key: one for key, one in self.scorers.items() if isinstance(one, Duplicates)}
+        return {key: one for key, one in groups.items() if one.remember}
+
+    @cached_property
     def plain(self) -> bool:
         """Return whether each scorer scores each text independently, without a route."""
         return not (self.group_keys or self.turn_keys or self.cascades or self.route)
@@ -155,10 +163,21 @@ class Profile:
         """Return whether the profile is plain and all its scorers run in the event loop."""
         return self.plain and all(one.runs_in == "inline" for one in self.scorers.values())
 
+    @property
+    def by_earlier(self) -> bool:
+        """Return whether its rewards depend on earlier requests."""
+        return self.config.normalization != "none" or bool(self.remembering)
+
+    @cached_property
+    def finishes(self) -> bool:
+        """Return whether the weighted sums are normalized or clipped."""
+        return self.config.normalization != "none" or self.config.clip is not None
+
     @cached_property
     def kept_once(self) -> bool:
         """Return whether scoring needs state that only one process of a server holds: statistics
-        of a running normalization, groups gathered over requests, a model or an endpoint."""
+        of a running normalization, groups gathered over requests, responses remembered, a model
+        or an endpoint."""
         groups = self.config.groups
         gathered = groups is not None and groups.size is not None
         used = [*self.scorers.values(), *self.asked.values()]
@@ -166,7 +185,7 @@ class Profile:
             one.runs_in in ("model", "remote") or (one.runs_in == "group" and one.model is not None)
             for one in used
         )
-        here = gathered or held or self.config.normalization != "none"
+        here = gathered or held or self.by_earlier
         return here or any(target.kept_once for target in self.targets.values())
 
     def _only_score(self) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin
 
@@ -112,6 +113,10 @@ async def _decode_items(name: str, raws: Sequence[Raw], decode: Callable[[Raw], 
     return items
 
 
+# Metadata and signals of a sample that may not be decoded yet. Without a frame of its own.
+_perhaps_raw: Callable[[Sample], tuple[object, object]] = attrgetter("metadata", "signals")
+
+
 def check_received(samples: Iterable[Sample], max_elements: int, *, count: bool = True) -> None:
     """Check the fields that are still JSON text, and decode `signals`.
 
@@ -122,7 +127,7 @@ def check_received(samples: Iterable[Sample], max_elements: int, *, count: bool 
     """
     counted: Structure | None = None
     for sample in samples:
-        metadata, signals = cast(object, sample.metadata), cast(object, sample.signals)
+        metadata, signals = _perhaps_raw(sample)
         if isinstance(metadata, Raw):
             counted = counted or Structure()
             _check(sample, "metadata", metadata, counted if count else None)
@@ -145,7 +150,7 @@ def open_fields(samples: Sequence[Sample], reads: Sequence[str]) -> None:
     if "metadata" not in reads:
         return
     for sample in samples:
-        metadata = cast(object, sample.metadata)
+        metadata, _ = _perhaps_raw(sample)
         if isinstance(metadata, Raw):
             sample.metadata = _opened(sample, "metadata", metadata)
 
@@ -172,7 +177,7 @@ def joined(objects: Sequence[Raw]) -> Raw:
 
 def is_raw(sample: Sample) -> bool:
     """Return whether the sample's metadata is still JSON text."""
-    return isinstance(cast(object, sample.metadata), Raw)
+    return isinstance(_perhaps_raw(sample)[0], Raw)
 
 
 def _check(sample: Sample, name: str, raw: Raw, counted: Structure | None) -> None:

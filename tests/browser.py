@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its DevTools pipe: no driver, no port, no package.
+"""Drive a headless Chromium over its DevTools pipe: no driver, no port, no package.
 
 `Browser` starts the process, `Page` is one tab with a storage of its own. What the page logs,
 throws and asks for is kept, so that tests can say that there was nothing of the kind.
@@ -36,7 +36,7 @@ FLAGS = (
 
 
 def find_chromium() -> str:
-    """The path of a Chromium; without one the test is skipped."""
+    """Return the path of a Chromium; without one the test is skipped."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         pytest.skip(f"none of {', '.join(NAMES)} is installed: no browser to test the page in")
@@ -44,7 +44,7 @@ def find_chromium() -> str:
 
 
 class Browser:
-    """One browser process. `close` ends it."""
+    """Run one browser process; `close` ends it."""
 
     def __init__(self, folder: Path) -> None:
         to_browser, self._write = _pipe()
@@ -73,7 +73,7 @@ class Browser:
         self.pages: dict[str, Page] = {}
 
     def open_page(self, width: int = 1280, height: int = 900, *, dark: bool = False) -> Page:
-        """An empty tab that shares no storage with others."""
+        """Open an empty tab that shares no storage with others."""
         context = self.call("Target.createBrowserContext")["browserContextId"]
         wanted = {"url": "about:blank", "browserContextId": context}
         target = self.call("Target.createTarget", **wanted)["targetId"]
@@ -87,7 +87,7 @@ class Browser:
         return page
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """What the browser answers to one command; events on the way go to their page."""
+        """Return the browser's answer to one command; events meanwhile go to their page."""
         self._last_id += 1
         message: dict[str, Any] = {"id": self._last_id, "method": method, "params": parameters}
         if session is not None:
@@ -119,7 +119,7 @@ class Browser:
 
 
 class Page:
-    """One tab. `problems`: console errors and uncaught exceptions; `asked`: every URL asked for."""
+    """One tab. `problems`: console errors and uncaught exceptions; `asked`: every URL requested."""
 
     def __init__(self, browser: Browser, session: str, target: str) -> None:
         self.problems: list[str] = []
@@ -149,7 +149,7 @@ class Page:
         )
 
     def run(self, script: str) -> Any:
-        """The value of a JavaScript expression in the page."""
+        """Return the value of a JavaScript expression in the page."""
         done = self.call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
@@ -165,7 +165,7 @@ class Page:
         return self
 
     def text(self, selector: str) -> str:
-        """What a person reads there."""
+        """Return the text that a person reads at the selector."""
         return self.run(f"document.querySelector({json.dumps(selector)}).innerText")
 
     def fill(self, selector: str, value: str) -> None:
@@ -180,17 +180,17 @@ class Page:
             self.call("Input.dispatchKeyEvent", type=kind, key=key)
 
     def choose_file(self, selector: str, path: Path) -> None:
-        """Give a file input this file."""
+        """Give this file to a file input."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def download_to(self, folder: Path) -> None:
-        """Have what the page gives to download written there."""
+        """Have the page's downloads written to this folder."""
         self.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
     def point_at(self, selector: str) -> None:
-        """Move the mouse over the middle of it."""
+        """Move the mouse over the middle of the element."""
         box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
         x, y = self.run(f"[{box}.x + {box}.width / 2, {box}.y + {box}.height / 2]")
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
@@ -213,7 +213,7 @@ class Page:
 
 
 def _pipe() -> tuple[int, int]:
-    """A pipe whose ends lie above the numbers that the browser uses."""
+    """Return a pipe whose file descriptors are above 3 and 4, which the browser uses."""
     ends = os.pipe()
     high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
     for end in ends:

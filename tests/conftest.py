@@ -1,4 +1,4 @@
-"""Real servers on loopback, and where the data beside the checkout lies."""
+"""Real servers on loopback, and the data folder beside the checkout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.models.fetchable import FETCHED_FILE, fetched_folder
 
-# Read when the libraries are imported: no test asks a host outside for anything.
+# Read when the libraries are imported: no test contacts a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # A request of a test may take a busy machine more than the five seconds that httpx2 waits.
 for phase in ("connect", "read", "write", "pool"):
@@ -32,7 +32,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave long tests out unless LONG is set; begin with the files that have some, so that the
-    processes that run the tests end together."""
+    processes that run the tests end together.
+    """
     if not os.environ.get("LONG"):
         skip = pytest.mark.skip(reason="takes long: `make test LONG=1` runs it")
         for item in items:
@@ -44,8 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
-    """`start_server("--option", "value", REWARD_API_KEY="…")` gives a server that is ready, or one
-    that is not waited for."""
+    """`start_server("--option", "value", REWARD_API_KEY="…")` starts a server and, unless told not
+    to, waits until it is ready.
+    """
     servers: list[LiveServer] = []
 
     def start(*options: str, wait: bool = True, **environment: str) -> LiveServer:
@@ -59,7 +61,7 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """One server with default settings for all tests that only ask it for scores.
+    """Start one server with default settings for all tests that only ask it for scores.
 
     `TEST_SERVER_URL` names another one to hold to the same tests: that on a cluster, for one.
     """
@@ -73,7 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1, and its key."""
+    """Make a self-signed certificate for 127.0.0.1, and its key."""
     if shutil.which("openssl") is None:
         pytest.skip("the openssl command is not there to make a certificate")
     folder = tmp_path_factory.mktemp("tls")
@@ -87,7 +89,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of data sets beside the checkout; without it the test is skipped."""
+    """Return the folder of data sets beside the checkout; without it the test is skipped."""
     if not SHARED_DATA.is_dir():
         pytest.skip("the data folder shared/data beside the checkout is not there")
     return SHARED_DATA
@@ -95,7 +97,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
-    """The folder of `reward-server fetch smollm2`; without it the test is skipped."""
+    """Return the folder of `reward-server fetch smollm2`; without it the test is skipped."""
     folder = fetched_folder("smollm2")
     if not (folder / FETCHED_FILE).is_file():
         pytest.skip("not on this machine: reward-server fetch smollm2")

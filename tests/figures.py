@@ -30,7 +30,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 REFERENCE = ROOT / "docs" / "reference"
 # Not prose: code, comments, tables that a benchmark writes, addresses of links.
 FENCED = re.compile(r"^( *)(`{3,}|~{3,}).*?^ *\2`*\s*$", re.MULTILINE | re.DOTALL)
-# What a benchmark finds the tables by that it writes.
+# The marks by which a benchmark finds the tables that it writes.
 MARKS = {
     mark
     for path in (ROOT / "benchmarks").glob("*.py")
@@ -66,7 +66,7 @@ FIGURE = re.compile(
     rf"(?P<number>{NUMBER})(?:[ -]?(?P<unit>{'|'.join(sorted(UNITS, key=len, reverse=True))})"
     r"(?![A-Za-z]))?(?![A-Za-z])"
 )
-# What one of a unit is in the least one of its kind; `times` and bare numbers have no kind.
+# A unit's value in the smallest one of its kind; `times` and bare numbers have no kind.
 SIZES = {
     **{"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0},
     **{"kB": 1e3, "KB": 1e3, "KiB": 1024.0, "MB": 1e6, "MiB": 2.0**20, "GB": 1e9, "GiB": 2.0**30},
@@ -85,7 +85,7 @@ LITERAL = re.compile(r"(?<![\w.])\d[\d_,]*(?:\.\d+)?(?:e-?\d+)?|(?<![\w.])\.\d+"
 
 
 class Figure(NamedTuple):
-    """A figure as it stands: its text, its number and unit, the line it stands in."""
+    """A figure on a page: its text, its number and unit, its line."""
 
     text: str
     number: float
@@ -116,7 +116,7 @@ def figures(markdown: str) -> list[Figure]:
 
 
 def rounds_to(value: float, figure: Figure) -> bool:
-    """Say whether a number, rounded as the figure is, is the figure."""
+    """Tell whether a number, rounded as the figure is, equals the figure."""
     digits = re.match(r"[\d,]*(?:\.(\d+))?", figure.text)
     assert digits
     half = 0.5 * 10.0 ** -len(digits[1] or "")
@@ -124,7 +124,7 @@ def rounds_to(value: float, figure: Figure) -> bool:
 
 
 def is_value_of(value: float, unit: str, figure: Figure) -> bool:
-    """Say whether a number with the unit of its name (or none) is the figure.
+    """Tell whether a number with the unit of its name (or none) equals the figure.
 
     >>> [figure] = figures("12 ms")
     >>> is_value_of(0.0119, "s", figure), is_value_of(0.0119, "ms", figure)
@@ -168,7 +168,7 @@ def results(name: str) -> frozenset[tuple[float, str]]:
 
 @cache
 def defaults() -> dict[str, frozenset[tuple[float, str]]]:
-    """Return the numbers that the reference gives as defaults, by the name of the field."""
+    """Return the numbers that the reference gives as defaults, by field name."""
     found: dict[str, set[tuple[float, str]]] = {}
     row = re.compile(r"^\| `(\w+)` \| (.+?) \| `?(\d[\d_.]*)`? \|", re.MULTILINE)
     given = re.compile(r"^ +(\w+): [^=\n]+ = (\d[\d_.]*),?$", re.MULTILINE)
@@ -191,13 +191,13 @@ def named_by(markdown: str) -> set[tuple[float, str]]:
 
 
 def shown_in(rows: str) -> Iterator[tuple[float, str]]:
-    """Yield the figures of a table that is held: what is said beside it may repeat them."""
+    """Yield the figures of a table that is held, since the text beside it may repeat them."""
     for figure in figures(rows):
         yield figure.number, "%" if figure.unit == "%" else ""
 
 
 def unheld(markdown: str, listed: Collection[str] = ()) -> list[Figure]:
-    """Return the figures of a page that neither what it names nor a listed text holds.
+    """Return the figures of a page that neither the holders it names nor a listed text holds.
 
     A row of a table that names results is held by these alone.
     """
@@ -215,7 +215,7 @@ def unheld(markdown: str, listed: Collection[str] = ()) -> list[Figure]:
 
 
 def _in_results(holder: re.Match[str]) -> list[float]:
-    """Return what `A / B in FILE.json` comes to, if the file has both numbers."""
+    """Return the value of `A / B in FILE.json`, if the file has both numbers."""
     there = {value for value, _ in numbers(json.loads((ROOT / holder["path"]).read_text()))}
     first, sign, second = (*holder["sum"].split(), "+", "0")[:3]
     missing = [each for each in (first, second) if float(each) not in there | {0.0}]
@@ -236,13 +236,13 @@ def _in_test(path: str, name: str) -> list[float]:
 
 
 def _in_config(path: str, key: str) -> list[float]:
-    """Return the number that a YAML file gives to a key, wherever it stands."""
+    """Return the number that a YAML file gives to a key, at any depth."""
     text = (ROOT / path).read_text(encoding="utf-8")
     return [float(each) for each in re.findall(rf"^ *{key}: ([\d.]+)", text, re.MULTILINE)]
 
 
 def _in_code(module: str, name: str) -> list[float]:
-    """Return the number, or the numbers of the tuple, that a constant is."""
+    """Return the number of a constant, or the numbers of a tuple."""
     ours = module if module.startswith("benchmarks.") else f"touchstone_rewards.{module}"
     found: Any = attrgetter(name)(import_module(ours))
     return [float(each) for each in (found if isinstance(found, tuple) else (found,))]

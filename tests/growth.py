@@ -34,7 +34,9 @@ Build = Callable[[int], str]
 
 
 def drawn_texts(count: int, seed: int) -> list[Build]:
-    """Texts with one or two long runs, of a piece or of two in turn, between short pieces."""
+    """Return texts with one or two long runs, of one piece or two alternating, between short
+    pieces.
+    """
     drawn = random.Random(seed)
 
     def short() -> str:
@@ -60,12 +62,12 @@ def _joined(runs: list[str], between: list[str], size: int) -> str:
 
 
 class TookTooLong(Exception):
-    """One text was worked on for `MOST_S`."""
+    """Work on one text took `MOST_S`."""
 
 
 @contextmanager
 def at_most(limit_s: float) -> Iterator[None]:
-    """Stop what runs inside after `limit_s` of processor time, even within a regular expression."""
+    """Interrupt the block after `limit_s` of processor time, even within a regular expression."""
 
     def stop(*_: object) -> None:
         raise TookTooLong
@@ -95,7 +97,7 @@ def _took_s(judge: Callable[[str], object], text: str) -> float:
 
 
 def growth(judge: Callable[[str], object], build: Build) -> tuple[float, str]:
-    """How many times longer four times the text takes, and the text."""
+    """Return how many times longer a text of four times the length takes, and the text."""
     size, before = FIRST_CHARS, 0.0
     while size <= MOST_CHARS:
         text = build(size)

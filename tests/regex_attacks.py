@@ -47,7 +47,7 @@ class Shape:
         return lru_cache(maxsize=None)(lambda character: match(character) is not None)
 
     def _atoms(self, nodes: list[Any]) -> list[str]:
-        """One character for each set of nodes, those that most take first."""
+        """Return one character for each set of nodes, those of the largest sets first."""
         written = {chr(n[1]) for n in nodes if n[0] is _constants.LITERAL}
         for node in nodes:
             if node[0] is _constants.IN:
@@ -65,8 +65,10 @@ class Shape:
         return [character for _, character in ranked][:MOST_ATOMS]
 
     def sample(self, nodes: Any, count: int, prefer: str, pick: int = 0) -> str:
-        """Return a text that `nodes` may match: long repeats `count` times, optional parts there if
-        `count` is above 0, characters `prefer` where they may be, the `pick`-th of branches."""
+        """Return a text that `nodes` may match: long repeats `count` times, optional parts if
+        `count` is above 0, characters `prefer` where possible, the `pick`-th of each set of
+        branches.
+        """
         return "".join(self._one(node, count, prefer, pick) for node in nodes)
 
     def _one(self, node: Any, count: int, prefer: str, pick: int) -> str:
@@ -142,7 +144,7 @@ def attacks(shape: Shape, size: int) -> Iterator[str]:
 
 
 def _filled(shape: Shape, size: int, tails: list[str]) -> Iterator[str]:
-    """The whole pattern with all its repeats filled at once, then cut off or spoiled."""
+    """Yield the whole pattern with all its repeats filled at once, then cut off or spoiled."""
     for atom, pick in product(shape.atoms, range(4)):
         whole = shape.sample(shape.tree, size // 4, atom, pick)
         for tail in tails[:3]:

@@ -24,11 +24,11 @@ _REPEATS = {
 
 
 class OutOfSteps(Exception):
-    """The run took more steps than it was given."""
+    """The run used up its steps."""
 
 
 class Program(NamedTuple):
-    """A compiled pattern; `slots` is how many positions a run remembers."""
+    """A compiled pattern; `slots`: the number of positions that a run remembers."""
 
     code: Code
     slots: int
@@ -44,7 +44,7 @@ class _Builder:
         return self.slots - 1
 
     def test(self, node: Any, flags: int) -> Any:
-        """Return what asks `re` about one node at a place: `test(text, at)`."""
+        """Return a function that asks `re` about one node at a place: `test(text, at)`."""
         single = _parser.SubPattern(self.state, [node])
         return _compiler.compile(single, flags).match
 
@@ -110,13 +110,15 @@ class _Builder:
 
 
 def _first_test(code: Code) -> Any:
-    """What the next character must pass for `code` to match; None where that is not so simple."""
+    """Return the test that the next character must pass for `code` to match, or None if there is no
+    such simple test.
+    """
     first = next((step for step in code if step[0] != "save"), None)
     return first[1] if first is not None and first[0] == "char" else None
 
 
 def _ways(branch: tuple[Any, ...], character: str) -> list[int]:
-    """Where the alternatives begin that may match before `character`, the first one last.
+    """Return the starts of the alternatives that may match before `character`, the first one last.
 
     `re` does not try those that begin with another character either.
     """
@@ -143,7 +145,7 @@ def program(pattern: re.Pattern[Any]) -> Program:
 
 
 class Run:
-    """One count of steps, up to `most`."""
+    """A count of steps, up to `most`."""
 
     def __init__(self, text: str, most: int) -> None:
         self.text = text

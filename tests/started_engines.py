@@ -1,4 +1,4 @@
-"""Engines of one profile each, in this process, for tests that ask an engine without HTTP."""
+"""Engines of one profile each, in this process, for tests that call an engine without HTTP."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from touchstone_rewards.reward_server.scoring.engine import Engine, create_engin
 from touchstone_rewards.reward_server.settings import load_settings
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
-# Takes a profile's name and what its YAML holds.
+# Takes a profile's name and the content of its YAML.
 StartProfile = Callable[[str, dict[str, Any]], Awaitable[Engine]]
 
 
 @asynccontextmanager
 async def started_engines(folder: Path, **settings: Any) -> AsyncGenerator[StartProfile]:
-    """Give what starts an engine, with one worker and these settings; stop all at the end."""
+    """Return a function that starts an engine with one worker and these settings; stop all at the
+    end.
+    """
     engines: list[Engine] = []
 
     async def start(name: str, profile: dict[str, Any]) -> Engine:

@@ -1,4 +1,4 @@
-"""Who may import whom, what an import pulls in, and how fast the commands answer."""
+"""Who may import whom, what an import loads, and how fast the commands answer."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ TRAINER_ALLOWS = {
     f"{NAME}.trainer.rule_reward": "reward_server",  # rewards without a server: the same engine
 }
 
-# Type names that stand in several modules and mean the same in each.
+# Type names that several modules define with the same meaning.
 SAME_MEANING = {"Row", "PerToken", "InvalidRequest", "NoReward", "Unauthorized", "UnknownProfile"}
 SAME_MEANING |= {"RunFailed"}
 
@@ -103,7 +103,7 @@ def is_ours(module: str) -> bool:
 
 
 def _module(package: str, name: str) -> str:
-    """The module that `from package import name` reads: `package.name` where that is a module."""
+    """Return the module that `from package import name` reads: `package.name` if it is one."""
     path = ROOT.joinpath("src", *package.split("."), name)
     return f"{package}.{name}" if path.is_dir() or path.with_suffix(".py").exists() else package
 
@@ -173,7 +173,7 @@ def is_type_name(name: str) -> bool:
 
 
 def _bound(node: ast.stmt) -> list[str]:
-    """The names that a class statement or an assignment gives something to."""
+    """Return the names that a class statement or an assignment defines."""
     if isinstance(node, ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Assign):

@@ -1,4 +1,4 @@
-"""The pages in docs/zh/ give the commands and figures of the English pages that they stand for."""
+"""The pages in docs/zh/ have the commands and figures of their English pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def name_of(page: Path) -> str:
 
 
 def english(page: Path) -> str:
-    """Return the English page that a Chinese one stands for."""
+    """Return the English page of a Chinese one."""
     return (DOCS / name_of(page)).read_text(encoding="utf-8")
 
 
@@ -40,7 +40,9 @@ def bare_blocks(markdown: str) -> list[tuple[str, str, str]]:
 
 
 def rows(markdown: str) -> Iterator[tuple[str, Counter[str]]]:
-    """Yield each row of the tables with what no language changes: code, figures, yes or no."""
+    """Yield, for each row of the tables, the parts that no language changes: code, figures, yes or
+    no.
+    """
     words = {"是": "yes", "否": "no"}
     for row in re.findall(r"^\|.*\|$", FENCED.sub("", markdown), re.MULTILINE):
         told = SIDES.sub(lambda match: f"| {words[match[1]]} ", row)
@@ -50,7 +52,7 @@ def rows(markdown: str) -> Iterator[tuple[str, Counter[str]]]:
 
 
 def strange_rows(markdown: str, of: str) -> list[str]:
-    """Return the rows that hold code or a figure that no row of the other page holds together."""
+    """Return the rows whose code and figures no single row of the other page contains."""
     known = [told for _, told in rows(of)]
     return [row for row, told in rows(markdown) if not any(told <= each for each in known)]
 

@@ -1,4 +1,4 @@
-"""What a shell offers after `reward-server` and `trainer`, in a real bash."""
+"""Shell completion of `reward-server` and `trainer`, in a real bash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def completion(package: str, shell: str) -> subprocess.CompletedProcess[str]:
 
 
 def offered(package: str, *words: str) -> list[str]:
-    """Return what bash offers for the last of `words`, the first being the command's name."""
+    """Return bash's suggestions for the last of `words`; the first is the command's name."""
     line = " ".join(f"'{word}'" for word in words)
     function = f"_shtab_{words[0].replace('-', '_')}"
     asked = f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; {function}"

@@ -1,4 +1,4 @@
-"""Decisions are numbered without gaps, each stands in its theme, and the index names them all."""
+"""Decisions are numbered without gaps, each is in its theme, and the index names them all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LISTED = re.compile(r"^- \[(D\d{3})\]\((\w+)\.md#\S+\) (.+?)( \(replaced\))?$", 
 
 
 def decided() -> Iterator[tuple[str, str, str, bool]]:
-    """Yield number, theme, heading and whether it is replaced, of each decision."""
+    """Yield number, theme and heading of each decision, and whether it is replaced."""
     for page in sorted(FOLDER.glob("*.md")):
         for number, heading, status in HEADING.findall(page.read_text(encoding="utf-8")):
             yield number, page.stem, heading, status != "in force"

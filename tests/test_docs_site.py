@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,16 @@ def in_nav(entries: list[Any]) -> Iterator[str]:
 
 
 def anchors(markdown: str) -> list[str]:
-    """Return the anchors that GitHub gives a page's headings, as the site is told to."""
+    """Return the anchors of a page's headings as GitHub makes them, and as the site is configured
+    to.
+    """
     headings = re.findall(r"^#+ (.+?)\s*$", FENCE.sub("", markdown), re.MULTILINE)
     titles = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
     return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
 def faults(page: Path) -> Iterator[str]:
-    """Yield what is wrong with the relative links of a page, one line each."""
+    """Yield the faults of a page's relative links, one line each."""
     text = re.sub(r"(`+)[^`].*?\1", "", FENCE.sub("", page.read_text(encoding="utf-8")))
     for link in LINK.findall(text):
         if re.match(r"[a-z]+:", link):
@@ -91,11 +94,32 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     ]
 
 
+def requirements() -> set[str]:
+    """Return what the site needs, as `name==version`; without jieba, Chinese cannot be searched."""
+    text = (DOCS / "site" / "requirements.txt").read_text(encoding="utf-8")
+    return set(re.findall(r"^[\w-]+==[\w.]+", text.lower(), re.MULTILINE))
+
+
+def installed(python: Path) -> set[str]:
+    """Return the packages of an interpreter's environment, as `name==version`."""
+    code = "import importlib.metadata as m; [print(d.name, d.version) for d in m.distributions()]"
+    done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
+    return {"==".join(line.lower().split()) for line in done.stdout.splitlines()}
+
+
+def test_packages_are_known_by_name_and_version() -> None:
+    here = installed(Path(sys.executable))
+    assert any(each.startswith("pytest==") for each in here)
+    assert {"jieba", "mkdocs"} <= {each.partition("==")[0] for each in requirements()}
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the site, built as `make docs` builds it."""
+    """Build the site as `make docs` does, and return its folder."""
     if not MKDOCS.exists():
         pytest.skip("no .venv-docs: `make docs` installs it")
+    lacking = requirements() - installed(MKDOCS.with_name("python"))
+    assert not lacking, f".venv-docs lacks {', '.join(sorted(lacking))}: run `make docs`"
     folder = tmp_path_factory.mktemp("site")
     command = [MKDOCS, "build", "--strict", "--quiet", "--site-dir", folder]
     subprocess.run(command, cwd=ROOT, check=True, timeout=PATIENCE_S)

@@ -1,4 +1,4 @@
-"""Every figure of README and docs is one that a results file, a test or a constant holds."""
+"""A results file, a test or a constant holds every figure of README and docs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_every_line_of_the_list_is_needed_and_right(page: str) -> None:
 
 
 def test_little_is_quoted_and_the_page_says_from_whom() -> None:
-    """Nothing here holds another's figure: the words that name its source stand on the page."""
+    """Nothing here can hold another project's figure, so the page itself names its source."""
     quoted = [line for page in LISTED.values() for line in page.values() if "quoted: " in line]
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -64,7 +64,7 @@ def test_little_is_quoted_and_the_page_says_from_whom() -> None:
 
 
 def held_tables() -> Iterator[tuple[Path, str]]:
-    """Yield the page and the test of each table that a test says it holds."""
+    """Yield each table that a test says it holds: the page and the test."""
     for page in PAGES:
         for table in WRITTEN.finditer(page.read_text(encoding="utf-8")):
             if table["test"]:

@@ -1,4 +1,4 @@
-"""`benchmarks.gpu_minutes`: within its time, the best first, what was found kept."""
+"""`benchmarks.gpu_minutes` keeps to its time, runs the best first, and keeps its findings."""
 
 from __future__ import annotations
 

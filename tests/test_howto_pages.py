@@ -1,4 +1,4 @@
-"""The how-tos: their commands run as they stand, or are at least ones that there are."""
+"""The how-tos do what they say, typed as they stand; a test types every command of every page."""
 
 from __future__ import annotations
 
@@ -15,18 +15,30 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.checkout import ROOT
-from tests.test_typed_pages import check_output
+from tests.checkout import ROOT, linked_checkout
+from tests.page_commands import ELSEWHERE, PAGES, commands_of, faults_of, there
+from tests.test_typed_pages import EXAMPLES, TUTORIALS, check_output
+from tests.test_typed_pages import KINDS as TYPED_KINDS
 from tests.typed_pages import blocks_of, type_page
 from touchstone_rewards.reward_server.__main__ import _underscored, command_parser
 from touchstone_rewards.reward_server.live_server import LiveServer
-from touchstone_rewards.trainer.__main__ import COMMANDS, MODULES
+from touchstone_rewards.reward_server.models.fetchable import FETCHED_FILE, fetched_folder
+from touchstone_rewards.trainer.__main__ import COMMANDS, MODULES, main
 from touchstone_rewards.trainer.aliases import NAMES
 from touchstone_rewards.trainer.completion import command_parser as trainer_parser
 
 DOCS = ROOT / "docs"
 # What a reader has before the page begins: rows of data, a log, labels, kept samples.
-TYPED = ("audit", "lint", "growing", "capacity", "profiles", "operations")
+TYPED = ("audit", "lint", "capacity", "profiles", "operations", "functions")
+# These load a model for embeddings.
+EMBEDDING = ("neural", "story_scorer")
+# A reader types these in a checkout, in which `make demo QUICK=1` was typed before.
+TRAINERS = (
+    *("trainer", "sft", "rm", "dpo", "grpo", "ppo", "eval", "limr", "study", "coming_from"),
+    *("growing", "models"),
+)
+# Marks of single pages, which other tests read.
+KINDS = {*TYPED_KINDS, "make", "python", "function", "profile", "plug-in"}
 ALL = [
     *(page for page in DOCS.rglob("*.md") if "decisions" not in page.parts),
     *(ROOT / name for name in ("README.md", "README.zh.md", "CONTRIBUTING.md", "SECURITY.md")),
@@ -69,13 +81,46 @@ def reader(tmp_path: Path, start_server: Callable[..., LiveServer]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", TYPED)
+@pytest.mark.parametrize(
+    "name", [*TYPED, *(pytest.param(name, marks=pytest.mark.long) for name in EMBEDDING)]
+)
 def test_a_how_to_does_what_it_says(name: str, reader: Path) -> None:
+    does_what_it_says(name, reader)
+
+
+def does_what_it_says(name: str, folder: Path, places: dict[str, str] | None = None) -> None:
+    """Type a page in a folder, and hold what it prints to the page."""
     blocks = blocks_of((DOCS / f"{name}.md").read_text(encoding="utf-8"))
     assert any(block.kind == "run" for block in blocks)
-    typed = type_page(blocks, reader)
+    typed = type_page(blocks, folder, places=places)
     assert typed.status == 0, f"{typed.output[-3000:]}\n{typed.errors[-3000:]}"
     check_output(blocks, typed.steps)
+
+
+@pytest.fixture(scope="module")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make demo QUICK=1` leaves, after fewer steps."""
+    folder = tmp_path_factory.mktemp("made") / "demo_quick"
+    steps = ["--sft_steps=300", "--grpo_steps=4", "--test_problems=40"]
+    main(["quick_demo", *steps, f"--output={folder}"])
+    assert (folder / "report.html").is_file()
+    return folder
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_page_of_the_trainers_does_what_it_says(
+    name: str, small_demo: Path, server: LiveServer, tmp_path: Path
+) -> None:
+    if name == "models":
+        for each in ("smollm2", "e5-multilingual"):
+            if not (fetched_folder(each) / FETCHED_FILE).is_file():
+                pytest.skip(f"not on this machine: reward-server fetch {each}")
+    folder = linked_checkout(tmp_path, "trainer")
+    (folder / "runs").mkdir()
+    (folder / "runs" / "demo_quick").symlink_to(small_demo)
+    does_what_it_says(name, folder, {"http://127.0.0.1:8700": server.url})
 
 
 @cache
@@ -88,7 +133,7 @@ def options_of_trainer(command: str) -> frozenset[str]:
     return frozenset({*parser._option_string_actions, *(f"--{name}" for name in NAMES)})
 
 
-def commands_of(markdown: str) -> Iterator[list[str]]:
+def words_of(markdown: str) -> Iterator[list[str]]:
     """Yield the words of each command of this project on a page."""
     for code in FENCED.findall(markdown):
         for line in code.replace("\\\n", " ").splitlines():
@@ -140,7 +185,7 @@ def wrong_command(words: list[str]) -> str | None:
 
 @pytest.mark.parametrize("page", ALL, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_command_of_a_page_is_one_that_there_is(page: Path) -> None:
-    found = map(wrong_command, commands_of(page.read_text(encoding="utf-8")))
+    found = map(wrong_command, words_of(page.read_text(encoding="utf-8")))
     assert [each for each in found if each] == []
 
 
@@ -151,8 +196,57 @@ def test_a_command_that_there_is_not_is_found() -> None:
     page += (
         "trainer gpro\nmake nothing\nmake bench BENCH=none\nreward-server plan --step_s 3\n```\n"
     )
-    assert [bool(wrong_command(words)) for words in commands_of(page)] == [*[True] * 5, True]
+    assert [bool(wrong_command(words)) for words in words_of(page)] == [*[True] * 5, True]
     right = (
         "```\n$ trainer grpo --learning_rate 1e-6\nmake serve  # here\nreward-server serve\n```\n"
     )
-    assert [wrong_command(words) for words in commands_of(right)] == [None] * 3
+    assert [wrong_command(words) for words in words_of(right)] == [None] * 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_command_of_a_page_is_typed_by_a_test(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert faults_of(text) == []
+    kinds = {block.kind for block in blocks_of(text)} - {""}
+    assert kinds <= KINDS
+    if kinds & {"run", "server"} and page != ROOT / "README.md":  # by tests/test_readme.py
+        how_tos = [DOCS / f"{name}.md" for name in (*TYPED, *EMBEDDING, *TRAINERS)]
+        assert page in (*TUTORIALS, *EXAMPLES, *how_tos), "no test types this page"
+
+
+def test_a_command_that_nobody_types_is_found() -> None:
+    typed = "<!-- checked: run -->\n```bash\ntrainer merge --model a --output b\n```\n"
+    assert faults_of(typed) == []
+    for fault in (
+        "```bash\nreward-server score --profile x\n```\n",
+        "```\n$ A=1 trainer sft \\\n  --beta 2\n```\n",
+        "```console\nanything at all\n```\n",
+        "1. so\n\n   ```bash\n   echo\n   ```\n",
+        "    docker run image\n",
+        "Type `reward-server serve --no_such_option 1` now.",
+        "Type `make bench BENCH=none`, please.",
+        "Type `kubectl apply -f x.yaml`.",
+        "<!-- checked: by tests/test_readme.py::test_none -->\n```bash\nls\n```\n",
+        "<!-- checked: by docs/sft.md -->\n```bash\ntrainer merge --model a\n```\n",
+        "<!-- checked: make -->\n```bash\nmake nothing\n```\n",
+    ):
+        assert len(faults_of(fault)) == 1, fault
+    text = "Then `trainer sft`, `make bench BENCH=math` and `trainer sft --max_steps`."
+    assert faults_of(text) == []
+
+
+def test_who_types_what_is_too_long_to_type_again_is_there() -> None:
+    for place in ELSEWHERE.values():
+        assert there(place.format("math")), place
+
+
+def test_at_most_five_commands_cannot_be_run() -> None:
+    found = {
+        command
+        for page in PAGES
+        for block in blocks_of(page.read_text(encoding="utf-8"))
+        if block.kind == "not here"
+        for command in commands_of(block.code)
+        if not command.startswith("cd ")
+    }
+    assert 1 <= len(found) <= 5, found

@@ -1,8 +1,11 @@
-"""What the images install is locked: every package in one version, each version with its hashes."""
+"""The packages of the images are locked: each in one version, each version with its hashes."""
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -10,7 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.checkout import ROOT
+from tests.checkout import ROOT, linked_checkout
+from tests.waiting import PATIENCE_S
 
 LOCKS = ROOT / "docker" / "locks"
 EXTRAS = ["server", "server,neural", "train"]
@@ -18,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def locked(extras: str) -> dict[str, tuple[str, list[str]]]:
-    """Name to version and hashes."""
+    """Return version and hashes by package name."""
     text = (LOCKS / f"{extras}.txt").read_text().replace("\\\n", " ")
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
     found: dict[str, tuple[str, list[str]]] = {}
@@ -83,3 +87,27 @@ def test_what_an_image_copies_is_not_ignored(name: str) -> None:
     assert "pyproject.toml" in copied
     for source in copied:
         assert any(source == each or source.startswith(f"{each}/") for each in let_through), source
+
+
+@pytest.mark.long
+def test_make_writes_the_locks_and_the_lists_of_components(tmp_path: Path) -> None:
+    linked_checkout(tmp_path, "Makefile", "pyproject.toml", "constraints.txt")
+    shutil.copytree(LOCKS, tmp_path / "docker" / "locks")
+    if make(tmp_path, ".venv-tools/.installed") != 0:
+        pytest.skip("no package registry can be reached: pip cannot install the tools")
+    assert make(tmp_path, "sbom") == 0
+    lists = {
+        path.name: json.loads(path.read_text()) for path in (tmp_path / "build").rglob("*.json")
+    }
+    image = {each["name"]: each for each in lists["server_image.cdx.json"]["components"]}
+    assert set(image) == set(locked("server"))
+    assert "pytest" in {each["name"] for each in lists["environment.cdx.json"]["components"]}
+    lock = tmp_path / "docker" / "locks" / "server.txt"
+    lock.write_text("")
+    assert make(tmp_path, "locks") == 0
+    assert set(locked("server")) <= set(re.findall(r"^([a-z0-9.-]+)==", lock.read_text(), re.M))
+
+
+def make(folder: Path, target: str) -> int:
+    done = subprocess.run(["make", target], cwd=folder, capture_output=True, timeout=PATIENCE_S)
+    return done.returncode

@@ -1,4 +1,4 @@
-"""The wheel: one import name and nothing else. The bare install is the client."""
+"""The wheel has one import name and nothing else, and its bare install is the client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTS = ("pyproject.toml", "README.md", "LICENSE", "src", "clients", "reward_ser
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout, built from a copy: a stale `build/` would be packed too."""
+    """Build the wheel of this checkout from a copy, since a stale `build/` would be packed too."""
     source = tmp_path_factory.mktemp("source")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for part in PARTS:
@@ -35,7 +35,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of an environment with the wheel and what it requires, no extra."""
+    """Return the `bin` of an environment with the wheel and its requirements, without extras."""
     folder = tmp_path_factory.mktemp("bare")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     if pip(folder / "bin", "install", str(wheel)) != 0:
@@ -53,7 +53,7 @@ def run(cwd: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def environment() -> dict[str, str]:
-    """This one's, without a path on which pip would find the checkout installed."""
+    """Return this environment without paths on which pip would find the checkout installed."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
@@ -115,7 +115,7 @@ def test_a_project_with_folders_of_our_names_keeps_them(bare: Path, tmp_path: Pa
 
 
 def test_namesakes_of_the_registry_come_and_go(bare: Path, tmp_path: Path) -> None:
-    """Only their files are of interest: nothing of theirs is imported."""
+    """Only the files of these packages matter: none is imported."""
     wanted = ["--no-deps", "--only-binary", ":all:"]
     there = [name for name in NAMESAKES if pip(bare, "install", *wanted, name) == 0]
     if not there:
@@ -157,7 +157,7 @@ def test_client_and_bare_server_work_on_every_python(
 
 
 def interpreter(version: str) -> str | None:
-    """A Python of this version: one of the paths in TEST_PYTHONS, or one that PATH leads to."""
+    """Return a Python of this version from TEST_PYTHONS or PATH."""
     named = os.environ.get("TEST_PYTHONS", "").split(os.pathsep)
     for python in [*filter(None, named), shutil.which(f"python{version}")]:
         if python is not None:
@@ -169,7 +169,7 @@ def interpreter(version: str) -> str | None:
 
 
 def test_the_import_is_cheap_and_pulls_in_nothing_heavy(tmp_path: Path) -> None:
-    # Seconds of the processor, since those of the clock tell of the machine's other work too.
+    # Processor seconds, since seconds of the clock include the machine's other work.
     code = (
         "import sys, time; began = time.process_time(); import touchstone_rewards; "
         "assert not {'torch', 'httpx2', 'msgspec'} & set(sys.modules); "

@@ -1,4 +1,4 @@
-"""`make bench BENCH=parity`: comparison, page, and one trainer's own code where it is there."""
+"""`make bench BENCH=parity`: comparison, page, and one trainer's own code if it is installed."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_verdicts_follow_from_the_rewards_that_are_kept(row: dict[str, Any])
 
 
 def first_there() -> Peer | str:
-    """The first trainer whose environment and checkout are there, or what is missing."""
+    """Return the first trainer whose environment and checkout exist, or the missing parts."""
     missing = ""
     for peer in PEERS:
         where = parity.python_and_checkout(peer)

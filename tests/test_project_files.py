@@ -1,4 +1,4 @@
-"""The files that a host of repositories reads: workflows, issue forms, and what they name."""
+"""The files that a repository host reads: workflows, issue forms, and every path they name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml"))
 
 
 def loaded(path: Path) -> Any:
-    """Return a YAML file; GitHub reads `on` as a name where YAML 1.1 reads a truth."""
+    """Return a YAML file; GitHub reads `on` as a name where YAML 1.1 reads a boolean."""
     return yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
 
 

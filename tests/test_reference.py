@@ -1,4 +1,4 @@
-"""docs/reference is what the code says, page by page."""
+"""docs/reference agrees with the code, page by page."""
 
 from __future__ import annotations
 

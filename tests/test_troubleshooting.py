@@ -14,7 +14,7 @@ ROUTING = {"not_found", "method_not_allowed"}
 
 
 def first_cells(heading: str) -> set[str]:
-    """Return what stands in code in the first cells of a section's table."""
+    """Return the code spans in the first cells of a section's table."""
     section = PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
     cells = re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE)
     return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}

@@ -16,7 +16,7 @@ from touchstone_rewards.reward_server.models.fetchable import FETCHED_FILE, fetc
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))
 PAGES = [*TUTORIALS, *EXAMPLES]
-KINDS = {"run", "server", "file", "prints", "needs", "not here"}
+KINDS = {"run", "server", "file", "prints", "needs", "by", "not here"}
 # What a reader would wait for on a processor: seconds there, tens of seconds on a busy machine.
 SLOW = {"trl", "reward_model", "trl_server", "value_head_rm", "limr", "story"}
 JUDGE = "http://127.0.0.1:8000"
@@ -39,18 +39,8 @@ def judge() -> Iterator[str]:
 def test_every_block_says_what_a_reader_does_with_it(page: Path) -> None:
     blocks = blocks_of(page.read_text(encoding="utf-8"))
     assert [block for block in blocks if block.kind not in KINDS] == []
-    bare = [block for block in blocks if block.kind in ("file", "needs", "not here")]
+    bare = [block for block in blocks if block.kind in ("file", "needs", "by", "not here")]
     assert all(block.about for block in bare)
-
-
-def test_few_commands_cannot_be_run_here() -> None:
-    found = [
-        block
-        for page in PAGES
-        for block in blocks_of(page.read_text(encoding="utf-8"))
-        if block.kind == "not here"
-    ]
-    assert len(found) <= 5
 
 
 @pytest.mark.parametrize(

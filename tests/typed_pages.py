@@ -7,6 +7,8 @@ A mark stands before each fenced block of a page and says what a reader does wit
     <!-- checked: file NAME -->      saves it as NAME
     <!-- checked: prints -->         sees it, among what was printed since the last such block
     <!-- checked: needs NAME -->     types it, where there is an environment of that NAME
+    <!-- checked: by PLACE -->       types it; here that test, script or other page does
+    <!-- checked: make -->           types it; `page_commands.py` says which test does
     <!-- checked: not here: WHY -->  types it where it can run, which is not here
 
 In what is printed `…` stands for anything, and lines may lie between.
@@ -58,7 +60,8 @@ def blocks_of(page: str) -> list[Block]:
     found: list[Block] = []
     for match in FENCE.finditer(page):
         mark = match["mark"] or ""
-        word = next((word for word in ("file", "needs", "not here") if mark.startswith(word)), mark)
+        words = ("file ", "needs ", "by ", "not here")
+        word = next((word.strip() for word in words if mark.startswith(word)), mark)
         found.append(Block(word, mark.removeprefix(word).strip(": "), match["code"]))
     return found
 
@@ -103,19 +106,20 @@ def type_page(
 
     `environments` has a folder of programs for each NAME of `needs`; a block whose NAME is not
     among them is left out. `places`: addresses that others take the place of, in the page and in
-    the files of the folder. All that was started is killed at the end.
+    the files of the folder; a server that runs already may so take the place of the page's. Links
+    are left as they are. All that was started is killed at the end.
     """
     port = free_port()
     here = f"http://127.0.0.1:{port}"
     replaced = {URL: here, **(places or {})}
     for path in folder.rglob("*"):
-        if path.is_file():
+        if path.is_file() and not path.is_symlink():
             path.write_text(_in_place(path.read_text(encoding="utf-8"), replaced), encoding="utf-8")
     script = "\n".join(_lines(blocks, environments or {}, here))
     process = subprocess.Popen(
         ["bash", "-euo", "pipefail", "-c", _in_place(script, replaced)],
         cwd=folder,
-        env=readers_environment(port),
+        env={**readers_environment(port), "REWARD_URL": replaced[URL]},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

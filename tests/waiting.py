@@ -1,4 +1,4 @@
-"""Wait for what is bound to come, with patience for a busy machine.
+"""Wait for events that must come, with patience for a busy machine.
 
 A test fails at once where what it waits for can no longer come. The patience is for a hang only.
 """
@@ -31,7 +31,7 @@ def wait_until(condition: Callable[[], object], pause_s: float = 0.02) -> None:
 
 
 async def until(condition: Callable[[], object], pause_s: float = 0.005) -> None:
-    """Return as soon as the condition holds; the event loop goes on meanwhile.
+    """Return as soon as the condition holds; the event loop runs meanwhile.
 
     Raises:
         TimeoutError: it never did.
@@ -42,20 +42,21 @@ async def until(condition: Callable[[], object], pause_s: float = 0.005) -> None
 
 
 def longer_and_longer(first_s: float) -> tuple[float, ...]:
-    """Time limits to try in turn, for what must be seen to happen within one: the first is enough
-    on a quiet machine."""
+    """Yield time limits to try in turn for an event that must be seen within one; on a quiet
+    machine the first is enough.
+    """
     return first_s, 6 * first_s, 36 * first_s, 216 * first_s
 
 
 def skip_time(monkeypatch: pytest.MonkeyPatch, skipped_s: float) -> None:
-    """Put the running event loop's clock forward: timers that are set within this time end now."""
+    """Advance the running event loop's clock: timers that are set within this time end now."""
     loop = asyncio.get_running_loop()
     time_s = loop.time
     monkeypatch.setattr(loop, "time", lambda: time_s() + skipped_s)
 
 
 def kill_when_there(process: subprocess.Popen[bytes] | subprocess.Popen[str], *there: Path) -> None:
-    """Kill the process, itself alone, as soon as these files are there."""
+    """Kill the process, itself alone, as soon as these files exist."""
 
     def all_there() -> bool:
         if all(path.exists() for path in there):

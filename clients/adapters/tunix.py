@@ -31,8 +31,8 @@ def reward_function(
 ) -> Callable[..., list[float]]:
     """Return the function that Tunix calls. Its name, which Tunix logs, is the profile's.
 
-    The default ground truth column is `answer`. All other columns are sent as by the ms-swift
-    adapter, and it raises as `adapters.ms_swift.RemoteReward` does.
+    The default ground truth column is `answer`. The other columns and the exceptions are those of
+    `adapters.ms_swift.RemoteReward`.
 
     Example:
         >>> reward_function("math").__name__

@@ -32,7 +32,7 @@ ScoreBatch = Callable[[Sequence[Sample]], Awaitable[ScoreResponse]]
 
 
 class AuditedProfile(NamedTuple):
-    """The audited profile and how to score with it. `profile`: None if it is on a server."""
+    """The audited profile and how to score with it. `profile` is None if a server has it."""
 
     score: ScoreBatch
     profile: Profile | None

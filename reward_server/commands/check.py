@@ -1,9 +1,10 @@
 """`reward-server check`: load everything the settings name, score known samples, exit 0 or 1.
 
-Each sample is scored alone and in one request with all others; a reward that differs or is missing
-fails the check. Models compare their batches with single inputs while they load, and endpoints of
-reward models are compared with the model in a local folder. With `--attacks`, attacks on judges are
-tried against one profile instead; see `check_attacks.py`.
+Each sample is scored alone and in one request with all others; whole groups are scored in two
+orders. A reward that differs or is missing fails the check. Models compare their batches with
+single inputs while they load, and endpoints of reward models are compared with the model in a local
+folder. With `--attacks`, attacks on judges are tried against one profile instead; see
+`check_attacks.py`.
 """
 
 from __future__ import annotations
@@ -123,22 +124,28 @@ async def check(settings: Settings, samples: Sequence[Sample]) -> list[CheckOutc
 
 async def _check_profile(engine: Engine, name: str, samples: Sequence[Sample]) -> CheckOutcome:
     try:
-        together = (await engine.score(ScoreRequest(list(samples), profile=name))).results
-        alone = [
-            (await engine.score(ScoreRequest([sample], profile=name))).results[0]
-            for sample in reversed(samples)
-        ]
+        together = await _scored(engine, name, samples)
+        if grouped := engine.profiles[name].info.groups is not None:
+            otherwise = await _scored(engine, name, samples[::-1])
+        else:
+            otherwise = [(await _scored(engine, name, [each]))[0] for each in reversed(samples)]
     except RequestError as error:
         return CheckOutcome(f"profile {name}", False, str(error))
     failed = next((result for result in together if result.reward is None), None)
     if failed is not None:
         return CheckOutcome(f"profile {name}", False, f"sample {failed.id}: {failed.error}")
-    drift = _largest_difference(together, alone[::-1])
+    drift = _largest_difference(together, otherwise[::-1])
     rewards = ", ".join(f"{result.reward:.4g}" for result in together)
-    said = f"rewards {rewards}; alone and together differ by {drift:.2g}"
+    how = "the group in two orders differs" if grouped else "alone and together differ"
+    said = f"rewards {rewards}; {how} by {drift:.2g}"
     languages = engine.profiles[name].info.languages
     said += "" if languages is None else f"; reads {', '.join(languages)}"
     return CheckOutcome(f"profile {name}", drift <= _tolerance(engine, name, together), said)
+
+
+async def _scored(engine: Engine, name: str, samples: Sequence[Sample]) -> list[SampleResult]:
+    request = ScoreRequest(list(samples), profile=name)
+    return (await engine.score(request, gather=False)).results
 
 
 async def _check_cascades(
@@ -201,7 +208,7 @@ _STORY: dict[str, Any] = {
     },
 }
 KNOWN_SAMPLES = [
-    Sample(name, response, prompt=prompt, ground_truth="46", **_STORY)
+    Sample(name, response, prompt=prompt, ground_truth="46", group_id="known", **_STORY)
     for name, response, prompt in [
         ("right", _ANSWER.format(46), "What is 40 + 6?"),
         ("wrong", _ANSWER.format(47), "What is 40 + 6?"),

@@ -167,7 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
         asyncio.run(_replay(engine, profile, olds, findings, partial(progress.advance, task)))
         if draft is not None:
             draft.finish()
-    _report(findings, arguments)
+    _report(findings, profile, arguments)
     if arguments.card is not None and findings.foreign:
         raise RunFailed(
             f"{findings.foreign} samples were scored under another fingerprint than the card's "
@@ -314,12 +314,16 @@ async def _replay(
 
 def _comparable(profile: Profile, old: Old, new: SampleResult) -> tuple[Old, SampleResult]:
     """Return old and new results made comparable. If rewards depend on earlier ones or weights on
-    the clock, compare the weighted sums of the scores, with the old weights."""
+    the clock, compare the weighted sums of the scores, with the old weights. Scores that depend on
+    earlier responses cannot be repeated: the old ones stay."""
     inner = {each.name: each for each in profile.reached()}
     scored_by = inner.get(new.routed_to or profile.name, profile)
     by_clock = any(one.by == TIME for one in scored_by.schedules.values())
-    if scored_by.config.normalization == "none" and not by_clock:
+    if not scored_by.by_earlier and not by_clock:
         return old, new
+    for key in scored_by.remembering:
+        if old.scores.get(key) is not None and new.scores.get(key) is not None:
+            new.scores[key] = old.scores[key]
     weights = old.weights or new.weights or None
     for each in (old, new):
         if each.reward is not None:
@@ -337,7 +341,7 @@ def _score(profile: Profile, key: str, value: float | None) -> Score:
     return NOT_ASKED if partly and value is None else Score(value)
 
 
-def _report(findings: Findings, arguments: argparse.Namespace) -> None:
+def _report(findings: Findings, profile: Profile, arguments: argparse.Namespace) -> None:
     names = sorted({name for pair in findings.confusion for name in pair})
     columns = [name for name in names if any(new == name for _, new in findings.confusion)]
     table = Table("old \\ new", *columns, box=None)
@@ -348,6 +352,11 @@ def _report(findings: Findings, arguments: argparse.Namespace) -> None:
     console.print(table)
     total = findings.confusion.total()
     console.print(f"{total} scored again by {arguments.profile}, {findings.changed} changed")
+    for key in sorted({key for each in profile.reached() for key in each.remembering}):
+        console.print(
+            f"scores of {key} depend on earlier responses, so the old ones were kept; whether they "
+            "would be the same today is not known"
+        )
     for name, count in findings.skipped.most_common():
         console.print(
             f"{count} skipped, scored by {name}: give --profile {name}, or "

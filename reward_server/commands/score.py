@@ -156,11 +156,12 @@ def score_here(arguments: argparse.Namespace, settings: Settings) -> int:
 def _open_output(
     arguments: argparse.Namespace, source: Path, profile: Profile, stack: ExitStack
 ) -> Draft | None:
-    running = [each for each in profile.reached() if each.config.normalization != "none"]
+    running = [each for each in profile.reached() if each.by_earlier]
     if arguments.resume and running:
         raise ConfigError(
-            f"profile {running[0].name} normalizes by earlier rewards, which a stopped run does "
-            "not keep, so --resume cannot continue; --overwrite starts anew"
+            f"profile {running[0].name} scores by earlier samples (normalization: running, or "
+            "remember), which a stopped run does not keep, so --resume cannot continue; "
+            "--overwrite starts anew"
         )
     input_ = STDIN if str(source) == STDIN else os.path.abspath(source)
     draft = open_draft(

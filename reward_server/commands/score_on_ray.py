@@ -62,10 +62,10 @@ def _checked(arguments: argparse.Namespace, settings: Settings) -> Profile:
         if given is not None and given < 1:
             raise ConfigError(f"--{name} is {given}; expected at least 1")
     _, profile = known_profile(settings, arguments.profile)
-    if any(each.config.normalization != "none" for each in profile.reached()):
+    if any(each.by_earlier for each in profile.reached()):
         raise ConfigError(
-            f"profile {profile.name} normalizes by earlier rewards, and partitions have no order; "
-            "score with --engine local"
+            f"profile {profile.name} scores by earlier samples (normalization: running, or "
+            "remember), and partitions have no order; score with --engine local"
         )
     return profile
 

@@ -35,9 +35,9 @@ from touchstone_rewards.reward_server.errors import ConfigError, TouchstoneError
 from touchstone_rewards.reward_server.http.connections import (
     Connection,
     ConnectionLimits,
-    Crowd,
     sweep_connections,
 )
+from touchstone_rewards.reward_server.http.passes import Crowd
 from touchstone_rewards.reward_server.models.memory import keep_freed_memory
 from touchstone_rewards.reward_server.processes.first import FirstProcess
 from touchstone_rewards.reward_server.processes.intake import Intake

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import http
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,87 +18,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from touchstone_rewards.reward_server.errors import HeadersTooLarge, NotReady, RequestError
 from touchstone_rewards.reward_server.http.gate import AnswerParts, Gate, error_body
-from touchstone_rewards.reward_server.http.whole import (
-    MOST_DIGITS,
-    UNUSUAL,
-    WholeRequest,
-    all_lines,
-)
+from touchstone_rewards.reward_server.http.heads import MOST_DIGITS, KnownHead
+from touchstone_rewards.reward_server.http.passes import ConnectionTurns, Crowd, Discards
+from touchstone_rewards.reward_server.http.whole import UNUSUAL, WholeRequest, all_lines
 
 SWEEP_S = 1.0
 # Limits of one request's line and headers; a client usually sends some hundred bytes.
 MAX_HEAD_BYTES, MAX_HEADERS = 2**15, 100
-# Requests begun in one pass of the event loop: some milliseconds of work.
-MOST_A_PASS = 16
-# While the server is full, a request waits this long before it is refused, and is looked at this
-# often: a slot is usually free sooner than a refused caller would retry.
-HOLD_S, LOOK_AGAIN_S = 1.0, 0.005
-# Parts of refused bodies read in one pass, each of at most 256 KiB.
-DISCARDS_A_PASS = 2
-
-
-class ConnectionTurns:
-    """When thousands of requests come at once, begins them a few at a time, in order. GET requests,
-    such as probes of `/health`, do not have to wait for all of them. While the server is full,
-    requests wait up to `HOLD_S`."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[tuple[Connection, float]] = deque()
-        self._begun = 0
-
-    def taken(self, connection: Connection) -> bool:
-        """Take a turn of this pass; return True if none is left or the server is full."""
-        if self._begun == 0:
-            connection.loop.call_soon(self._next_pass, connection.loop)
-        self._begun += 1
-        return self._begun > MOST_A_PASS or bool(self.waiting) or connection.crowd.full()
-
-    def wait(self, connection: Connection) -> None:
-        """Queue this connection's request until its turn."""
-        self.waiting.append((connection, connection.loop.time()))
-
-    def _next_pass(self, loop: asyncio.AbstractEventLoop) -> None:
-        now_s, self._begun = loop.time(), 0
-        while self.waiting and self._begun < MOST_A_PASS:
-            connection, since_s = self.waiting[0]
-            if now_s < since_s + HOLD_S and connection.crowd.full():
-                break
-            self._begun += 1
-            self.waiting.popleft()[0].begin()
-        if self._begun:
-            loop.call_soon(self._next_pass, loop)
-        elif self.waiting:
-            self._begun = 1  # requests that come now queue behind these
-            loop.call_later(LOOK_AGAIN_S, self._next_pass, loop)
-
-
-class Discards:
-    """The rest of refused bodies, which is read and thrown away a little at a time.
-
-    Reading all of thirty such bodies at once would leave no time for other requests.
-    """
-
-    def __init__(self) -> None:
-        self.waiting: deque[Connection] = deque()
-        self._looks = False
-
-    def add(self, connection: Connection) -> None:
-        """Pause reading from this connection until its turn."""
-        connection.flow.pause_reading()
-        self.waiting.append(connection)
-        if not self._looks:
-            self._looks = True
-            connection.loop.call_soon(self._next_pass, connection.loop)
-
-    def _next_pass(self, loop: asyncio.AbstractEventLoop) -> None:
-        for _ in range(min(DISCARDS_A_PASS, len(self.waiting))):
-            connection = self.waiting.popleft()
-            if not connection.transport.is_closing():
-                connection.flow.resume_reading()
-        self._looks = bool(self.waiting)
-        if self._looks:
-            loop.call_soon(self._next_pass, loop)
-
 
 _turns = ConnectionTurns()
 _discards = Discards()
@@ -114,27 +39,6 @@ class ConnectionLimits:
     receive_s: float = 8.0
     send_s: float = 30.0
     idle_s: float = 75.0
-
-
-@dataclass
-class Crowd:
-    """The connections of this process, compared with those of processes on the same port.
-
-    `too_many`: the number of connections to close after their next answer, so that their callers
-    reconnect to another process. `on_closed` is called for each closed connection. `full` returns
-    whether the pending samples are near their limit.
-    """
-
-    too_many: int = 0
-    full: Callable[[], bool] = lambda: False
-    on_closed: Callable[[], None] | None = None
-
-    def lets_go(self) -> bool:
-        """Return whether to close this connection, and count it as closed."""
-        if not self.too_many:
-            return False
-        self.too_many -= 1
-        return True
 
 
 class Connection(HttpToolsProtocol):
@@ -155,6 +59,8 @@ class Connection(HttpToolsProtocol):
     closing_since_s: float | None = None
     _in_body = False
     _held = b""
+    # Whether the parser waits for the first byte of a request, and the data given to it then.
+    _at_start, _first = True, b""
     # Bytes received that belong neither to a complete head nor to a body.
     _unaccounted_bytes = 0
 
@@ -216,10 +122,14 @@ class Connection(HttpToolsProtocol):
         data, self._held = self._held, b""
         if data and self.parser is not None:
             self.waits_since_s = self.loop.time()
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
+        if self._at_start and self._recognized(data):
+            return
+        self._first = data if self._at_start else b""
         self._unaccounted_bytes += len(data)
         super().data_received(data)
         if self._unaccounted_bytes > MAX_HEAD_BYTES and self.waits_since_s is not None:
@@ -249,6 +159,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self.waits_since_s = self.loop.time()
         self.idle_since_s = None
+        self._at_start = False
         self.url, self.headers = b"", []
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -278,13 +189,36 @@ class Connection(HttpToolsProtocol):
             self.cycle = cycle
         self.headers = []  # trailers go here and are ignored
 
+    def _recognized(self, data: bytes) -> bool:
+        """Answer the request if its head was read before; return whether it was."""
+        if self.gate is None or self.closing_since_s is not None or not self._free():
+            return False
+        if (found := self.gate.heads.find(data)) is None:
+            return False
+        head, body = found
+        self.idle_since_s = self.waits_since_s = self.answered_since = None
+        self.cycle = request = self._request(head, len(body))
+        request.body = body
+        request.run(self)
+        return True
+
+    def _free(self) -> bool:
+        """Return whether the next request may be answered now: the one before it is answered."""
+        before: Any = self.cycle  # None before the first request, despite its type
+        return not self.flow.write_paused and (before is None or before.response_complete)
+
+    def _request(self, head: KnownHead, body_bytes: int) -> Any:
+        assert self.gate is not None
+        lets_go = self.crowd.too_many and self.crowd.lets_go()
+        keep_alive = head.keep_alive and not lets_go
+        return WholeRequest(self.gate, head, body_bytes, keep_alive=keep_alive)
+
     def _whole(self) -> WholeRequest | None:
         """Return the request if it can be answered without ASGI: small, plain, not pipelined."""
         path, _, query = self.url.partition(b"?")
         if self.gate is None or (endpoint := self.gate.whole.get(path)) is None:
             return None
-        before: Any = self.cycle  # None before the first request, despite its type
-        if self.flow.write_paused or not (before is None or before.response_complete):
+        if not self._free():
             return None
         headers, parser = dict(self.headers), self.parser
         assert parser is not None
@@ -293,10 +227,11 @@ class Connection(HttpToolsProtocol):
             return None
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or b"#" in query:
             return None
-        about = (path.decode(), query), (self.headers, headers), int(length)
-        lets_go = self.crowd.too_many and self.crowd.lets_go()
-        keep_alive = parser.should_keep_alive() and not lets_go
-        return WholeRequest(self.gate, endpoint, *about, keep_alive=keep_alive)
+        url, keep_alive = (path.decode(), query), parser.should_keep_alive()
+        head = KnownHead(endpoint, url, self.headers, headers, keep_alive)
+        self.gate.heads.keep(self._first, head)
+        self._first = b""
+        return self._request(head, int(length))
 
     def answer(self, answer: AnswerParts, request_id: str, *, keep_alive: bool) -> None:
         """Send the answer to a request that was read as a whole."""
@@ -338,7 +273,8 @@ class Connection(HttpToolsProtocol):
         if self.closing_since_s is not None:
             return
         self._unaccounted_bytes = 0
-        self._in_body, self.waits_since_s, self.answered_since = False, None, None
+        self._in_body, self._at_start = False, True
+        self.waits_since_s = self.answered_since = None
         if isinstance(self.cycle, WholeRequest):
             self.cycle.run(self)
         else:
@@ -354,7 +290,8 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self.idle_since_s = None if self._in_body else now_s
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         self.unread_since = self.loop.time()

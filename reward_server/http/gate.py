@@ -28,6 +28,7 @@ from touchstone_rewards.reward_server.errors import (
 )
 from touchstone_rewards.reward_server.http.auth import KeyRing
 from touchstone_rewards.reward_server.http.browser import BrowserGuard
+from touchstone_rewards.reward_server.http.heads import Header, KnownHeads
 from touchstone_rewards.reward_server.http.inflate import SLICE_BYTES, Inflater, inflater
 from touchstone_rewards.reward_server.limits import BodyLimits
 from touchstone_rewards.reward_server.schemas import ErrorBody, ErrorDetail
@@ -46,7 +47,6 @@ SMALL_BYTES = 2**21
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 
 
-Header = tuple[bytes, bytes]
 # Status, headers other than content-length and x-request-id, body.
 AnswerParts = tuple[int, Sequence[Header], bytes]
 
@@ -78,6 +78,7 @@ class Gate:
             (method, route.path): route.app for route in routes for method in route.methods or ()
         }
         self.paths = {path for _, path in self.endpoints}
+        self.heads = KnownHeads()
         # The endpoints that can answer a complete body without ASGI, by path.
         self.whole: dict[bytes, Any] = {
             path.encode(): endpoint
@@ -103,7 +104,9 @@ class Gate:
         exchange = _Exchange(headers, receive, send, self.bodies)
         served = begin(None, exchange.request_id, keeps_samples=self.log_samples)
         try:
-            self.check(scope["path"], headers, scope["headers"], served)
+            length = headers.get(b"content-length", b"")
+            announced_bytes = int(length) if length.isdigit() else 0
+            self.check(scope["path"], headers, scope["headers"], served, announced_bytes)
             if (encoding := headers.get(b"content-encoding")) is not None:
                 exchange.inflater = inflater(encoding)
             await self._app_for(scope)(scope, exchange.receive, exchange.send)
@@ -120,9 +123,15 @@ class Gate:
         return self.app if endpoint is None else endpoint
 
     def check(
-        self, path: str, headers: dict[bytes, bytes], pairs: Sequence[Header], served: Served
+        self,
+        path: str,
+        headers: dict[bytes, bytes],
+        pairs: Sequence[Header],
+        served: Served,
+        announced_bytes: int,
     ) -> None:
         """Check whether a request to `path` is allowed; `pairs`: its headers in order.
+        `announced_bytes`: the size of its body by content-length, 0 if unknown.
 
         Raises:
             Forbidden, Unauthorized, RequestTooLarge: it is not.
@@ -135,9 +144,8 @@ class Gate:
                     "the key is missing or wrong; send 'Authorization: Bearer KEY' or "
                     "'X-API-Key: KEY'"
                 )
-        announced = headers.get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self.bodies.max_body_bytes:
-            self.bodies.check_one(int(announced), f"a body of {int(announced)} bytes")
+        if announced_bytes > self.bodies.max_body_bytes:
+            self.bodies.check_one(announced_bytes, f"a body of {announced_bytes} bytes")
 
     def note(self, path: str, status: int, served: Served, seconds: float) -> None:
         """Count and log the answer, then drop its samples."""
@@ -149,8 +157,8 @@ class Gate:
             log_request(served, route, status, seconds, samples=self.log_samples)
         except Exception:  # the answer is already sent: only log a failure to count it
             logger.exception("request %s is not counted", served.request_id)
-        # The task stays alive for a while and would keep the samples and results in memory.
-        served.forget()
+        if served.keeps_samples:  # the task stays alive for a while and would keep them in memory
+            served.forget()
 
 
 class _Exchange:

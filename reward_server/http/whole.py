@@ -9,22 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from touchstone_rewards.reward_server.caller import begin
 from touchstone_rewards.reward_server.errors import CLIENT_GONE
-from touchstone_rewards.reward_server.http.gate import (
-    AnswerParts,
-    Gate,
-    Header,
-    failure,
-    request_id_of,
-)
+from touchstone_rewards.reward_server.http.gate import AnswerParts, Gate, failure, request_id_of
+from touchstone_rewards.reward_server.http.heads import Header, KnownHead
 
 JSON_HEADERS = ((b"content-type", b"application/json"),)
-# The digits of content-length, at most: bodies up to 99,999 bytes.
-MOST_DIGITS = 5
 # A request with one of these headers goes through ASGI.
 UNUSUAL = frozenset({b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"})
 
@@ -46,14 +39,6 @@ def _lines(headers: Sequence[Header]) -> bytes:
     return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
-class WholeEndpoint(Protocol):
-    """An endpoint that answers a complete body with JSON bytes or a coroutine returning them."""
-
-    def begin(self, query: bytes, body: bytes) -> bytes | Coroutine[Any, Any, bytes]:
-        """Answer the body, or return a coroutine that does."""
-        ...
-
-
 class Connected(Protocol):
     """The connection of a request."""
 
@@ -66,19 +51,17 @@ class Connected(Protocol):
 
 
 class WholeRequest:
-    """One complete request, in place of uvicorn's cycle. `headers`: in order, and by name."""
+    """One complete request, in place of uvicorn's cycle."""
 
     __slots__ = (
         "_asked",
         "_begun",
         "_body_bytes",
-        "_endpoint",
         "_gate",
-        "_headers",
+        "_head",
         "_served",
         "_started",
         "_task",
-        "_url",
         "_work",
         "body",
         "disconnected",
@@ -86,20 +69,9 @@ class WholeRequest:
         "response_complete",
     )
 
-    def __init__(
-        self,
-        gate: Gate,
-        endpoint: WholeEndpoint,
-        url: tuple[str, bytes],
-        headers: tuple[Sequence[Header], dict[bytes, bytes]],
-        body_bytes: int,
-        *,
-        keep_alive: bool,
-    ) -> None:
+    def __init__(self, gate: Gate, head: KnownHead, body_bytes: int, *, keep_alive: bool) -> None:
         self._gate = gate
-        self._endpoint = endpoint
-        self._url = url
-        self._headers = headers
+        self._head = head
         self._task: asyncio.Task[None] | None = None
         self._body_bytes = body_bytes
         gate.bodies.pending_bytes += body_bytes
@@ -128,15 +100,14 @@ class WholeRequest:
 
     def run(self, asked: Connected) -> None:
         """Answer the complete request, at once or in a task."""
-        gate, (path, query) = self._gate, self._url
+        gate, head = self._gate, self._head
         self._asked, self._started = asked, time.perf_counter()
-        pairs, headers = self._headers
-        request_id = request_id_of(headers.get(b"x-request-id"))
+        request_id = request_id_of(head.headers.get(b"x-request-id"))
         self._served = served = begin(None, request_id, keeps_samples=gate.log_samples)
         try:
-            gate.check(path, headers, pairs, served)
+            gate.check(head.url[0], head.headers, head.pairs, served, self._body_bytes)
             gate.bodies.check_all(self._body_bytes)
-            body = self._endpoint.begin(query, self.body)
+            body = head.endpoint.begin(head.url[1], self.body)
         except Exception as error:  # noqa: BLE001, the request boundary
             self._end(failure(error, request_id))
             return
@@ -168,4 +139,4 @@ class WholeRequest:
         self.response_complete = True
         if not self.disconnected:
             self._asked.answer(answer, served.request_id, keep_alive=self.keep_alive)
-        gate.note(self._url[0], status, served, time.perf_counter() - self._started)
+        gate.note(self._head.url[0], status, served, time.perf_counter() - self._started)

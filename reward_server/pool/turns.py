@@ -12,10 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from touchstone_rewards.reward_server.pool.calls import Account, Call, Flow
-
-# A sample that takes at most this long is quick enough for the event loop.
-QUICK_S = 0.005
+from touchstone_rewards.reward_server.pool.calls import Account, Call, Flow, Timing
 
 
 @dataclass(slots=True)
@@ -24,6 +21,10 @@ class _Waiting(Account):
 
     due: deque[Call] = field(default_factory=deque[Call])
     later: deque[Call] = field(default_factory=deque[Call])
+
+    def goes_before(self, other: _Waiting) -> bool:
+        """Return whether its next call goes before the other's."""
+        return (not self.due, self.spent_s) < (not other.due, other.spent_s)
 
     def settle(self, now_s: float) -> None:
         while self.later and self.later[0].due_s <= now_s:
@@ -35,16 +36,6 @@ class _Caller(Account):
     flows: dict[str, _Waiting] = field(default_factory=dict[str, _Waiting])
     waiting: int = 0
     clock_s: float = 0.0
-
-
-@dataclass(slots=True)
-class Timing(Account):
-    """How fast a scorer is. `quick_in_a_row`: its latest samples that took `QUICK_S` or less."""
-
-    quick_in_a_row: int = 0
-
-    def charge(self, seconds: float, weight: float) -> None:
-        self.quick_in_a_row = self.quick_in_a_row + 1 if seconds <= QUICK_S else 0
 
 
 class CallTurns:
@@ -59,6 +50,7 @@ class CallTurns:
 
     def append(self, call: Call) -> None:
         """Queue the call behind the others of its flow."""
+        call.queued = True
         name, scorer = call.flow
         if (caller := self._callers.get(name)) is None:
             caller = self._callers[name] = _Caller()
@@ -69,7 +61,8 @@ class CallTurns:
             flow = caller.flows[scorer] = _Waiting()
         if not flow.due and not flow.later:
             flow.spent_s = max(flow.spent_s, caller.clock_s)
-        (flow.later if call.due_s > time.monotonic() else flow.due).append(call)
+        later = call.after_s and call.due_s > time.monotonic()
+        (flow.later if later else flow.due).append(call)
         call.accounts = caller, flow, self.timings[scorer]
         caller.waiting += 1
         self.waiting += 1
@@ -82,6 +75,7 @@ class CallTurns:
             callers = sorted(waiting, key=lambda each: each[1].spent_s)
         for name, caller in callers:
             if (call := self._next_of(name, caller, without)) is not None:
+                call.queued = False
                 self._clock_s = caller.spent_s
                 caller.waiting -= 1
                 self.waiting -= 1
@@ -89,19 +83,16 @@ class CallTurns:
         return None
 
     def _next_of(self, name: str, caller: _Caller, without: Collection[Flow]) -> Call | None:
-        flows = [
-            flow
-            for scorer, flow in caller.flows.items()
-            if (flow.due or flow.later) and (name, scorer) not in without
-        ]
-        if not flows:
-            return None
-        for flow in flows:
+        chosen = None
+        for scorer, flow in caller.flows.items():
             if flow.later:
                 flow.settle(time.monotonic())
-        chosen = flows[0]
-        if len(flows) > 1:
-            chosen = min(flows, key=lambda flow: (not flow.due, flow.spent_s))
+            elif not flow.due:
+                continue
+            if (name, scorer) not in without and (chosen is None or flow.goes_before(chosen)):
+                chosen = flow
+        if chosen is None:
+            return None
         caller.clock_s = chosen.spent_s
         return (chosen.due or chosen.later).popleft()
 

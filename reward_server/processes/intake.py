@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
-from touchstone_rewards.reward_server.http.connections import Crowd
+from touchstone_rewards.reward_server.http.passes import Crowd
 from touchstone_rewards.reward_server.processes.supervisor import (
     CLOSED,
     CONNECTION,

@@ -66,7 +66,7 @@ class Workers:
         deadline_s: float | None = None,
         memory_bytes: int | None = None,
     ) -> list[Score]:
-        return await self.pool.score(
+        return await self.pool.of(scorer).score(
             scorer,
             samples,
             explain=explain,

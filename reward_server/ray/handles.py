@@ -127,6 +127,10 @@ class RemotePool:
         if missing := [key for key in scorers if key not in self.handles]:
             raise _not_deployed(f"scorer {', '.join(missing)}")
 
+    def of(self, _: str) -> RemotePool:
+        """Return the pool that serves a scorer: this one."""
+        return self
+
     async def score(
         self,
         scorer: str,

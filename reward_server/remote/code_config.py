@@ -34,20 +34,25 @@ SandboxLanguage = Literal[
 
 
 class CodeConfig(EndpointConfig):
-    """Config of the `code` scorer.
+    """Config of the `code` scorer."""
 
-    `wire`: the protocol of the sandbox service. `tests`: the field with the tests, `ground_truth`
-    or `metadata.NAME`. `credit`: the share of tests passed, or 1 only if all pass. `run_timeout_s`:
-    limit for one run, which is one input or all asserts together.
-    """
-
-    wire: SandboxWire
-    language: SandboxLanguage = "python"
-    tests: str = Field(default="ground_truth", pattern=r"^(ground_truth|metadata\..+)$")
-    credit: Literal["share", "all"] = "share"
+    wire: SandboxWire = Field(description="protocol of the sandbox service")
+    language: SandboxLanguage = Field(
+        default="python", description="language of the program, by SandboxFusion's name"
+    )
+    tests: str = Field(
+        default="ground_truth",
+        pattern=r"^(ground_truth|metadata\..+)$",
+        description="field with the tests",
+    )
+    credit: Literal["share", "all"] = Field(
+        default="share", description="score the share of tests passed, or 1 only if all pass"
+    )
     part: ResponsePart = "said"
-    run_timeout_s: float = Field(default=10.0, gt=0)
-    compile_timeout_s: float = Field(default=10.0, gt=0)
+    run_timeout_s: float = Field(
+        default=10.0, gt=0, description="limit for one run: one input, or all asserts together"
+    )
+    compile_timeout_s: float = Field(default=10.0, gt=0, description="limit for compiling")
     memory_mb: int = Field(
         default=1024, ge=1, description="memory limit of a run; SandboxFusion only"
     )

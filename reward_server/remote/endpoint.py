@@ -14,18 +14,16 @@ from touchstone_rewards.reward_server.scorers.rules.rule import RuleConfig
 
 
 class EndpointConfig(RuleConfig):
-    """Config keys shared by all remote scorers.
-
-    `url`: one address, or several replicas of one service. `key_env` or `key_file`: where to read
-    the key. `timeout_s`: limit per attempt. `max_in_flight`: samples processed concurrently.
-    """
+    """Config keys shared by all remote scorers."""
 
     url: EndpointUrl
     key_env: KeyVariable = None
-    key_file: str | None = None
-    timeout_s: float = Field(default=60.0, gt=0)
-    max_in_flight: int = Field(default=64, ge=1)
-    requests_per_s: float | None = Field(default=None, gt=0)
+    key_file: str | None = Field(default=None, description="file with the API key")
+    timeout_s: float = Field(default=60.0, gt=0, description="limit per attempt")
+    max_in_flight: int = Field(default=64, ge=1, description="samples in progress at a time")
+    requests_per_s: float | None = Field(
+        default=None, gt=0, description="limit on requests per second"
+    )
 
     @model_validator(mode="after")
     def _check_key(self) -> Self:

@@ -51,23 +51,28 @@ BYTES_A_TOKEN = 3
 
 
 class JudgeConfig(RuleConfig):
-    """Config of the `judge` scorer.
-
-    `url`: base address of the API, such as http://host:8000/v1; several addresses are replicas of
-    one model. `model`: its name at the endpoint. `reported_model`: the name in the answers, if it
-    differs. `key_env` or `key_file`: where to read the key. `prompt`: equivalence, rubric, quality,
-    pairwise or a Jinja file; `form` is required for a file.
-    """
+    """Config of the `judge` scorer."""
 
     url: EndpointUrl
-    model: str = Field(min_length=1)
-    reported_model: str | None = None
+    model: str = Field(min_length=1, description="name of the model at the endpoint")
+    reported_model: str | None = Field(
+        default=None,
+        description="name in the replies, if it differs; null: that of the first reply",
+    )
     key_env: KeyVariable = None
-    key_file: str | None = None
-    prompt: str = "equivalence"
-    form: VerdictForm | None = None
+    key_file: str | None = Field(default=None, description="file with the API key")
+    prompt: str = Field(
+        default="equivalence",
+        description="equivalence, rubric, quality, pairwise, or the path of a Jinja file",
+    )
+    form: VerdictForm | None = Field(
+        default=None,
+        description="form of your own prompt's verdict; null: that of the named prompt",
+    )
     guided: bool = Field(default=False, description="enforce a JSON schema by response_format")
-    verdict: Literal["text", "logprobs"] = "text"
+    verdict: Literal["text", "logprobs"] = Field(
+        default="text", description="read the reply's text, or the log-probabilities of yes and no"
+    )
     least_mass: float = Field(
         default=0.5, gt=0, le=1, description="smallest total probability of the verdict words"
     )
@@ -76,18 +81,36 @@ class JudgeConfig(RuleConfig):
     )
     part: ResponsePart = "said"
     votes: int = Field(default=1, ge=1, le=25, description="samples of the judge; odd")
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    seed: int = 0
-    max_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(
+        default=0.0, ge=0, le=2, description="sampling temperature; at 0, verdicts are cached"
+    )
+    seed: int = Field(
+        default=0, description="seed of the first vote; the next ones have seed + 1, seed + 2, …"
+    )
+    max_tokens: int = Field(
+        default=512, ge=1, description="tokens per reply; a truncated reply is not a verdict"
+    )
     max_chars: int = Field(default=16_000, ge=100, description="cut each text to this length")
-    timeout_s: float = Field(default=60.0, gt=0)
-    max_in_flight: int = Field(default=64, ge=1)
-    requests_per_s: float | None = Field(default=None, gt=0)
-    tokens_per_hour: int | None = Field(default=None, ge=1)
-    tokens_per_run: int | None = Field(default=None, ge=1)
+    timeout_s: float = Field(default=60.0, gt=0, description="limit per attempt")
+    max_in_flight: int = Field(default=64, ge=1, description="samples in progress at a time")
+    requests_per_s: float | None = Field(
+        default=None, gt=0, description="limit on requests per second"
+    )
+    tokens_per_hour: int | None = Field(default=None, ge=1, description="budget in tokens per hour")
+    tokens_per_run: int | None = Field(
+        default=None,
+        ge=1,
+        description="budget in tokens for as long as the server keeps this scorer",
+    )
     prices: dict[str, Price] = Field(default={}, description="per million tokens, by model")
-    cost_per_hour: float | None = Field(default=None, gt=0)
-    cost_per_run: float | None = Field(default=None, gt=0)
+    cost_per_hour: float | None = Field(
+        default=None, gt=0, description="budget per hour, in the currency of prices"
+    )
+    cost_per_run: float | None = Field(
+        default=None,
+        gt=0,
+        description="budget for as long as the server keeps this scorer, likewise",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> JudgeConfig:

@@ -16,33 +16,56 @@ NAMED_BY = ("vllm_pooling", "vllm_classify", "sglang_embeddings")
 
 
 class RemoteRewardConfig(EndpointConfig):
-    """Config of the `remote_reward_model` scorer.
+    """Config of the `remote_reward_model` scorer."""
 
-    `wire`: the engine's protocol. `model`: its name at the endpoint. `local_folder`: a local copy
-    of the model. `label`: which of several outputs is the score. `step_scores`: how to combine the
-    scores of steps; a response is split at `step_separator`, and `step_mark` is inserted after each
-    step.
-    """
-
-    wire: RewardWireName
-    model: str | None = None
-    reported_model: str | None = None
-    template: TemplatePlace = "here"
-    local_folder: str | None = Field(default=None, min_length=1)
+    wire: RewardWireName = Field(description="API of the engine")
+    model: str | None = Field(default=None, description="name of the model at the engine")
+    reported_model: str | None = Field(
+        default=None,
+        description="name in the replies, if it differs; null: that of the first reply",
+    )
+    template: TemplatePlace = Field(
+        default="here",
+        description="who applies the chat template: this server, the engine, or nobody",
+    )
+    local_folder: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the same model on this machine: a folder, or a hub name",
+    )
     parity: bool = Field(default=True, description="compare the endpoint with local_folder")
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    label: int | str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="bfloat16",
+        description="the engine's dtype, which sets the tolerance of the comparison",
+    )
+    label: int | str | None = Field(
+        default=None,
+        description="which of several outputs is the score: its index, or its name with TEI",
+    )
     activation: bool = Field(default=False, description="request probabilities from 0 to 1")
     task: str | None = Field(default=None, description="task of vLLM's /pooling")
-    max_tokens: int | None = Field(default=None, ge=2)
-    truncation: Literal["refuse", "left", "right"] = "refuse"
-    append_eos: bool = False
-    pad_token: str | None = None
-    step_scores: StepScores | None = None
-    step_separator: str = Field(default="\n\n", min_length=1)
-    step_mark: str | None = Field(default=None, pattern=r"^\S+$")
+    max_tokens: int | None = Field(
+        default=None, ge=2, description="longest input; null: the model's context"
+    )
+    truncation: Literal["refuse", "left", "right"] = Field(
+        default="refuse", description="a longer input: an error, or cut on this side"
+    )
+    append_eos: bool = Field(default=False, description="end every text with the EOS token")
+    pad_token: str | None = Field(
+        default=None, description="padding token, if the tokenizer has none"
+    )
+    step_scores: StepScores | None = Field(
+        default=None,
+        description="how the scores of a response's steps are combined; null: no steps",
+    )
+    step_separator: str = Field(
+        default="\n\n", min_length=1, description="text at which a response is split into steps"
+    )
+    step_mark: str | None = Field(
+        default=None, pattern=r"^\S+$", description="token appended to each step, such as <extra_0>"
+    )
     batch_size: int = Field(default=16, ge=1, description="largest number of texts per request")
-    max_in_flight: int = Field(default=256, ge=1)
+    max_in_flight: int = Field(default=256, ge=1, description="samples in progress at a time")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

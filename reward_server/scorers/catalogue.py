@@ -120,7 +120,7 @@ def _schema(kind: Any, filled: Collection[str] = ()) -> dict[str, Any]:
 
 def _hints(function: Any) -> Mapping[str, Any]:
     try:
-        return get_type_hints(function)
+        return get_type_hints(function, include_extras=True)
     except Exception:  # noqa: BLE001 (a plug-in may use any annotation)
         return {}
 

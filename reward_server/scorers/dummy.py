@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score
 
 
 class DummyScorer:
-    """Score a hash of the response as a fraction; `seed` selects another hash."""
+    """Score a hash of the response as a fraction."""
 
     version = "1"
     range = (0.0, 1.0)
     runs_in: Literal["inline"] = "inline"
     reads = ("response",)
 
-    def __init__(self, seed: Any = 0) -> None:
+    def __init__(self, seed: Annotated[Any, Field(description="selects another hash")] = 0) -> None:
         if not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise ValueError(f"seed is {seed!r}; expected an integer from 0 to 2**64 - 1")
         self.salt = seed.to_bytes(8, "big")

@@ -7,7 +7,9 @@ The score lies in [0, 1] and does not depend on whether the answer is right.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
 
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Score
@@ -33,11 +35,7 @@ _LOOSE: dict[str, Any] = {
 
 
 class FormatScorer:
-    """Score the `tags` rule under the name of a style.
-
-    `collapse_whitespace`: read any white space between the tags as one space. `prefilled`: as in
-    `tags`.
-    """
+    """Score the `tags` rule under the name of a style."""
 
     version = "1"
     range = (0.0, 1.0)
@@ -46,9 +44,16 @@ class FormatScorer:
 
     def __init__(
         self,
-        style: Style = "think_answer",
-        collapse_whitespace: bool = False,
-        prefilled: Prefilled = "none",
+        style: Annotated[Style, Field(description="the required tags and their order")] = (
+            "think_answer"
+        ),
+        collapse_whitespace: Annotated[
+            bool, Field(description="read any white space between the tags as one space")
+        ] = False,
+        prefilled: Annotated[
+            Prefilled,
+            Field(description="tag that the prompt already opens; auto: if the prompt ends so"),
+        ] = "none",
     ) -> None:
         if style not in get_args(Style):
             raise ValueError(f"style {style!r} is not one of {', '.join(get_args(Style))}")

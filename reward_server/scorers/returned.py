@@ -35,14 +35,13 @@ _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
 
-def checked_scores(scorer: object, given: object, count: int) -> list[Score]:
+def checked_scores(scorer: object, given: Sequence[Any], count: int) -> list[Score]:
     """Return the `count` scores in `given`, each one validated.
 
     Raises:
         WrongAnswer: `given` is not a list of this length, so scores cannot be assigned to samples.
     """
-    scores = _as_list(given)
-    if scores is None or len(scores) != count:
+    if not isinstance(given, list | tuple) or len(given) != count:
         what = "1 Score for 1 sample" if count == 1 else f"{count} Scores for {count} samples"
         raise WrongAnswer(
             f"expected a list of {what}, scorer {name_of(scorer)} returned {shown(given)}"
@@ -55,12 +54,8 @@ def checked_scores(scorer: object, given: object, count: int) -> list[Score]:
         and least <= one.value <= greatest
         and one.error is one.explanation is one.turns is one.undecided is None
         else checked_score(scorer, one)
-        for one in scores
+        for one in given
     ]
-
-
-def _as_list(given: object) -> Sequence[Any] | None:
-    return cast("Sequence[Any]", given) if isinstance(given, list | tuple) else None
 
 
 def checked_score(scorer: object, given: object) -> Score:

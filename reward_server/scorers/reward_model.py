@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.models.config import ModelConfig, RewardModelConfig
@@ -16,9 +18,7 @@ from touchstone_rewards.reward_server.scorers.base import Score
 class RewardModelScorer:
     """Score prompt and response with a reward model.
 
-    The config keys are the fields of `models.config.RewardModelConfig`: see docs/neural.md.
-    `lower_bound_stds`: for models that predict a mean and a standard deviation, subtract this many
-    standard deviations from the mean.
+    The other config keys are the fields of `models.config.RewardModelConfig`: see docs/neural.md.
     """
 
     range = (None, None)
@@ -26,7 +26,15 @@ class RewardModelScorer:
     reads = ("prompt", "response")
     config_type = RewardModelConfig
 
-    def __init__(self, *, lower_bound_stds: float = 0.0, **config: Any) -> None:
+    def __init__(
+        self,
+        *,
+        lower_bound_stds: Annotated[
+            float,
+            Field(description="standard deviations to subtract, for models trained with disco"),
+        ] = 0.0,
+        **config: Any,
+    ) -> None:
         model = RewardModelConfig(**config)
         self.lower_bound_stds = float(lower_bound_stds)
         self.use(model, model.digest())

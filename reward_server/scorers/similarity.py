@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import Message, Sample, SampleError, is_list
@@ -17,15 +19,22 @@ METADATA = "metadata."
 class SimilarityScorer(EmbeddedScorer):
     """Score how similar the response is in meaning to a reference.
 
-    `against`: `ground_truth`, `prompt`, or `metadata.NAME`; the closest of several references
-    counts. `clip`: smallest and largest score. The other keys are the embedding model's.
+    The keys beside those of the signature are the embedding model's.
     """
 
     range: tuple[float, float] = (0.0, 1.0)
     reads: tuple[str, ...] = ("response", "ground_truth")
 
     def __init__(
-        self, against: str = "ground_truth", clip: Sequence[float] = (0.0, 1.0), **config: Any
+        self,
+        against: Annotated[
+            str, Field(description="field with the references, of which the closest counts")
+        ] = "ground_truth",
+        clip: Annotated[Sequence[float], Field(description="least and greatest score")] = (
+            0.0,
+            1.0,
+        ),
+        **config: Any,
     ) -> None:
         if against not in ("ground_truth", "prompt") and not against[len(METADATA) :]:
             raise ValueError(f"against is {against!r}; set ground_truth, prompt or metadata.NAME")

@@ -88,7 +88,7 @@ class ScorerColumns:
             if scorer.runs_in != "inline" or key in profile.turn_keys:
                 continue
             began_s = time.perf_counter()
-            if self.refused(samples, scorer.reads):
+            if refusals(samples, scorer.reads, self.limits.max_response_bytes):
                 continue
             found = self.inline.at_once(profile.spec_keys[key], scorer, samples, request.explain)
             if found is not None:
@@ -103,13 +103,14 @@ class ScorerColumns:
         """Return the columns of the scorers that need no group, quick ones first."""
         found, keys = self.at_once(profile, request), profile.single_keys
         fill = self.fill if profile.turn_keys else self._fill
-        missing = [fill(profile, key, request, give_up_at_s) for key in keys if key not in found]
-        if missing:
-            # The usual single one without one more `await` level, which costs about 1 µs.
-            alone = len(missing) == 1
-            columns = iter([await missing[0]] if alone else await together(missing))
-            found = {key: found[key] if key in found else next(columns) for key in keys}
-        return found
+        if len(found) + 1 == len(keys):  # as usual; `together` would cost about 1 µs
+            (missing,) = set(keys).difference(found)
+            found[missing] = await fill(profile, missing, request, give_up_at_s)
+        elif len(found) < len(keys):
+            missing = [key for key in keys if key not in found]
+            fills = [fill(profile, key, request, give_up_at_s) for key in missing]
+            found |= zip(missing, await together(fills), strict=True)
+        return {key: found[key] for key in keys}
 
     # These return the inner coroutine instead of awaiting it: each `await` level costs time.
     def fill(
@@ -182,12 +183,14 @@ class ScorerColumns:
         self, asked: AskedColumn, samples: Sequence[Sample]
     ) -> Coroutine[None, None, list[Score]]:
         """Return the scores of these samples, run according to the kind of the scorer."""
-        scorer = asked.profile.scorers[asked.key]
+        profile, key, how = asked.profile, asked.key, asked.how
+        scorer, spec_key = profile.scorers[key], profile.spec_keys[key]
         if scorer.runs_in == "worker":
-            if not (self.cache.max_bytes and scorer.deterministic):
-                return self._in_pool(asked, samples)
-            about = asked.profile.spec_keys[asked.key], scorer, samples, asked.how
-            return self._from_cache(*about, partial(self._in_pool, asked))
+            if self.cache.max_bytes and scorer.deterministic:
+                in_pool = partial(self._in_pool, asked)
+                return self._from_cache(spec_key, scorer, samples, how, in_pool)
+            entry = profile.entries[key]
+            return self.run(spec_key, samples, how, entry.deadline_s, entry.memory_bytes)
         if scorer.runs_in == "inline":
             return self._inline(asked, scorer, samples)
         if scorer.runs_in == "model":
@@ -319,7 +322,7 @@ class ScorerColumns:
         **more: Any,
     ) -> Coroutine[None, None, list[Score]]:
         """Return the scores of these samples from the worker pool; in a span, if traced."""
-        scores = self.pool.score(
+        scores = self.pool.of(spec_key).score(
             spec_key,
             samples,
             explain=how.explain,

@@ -18,7 +18,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.caller import current
-from touchstone_rewards.reward_server.errors import ConfigError, NotReady, UnknownProfile
+from touchstone_rewards.reward_server.errors import NotReady, UnknownProfile
 from touchstone_rewards.reward_server.limits import SampleLimits, SharedCounts
 from touchstone_rewards.reward_server.pool.pools import WorkerPools, worker_pools
 from touchstone_rewards.reward_server.profiles import Profile
@@ -39,6 +39,7 @@ from touchstone_rewards.reward_server.scoring.elsewhere import (
     score_elsewhere,
     served_here,
 )
+from touchstone_rewards.reward_server.scoring.groups import check_group_sizes
 from touchstone_rewards.reward_server.scoring.judge_readings import judge_readings
 from touchstone_rewards.reward_server.scoring.model_host import (
     BatcherMaker,
@@ -173,7 +174,10 @@ class Engine:
         served = current()
         served.profile = profile.name
         count = len(request.samples)
-        served.take(count)
+        served.samples += count
+        share = served.caller.share if served.caller is not None else None
+        if share is not None:
+            share.take(count)
         self.counted.add(count)
         try:
             learn = observed and request.priority == "train"
@@ -185,7 +189,8 @@ class Engine:
                 scored = await self._scored(profile, request, learn, gather and observed)
         finally:
             self.counted.add(-count)
-            served.give_back(count)
+            if share is not None:
+                share.give_back(count)
         if scored.columns.errors:
             check_any_turn(scored.results)
         if profile.unnamed:
@@ -304,7 +309,7 @@ class Engine:
         by_key = await self._singles(profile, request, give_up_at_s)
         groups: Sequence[str] = ()
         if profile.group_keys:
-            score_groups, known = self.columns.groups.fill, by_key
+            score_groups, known = partial(self.columns.groups.fill, learn=learn), by_key
             if profile.cascades is not None:
                 standing = profile.cascades.replaced(by_key)
                 known = by_key | {key: each.scores for key, each in standing.items()}
@@ -326,7 +331,9 @@ class Engine:
         scored = combine(profile, request.samples, columns, explain=request.explain, keys=keys)
         for result, group in zip(scored.results, groups, strict=False):
             result.group = group or UNSET
-        return finished(self.normalizers, profile, scored, learn=learn)
+        return (
+            finished(self.normalizers, profile, scored, learn=learn) if profile.finishes else scored
+        )
 
     def give_up_at_s(self, deadline_ms: float | None) -> float | None:
         """Return the latest time, by the loop's clock, to answer a request with this deadline."""
@@ -374,24 +381,9 @@ def create_engine(
     metrics.watch_models(models.batchers)
     remote = RemoteScorers(settings.sample_deadline_s)
     columns = ScorerColumns(pool, models, remote, limits, metrics, cache)
-    metrics.watch(columns.groups.gatherer.readings())
+    metrics.watch([*columns.groups.gatherer.readings(), *columns.groups.memories.readings()])
     check_group_sizes(profiles, settings.max_samples)
     engine = Engine(profiles, columns, elsewhere)
     engine.upstreams.needed = settings.ready_needs_upstreams
     metrics.registry.register(engine.upstreams)
     return engine
-
-
-def check_group_sizes(profiles: Mapping[str, Profile], max_samples: int) -> None:
-    """Check that a whole group fits into one request.
-
-    Raises:
-        ConfigError: one does not.
-    """
-    for profile in profiles.values():
-        size = profile.config.groups.size if profile.config.groups else None
-        if size is not None and size > max_samples:
-            raise ConfigError(
-                f"profile {profile.name}: groups.size is {size}, but max_samples is "
-                f"{max_samples}; lower groups.size or raise max_samples"
-            )

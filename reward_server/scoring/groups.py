@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.caller import current
-from touchstone_rewards.reward_server.errors import RequestError, sample_error
+from touchstone_rewards.reward_server.errors import ConfigError, RequestError, sample_error
 from touchstone_rewards.reward_server.pool.failures import log_failure
 from touchstone_rewards.reward_server.profile_config import ScorerEntry
 from touchstone_rewards.reward_server.profiles import Profile
@@ -37,6 +37,7 @@ from touchstone_rewards.reward_server.scorers.base import (
     UsesModel,
     WorkerScorer,
 )
+from touchstone_rewards.reward_server.scorers.groups.duplicates import Duplicates
 from touchstone_rewards.reward_server.scorers.groups.packed import pack, unpack
 from touchstone_rewards.reward_server.scorers.returned import (
     WrongAnswer,
@@ -56,6 +57,7 @@ from touchstone_rewards.reward_server.scoring.gather import (
 )
 from touchstone_rewards.reward_server.scoring.inline import read_bytes
 from touchstone_rewards.reward_server.scoring.refused import looked_at
+from touchstone_rewards.reward_server.scoring.remembered import Memories
 
 # Groups with more text run in workers; this much takes about a millisecond in the event loop.
 LOOP_BYTES = 64 * 1024
@@ -105,6 +107,7 @@ class GroupScorers:
         refused: Callable[[Sequence[Sample], Sequence[str]], Mapping[int, Score]],
     ) -> None:
         self.gatherer = Gatherer()
+        self.memories = Memories()
         self._ask, self._run, self._run_model, self._refused = ask, run, run_model, refused
 
     async def fill(
@@ -115,10 +118,12 @@ class GroupScorers:
         give_up_at_s: float | None,
         *,
         gather: bool,
+        learn: bool,
     ) -> GroupColumns:
         """Return the columns of the profile's scorers of groups.
 
-        `gather`: wait for members in other requests if the profile sets a group size.
+        `gather`: wait for members in other requests if the profile sets a group size. `learn`:
+        remember the responses, if a scorer does.
         """
         candidates = self._candidates(profile, request.samples, columns)
         groups: dict[str | None, dict[Identity, Candidate]] = {}
@@ -132,13 +137,16 @@ class GroupScorers:
         )
         by_group = dict(zip(names, found, strict=True))
         rows = [by_group[group_id][identity] for group_id, identity in places]
-        return GroupColumns(
-            {
-                key: [row.scores.get(key) or row.scores[""] for row in rows]
-                for key in profile.group_keys
-            },
-            [row.group for row in rows],
-        )
+        found_columns = {
+            key: [row.scores.get(key) or row.scores[""] for row in rows]
+            for key in profile.group_keys
+        }
+        caller = _caller_name()
+        for key, scorer in profile.remembering.items():
+            whose = caller, profile.name, profile.spec_keys[key]
+            about = whose, scorer, request.samples, found_columns[key]
+            found_columns[key] = await self.memories.completed(*about, learn=learn)
+        return GroupColumns(found_columns, [row.group for row in rows])
 
     def _candidates(
         self,
@@ -178,8 +186,7 @@ class GroupScorers:
         if config is None or size is None or not gather or len(members) == size:
             scores = await judge(members, how)
             return {identity: Joined(each, "") for identity, each in scores.items()}
-        caller = current().caller
-        key = Key(caller.name if caller else "", profile.name, _made_of(profile), group_id)
+        key = Key(_caller_name(), profile.name, _made_of(profile), group_id)
         return await self.gatherer.join(key, config, members, how, judge)
 
     async def _judged(
@@ -291,6 +298,11 @@ def _made_of(profile: Profile) -> str:
     return " ".join(f"{profile.spec_keys[key]} {scorer.version}" for key, scorer in scorers)
 
 
+def _caller_name() -> str:
+    caller = current().caller
+    return caller.name if caller else ""
+
+
 def _scorers_of(profile: Profile) -> dict[str, GroupScorer]:
     return {key: scorer for key, scorer in profile.scorers.items() if scorer.runs_in == "group"}
 
@@ -317,7 +329,7 @@ def _value(one: Candidate, key: str) -> float:
 
 def _wrong_size(scorer: GroupScorer, group_id: str, count: int) -> Score | None:
     name = f"group {group_id!r:.80}"
-    if count < 2:
+    if count < 2 and not (isinstance(scorer, Duplicates) and scorer.remember):
         why = f"{name} has {count} member that can be scored; comparing takes at least 2"
     elif count > scorer.max_members:
         why = f"{name} has {count} members; scorer {name_of(scorer)} takes {scorer.max_members}"
@@ -329,3 +341,18 @@ def _wrong_size(scorer: GroupScorer, group_id: str, count: int) -> Score | None:
 def _all(members: Mapping[Identity, Candidate], error: SampleError) -> dict[Identity, Joined]:
     score = Score(error=error)
     return {identity: Joined({"": score}, "") for identity in members}
+
+
+def check_group_sizes(profiles: Mapping[str, Profile], max_samples: int) -> None:
+    """Check that a whole group fits into one request.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    for profile in profiles.values():
+        size = profile.config.groups.size if profile.config.groups else None
+        if size is not None and size > max_samples:
+            raise ConfigError(
+                f"profile {profile.name}: groups.size is {size}, but max_samples is "
+                f"{max_samples}; lower groups.size or raise max_samples"
+            )

@@ -165,8 +165,6 @@ def finished(normalizers: Normalizers, profile: Profile, scored: Scored, *, lear
     `learn`: count the rewards for the running normalization first.
     """
     config, results = profile.config, scored.results
-    if config.normalization == "none" and config.clip is None:
-        return scored
     if config.normalization != "none":
         normalizers.apply(profile, results, learn=learn)
     if config.clip is not None:

@@ -20,7 +20,8 @@ from touchstone_rewards.reward_server.profiles import Profile, load_profiles
 from touchstone_rewards.reward_server.schemas import ReloadReport
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
 from touchstone_rewards.reward_server.scoring.elsewhere import served_here
-from touchstone_rewards.reward_server.scoring.engine import Engine, check_group_sizes
+from touchstone_rewards.reward_server.scoring.engine import Engine
+from touchstone_rewards.reward_server.scoring.groups import check_group_sizes
 from touchstone_rewards.reward_server.scoring.remote import (
     built_scorers,
     close_connections,

@@ -39,13 +39,10 @@ class Trajectory(Sample, gc=False):
 def any_unusual(samples: Sequence[Sample]) -> bool:
     """Return whether any response is not a text or any sample names a profile; one check for both,
     because nearly all samples have neither."""
-    return bool(
-        [
-            True
-            for sample in samples
-            if sample.profile is not None or type(sample.response) is not str
-        ]
-    )
+    for sample in samples:  # noqa: SIM110, half the time of `any`
+        if sample.profile is not None or type(sample.response) is not str:
+            return True
+    return False
 
 
 def as_texts(samples: Sequence[Sample], max_bytes: int) -> list[Sample]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, chain
+from itertools import accumulate
 from operator import add
 from types import MappingProxyType
 from typing import NamedTuple, cast
@@ -68,12 +68,18 @@ class Verdicts(NamedTuple):
 
 def verdicts(requests: Sequence[Columns]) -> Verdicts:
     """Return the combined counts of these requests of one profile."""
-    joined = chain.from_iterable
-    keys = requests[0].scores
+    rewards: list[float | None] = []
+    scores: dict[str, list[float | None]] = {key: [] for key in requests[0].scores}
+    errors: list[str] = []
+    for each in requests:
+        rewards += each.rewards
+        errors += each.errors
+        for key, values in each.scores.items():
+            scores[key] += values
     return Verdicts(
-        tally(list(joined(each.rewards for each in requests))),
-        {key: tally(list(joined(each.scores[key] for each in requests))) for key in keys},
-        Counter(joined(each.errors for each in requests)),
+        tally(rewards),
+        {key: tally(values) for key, values in scores.items()},
+        Counter(errors),
         sum_of([each.cascades for each in requests if each.cascades]),
     )
 

@@ -68,7 +68,7 @@ class AnsweredRequest(NamedTuple):
 
 
 class ScoreLog:
-    """Writer of a score log. Call `take` between `start` and `close`, which writes the rest.
+    """Writer of a score log. Call `start`, then `take`; `close` writes the lines that are left.
 
     `max_bytes`: size at which a file is rotated. `files`: number of files kept, the newest
     included. `counts`: lines `written` and `dropped`.

@@ -15,7 +15,7 @@ StartPeer = Callable[[Script], Awaitable[Peer]]
 
 @pytest.fixture
 async def start_peer() -> AsyncIterator[StartPeer]:
-    """`await start_peer(script)` gives a peer that listens."""
+    """`await start_peer(script)` starts a peer and returns it."""
     servers: list[asyncio.Server] = []
 
     async def start(script: Script) -> Peer:
@@ -32,7 +32,7 @@ async def start_peer() -> AsyncIterator[StartPeer]:
 
 @pytest.fixture
 def dead_url() -> Iterator[str]:
-    """Nothing listens there, and while the test runs nothing else can."""
+    """Return a URL where nothing listens, and where nothing can while the test runs."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""Small servers that misbehave as no real server can be made to: each follows a script."""
+"""Small servers that follow a script, to misbehave as no real server can be made to."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, once `gate` is set if there is one; `body` is sent as JSON unless it is text or
-    bytes."""
+    """An answer, sent once `gate` is set if there is one; `body` is sent as JSON unless it is text
+    or bytes.
+    """
 
     status: int
     body: Any = None
@@ -54,7 +55,7 @@ Script = Callable[[Seen], Action]
 
 @dataclass
 class Peer:
-    """A server that does what its script says; `seen` has what it was asked."""
+    """A server that follows its script; `seen` has the requests that it received."""
 
     script: Script
     seen: list[Seen] = field(default_factory=list)
@@ -80,13 +81,13 @@ class Peer:
 
 
 def scored(request: Seen, reward: float = 1.0, **reply: Any) -> Reply:
-    """What a well-behaved server answers."""
+    """Return the answer of a well-behaved server."""
     results = [result(sample_id, reward) for sample_id in request.ids]
     return Reply(200, answer(results) | {"profile": request.body.get("profile", "math")}, **reply)
 
 
 def told_of(script: Script, *needs: str, **more: Any) -> Script:
-    """The script, of a server that also says what its profile `math` needs."""
+    """Return the script of a server that also says which fields its profile `math` needs."""
     about = {"name": "math", "description": "", "scorers": ["math"], "ranges": {}}
     profile = {**about, "fingerprint": "f", "reads": ["response", *needs], "needs": [*needs]} | more
 

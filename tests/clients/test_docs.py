@@ -1,4 +1,4 @@
-"""What docs/client.md shows runs, and what it names exists."""
+"""The examples of docs/client.md run, and every name on the page exists."""
 
 from __future__ import annotations
 

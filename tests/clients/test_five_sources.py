@@ -1,4 +1,6 @@
-"""A data set of five sources, each with its own reward and form of truth, through the adapters."""
+"""Score a data set of five sources, each with its own reward and form of truth, through the
+adapters.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ COMMAS = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
 
 
 class Row(NamedTuple):
-    """A row: where it is from, its truth and what else it has, a right response and a wrong one."""
+    """A row: its source, its truth and other columns, a right response and a wrong one."""
 
     source: str
     truth: Any

@@ -1,4 +1,4 @@
-"""Samples of one group travel together, and again together where groups are scored whole."""
+"""Samples of one group travel together, also on a retry if groups are scored whole."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WHOLE = {"groups": {"size": None}}
 
 
 def samples(count: int, groups: int) -> list[Sample]:
-    """Samples of several groups, one of each after another."""
+    """Return samples of several groups, interleaved."""
     return [Sample(str(i), "x", group_id=f"g{i % groups}") for i in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""Importing, opening, closing, forking: what surrounds the calls."""
+"""Importing, opening, closing and forking a client."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_import_is_quick() -> None:
-    # Seconds of the processor, since those of the clock tell of the machine's other work too.
+    # Processor seconds, since seconds of the clock include the machine's other work.
     code = f"import time; t = time.process_time(); import {CLIENTS}; print(time.process_time() - t)"
     assert min(float(run(code).stdout) for _ in range(5)) < 0.3
 

@@ -74,7 +74,7 @@ def ids(results: list[ScoreResult]) -> list[str]:
 
 
 def first(action: Action, then: Script = scored) -> Script:
-    """A script that does `action` once and `then` ever after."""
+    """Return a script that does `action` once, and `then` for every later request."""
     left = [action]
     return lambda request: left.pop() if left else then(request)
 
@@ -284,7 +284,7 @@ async def test_a_sample_that_fails_to_the_end_is_a_result_and_no_exception(
     )
     for timeout_s in longer_and_longer(0.5):
         peer.seen.clear()
-        with suppress(RewardServerUnavailable):  # too busy a machine for the first answer
+        with suppress(RewardServerUnavailable):  # if the machine is too busy for the first answer
             [only] = await score(peer.url, 1, timeout_s=timeout_s)
             assert only.reward is None
             assert only.error is not None

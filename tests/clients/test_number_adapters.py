@@ -1,4 +1,4 @@
-"""The adapters for trainers that know numbers only, against a real server."""
+"""The adapters for trainers that accept only numbers, against a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the preflight calls right and wrong, and what it says of a reward."""
+"""The right and wrong answers that the preflight tries, and its findings on a reward."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from touchstone_rewards.reward_server.schemas import Sample
 
 
 def found(reward: Callable[[Sample], float | None], truths: list[Any], prompt: str = "?") -> str:
-    """What is said of a reward, given as a function of a sample."""
+    """Return the preflight's findings on a reward, given as a function of a sample."""
     rows = [
         Sample(id=str(n), response="", ground_truth=t, prompt=prompt) for n, t in enumerate(truths)
     ]

@@ -31,7 +31,7 @@ def client(server: LiveServer) -> Iterator[RemoteRewardClient]:
 
 
 def sums(count: int) -> list[Sample]:
-    """Every third is wrong."""
+    """Return the right rewards: every third response is wrong."""
     return [
         Sample(f"sum-{i}", f"So it is \\boxed{{{i + (i % 3 == 0)}}}.", ground_truth=i)
         for i in range(count)
@@ -158,7 +158,7 @@ async def test_64_tasks_get_their_own_results(server: LiveServer) -> None:
 
 
 def killed_and_restarted(server: LiveServer) -> threading.Thread:
-    """kill -9 a moment from now, and the server again five seconds later."""
+    """Kill the server with -9 a moment from now, and start it again five seconds later."""
 
     def run() -> None:
         time.sleep(0.3)

@@ -1,4 +1,4 @@
-"""A mixed data set through the adapters: the field that decides travels without being told."""
+"""A mixed data set through the adapters: the routing field is sent without being named."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ sample_profiles: [dummy]
 PROMPTS = ["What is 6 + 40?", "Say 46 in tags."]
 SOURCES = ["gsm8k", "tags"]
 TRUTHS = ["45", None]
-# Wrong by math, right in its form: which profile scored a row shows in its reward.
+# Wrong by math, right in form: the reward shows which profile scored a row.
 WANTED = [0.0, 1.0]
 
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server whose profile `mixed` routes by `metadata.data_source`."""
+    """Start a server whose profile `mixed` routes by `metadata.data_source`."""
     folder = tmp_path_factory.mktemp("mixed")
     (folder / "mixed.yaml").write_text(MIXED)
     truths = [

@@ -43,7 +43,7 @@ def client(request: pytest.FixtureRequest, server: LiveServer) -> Iterator[Any]:
 
 
 class Keeper:
-    """An `on_results` that keeps what it is told."""
+    """Return an `on_results` that keeps its arguments."""
 
     def __init__(self) -> None:
         self.kept: Kept = []
@@ -143,7 +143,7 @@ def test_every_call_may_come_from_another_event_loop(client: Any) -> None:
 
 
 def reward_of(url: str, **options: Any) -> TrlReward:
-    """A reward that gives up a server once it has failed twice in a row."""
+    """Return a reward function that gives up on a server after two failures in a row."""
     retry = RetryPolicy(max_tries=2, first_delay_s=0.01)
     return AsyncRemoteRewardClient(url, batch_size=1, retry=retry).as_trl_reward(**options)
 

@@ -1,4 +1,4 @@
-"""A misspelling is never a missing reward: what stops a TRL training, and when."""
+"""A misspelling never becomes a missing reward: the causes that stop a TRL run, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Servers that no retry can reach are told apart, at once; others are waited for, aloud."""
+"""A server that no retry can reach is reported at once; for others the client waits, with a
+warning.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ PATIENCE_S = 30.0
 
 
 async def refused(url: str | list[str], **options: Any) -> Exception:
-    """What scoring raises, which must be long before the time is up."""
+    """Return the error that scoring raises, long before its deadline."""
     async with AsyncRemoteRewardClient(url, timeout_s=PATIENCE_S, **options) as client:
         with pytest.raises((UnknownHost, UntrustedCertificate)) as raised:
             await asyncio.wait_for(client.score([SAMPLE]), PATIENCE_S / 3)

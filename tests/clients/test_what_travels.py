@@ -1,4 +1,4 @@
-"""What the number adapters send: what the profile reads, as JSON has it, and nothing else."""
+"""The number adapters send the fields that the profile reads, as JSON, and nothing else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RESPONSE = "the story of two three . "
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server whose profile `judge` is a reward model with a chat template."""
+    """Start a server whose profile `judge` is a reward model with a chat template."""
     folder = tmp_path_factory.mktemp("judge")
     (folder / "profiles").mkdir()
     model = tiny.classifier(folder / "model")
@@ -115,7 +115,7 @@ EXTRA = {
 
 
 async def sent(peer: Peer) -> dict[str, Any]:
-    """The sample that verl's adapter sends to a server with these fields in its profile."""
+    """Return the sample that verl's adapter sends to a server whose profile has these fields."""
     await verl.compute_score_async("gsm8k", "x", numpy.str_("46"), EXTRA, url=peer.url)
     [request] = [seen for seen in peer.seen if seen.path == "/score"]
     [sample] = request.body["samples"]

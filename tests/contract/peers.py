@@ -1,4 +1,4 @@
-"""Where the environments are that `environments/make.sh` makes, and how one is used."""
+"""Find and use the environments that `environments/make.sh` makes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def python_of(name: str) -> str:
 
 
 def run_script(python: str, script: str, *arguments: str, **environment: str) -> Any:
-    """Run `clients/SCRIPT.py` to its end; return what it printed last, as JSON."""
-    with tempfile.TemporaryDirectory() as folder:  # some write their logs where they stand
+    """Run `clients/SCRIPT.py` to its end; return the last line of its output, as JSON."""
+    with tempfile.TemporaryDirectory() as folder:  # some write their logs into the current folder
         done = subprocess.run(
             [python, str(CLIENTS / f"{script}.py"), *arguments],
             cwd=folder,

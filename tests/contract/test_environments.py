@@ -1,4 +1,4 @@
-"""`reward-server env`, asked by the clients of the Open Reward Standard and of OpenEnv.
+"""`reward-server env` serves the clients of the Open Reward Standard and of OpenEnv.
 
 Each runs in an environment of its own, which `environments/make.sh` makes.
 """
@@ -36,7 +36,7 @@ def rows(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve(rows: Path, tmp_path: Path) -> Iterator[Serve]:
-    """`serve(python, "--wire", "ors", REWARD_API_KEY="…")` gives the environment's URL."""
+    """`serve(python, "--wire", "ors", REWARD_API_KEY="…")` returns the environment's URL."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(python: str, *options: str, **environment: str) -> str:

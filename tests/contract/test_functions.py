@@ -1,4 +1,5 @@
-"""Reward functions of other projects, unchanged, as scorers: what their own trainers' calls give.
+"""Reward functions of other projects, unchanged, score as they do when their own trainers call
+them.
 
 TOUCHSTONE_CONTRACT is the folder of checkouts or unpacked wheels that `test_trainers.py` describes;
 TRL is the installed one. All run in the environment `functions` of `environments/make.sh`.
@@ -13,7 +14,7 @@ import pytest
 
 from tests.contract.peers import python_of, run_script
 
-# project, its checkout, what its functions must tell apart: right, wrong, repeated, tagged
+# project, its checkout, and the cases to tell apart: right, wrong, repeated, tagged
 PROJECTS = [
     ("trl", "", {"0 trl.rewards:think_format_reward": [1.0, 0.0, 0.0, 1.0]}),
     ("verl", "verl", {"0 verl.utils.reward_score.gsm8k:compute_score": [1.0, 0.0, 0.0, 0.0]}),

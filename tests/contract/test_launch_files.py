@@ -1,4 +1,4 @@
-"""docs/compat.md and the files of docs/launch: they parse, and what they name exists."""
+"""docs/compat.md and the files of docs/launch parse, and every name in them exists."""
 
 from __future__ import annotations
 

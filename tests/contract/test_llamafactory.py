@@ -1,4 +1,4 @@
-"""LLaMA-Factory's own files and prompts, out of a checkout, and what is made of them here.
+"""LLaMA-Factory's own files and prompts, from a checkout, and our readings of them.
 
 Set TOUCHSTONE_CONTRACT to a folder that holds the checkout as `LLaMA-Factory`.
 """
@@ -135,7 +135,7 @@ def test_their_examples_are_understood_or_every_key_in_the_way_is_named(checkout
 
 
 def in_their_folder(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work where their relative paths mean something: the data are theirs, what is made is not."""
+    """Change to a folder where the examples' relative paths lead to LLaMA-Factory's data."""
     (tmp_path / "data").symlink_to(checkout / "data")
     monkeypatch.chdir(tmp_path)
 

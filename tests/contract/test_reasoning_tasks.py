@@ -1,4 +1,4 @@
-"""reasoning-gym's own verifiers, all of them, beside the scorer that calls them.
+"""All of reasoning-gym's own verifiers agree with the scorer that calls them.
 
 They run in the environment `reasoning_tasks` of `environments/make.sh`.
 """

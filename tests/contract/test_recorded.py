@@ -1,4 +1,4 @@
-"""What each trainer's client sends, recorded byte for byte, and the body that it reads."""
+"""Requests of each trainer's client, recorded byte for byte, and the body that it reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = sorted(path.stem for path in RECORDED.glob("*.json"))
 
 
 def recording(name: str) -> dict[str, Any]:
-    """`path` is the route, `body` the bytes sent, `answer` what the trainer must get."""
+    """`path`: the route; `body`: the bytes sent; `answer`: the answer that the trainer must get."""
     return json.loads((RECORDED / f"{name}.json").read_text(encoding="utf-8"))
 
 
@@ -128,7 +128,7 @@ def test_a_constant_stands_for_null_only_where_the_operator_said_so(
 
 
 def roll_result(server: LiveServer, profile: str, truth: str | None) -> dict[str, Any]:
-    """What ROLL is given for a task that it submits, and then asks for."""
+    """Return ROLL's result for a task that it submits and then polls."""
     body = json.dumps({"response": "\\boxed{4}", "reward_info": {"ground_truth": truth}})
     submitted = post(server, f"roll/submit_task?profile={profile}", body)
     assert submitted.json()["errcode"] == 0
@@ -300,7 +300,7 @@ def test_llamafactorys_text_is_split_so_that_rules_judge_the_response(
     found = post(server, path, json.dumps({"messages": texts})).json()["scores"]
     assert found == post(server, "limr/get_reward", json.dumps({"query": texts})).json()["rewards"]
     assert found == [1.0, 0.0]
-    # The tags that the prompt asks for are no answer of the response's.
+    # The tags that the prompt asks for are not the response's answer.
     asked = CHATML.replace("Be brief.", "Write <think>…</think><answer>\\boxed{…}</answer>.")
     body = json.dumps({"messages": [asked + "46"]})
     assert post(server, f"{path}?profile=format", body).json()["scores"] == [0.0]

@@ -1,4 +1,4 @@
-"""A reward model behind the foreign formats reads the text as it came, end tokens included."""
+"""A reward model behind a foreign format reads the text unchanged, end tokens included."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 def run_client(script: str, repository: str, server: LiveServer, *arguments: str) -> Any:
-    """What `clients/SCRIPT.py CHECKOUT *arguments` printed last, as JSON."""
+    """Return the last line that `clients/SCRIPT.py CHECKOUT *arguments` printed, as JSON."""
     folder = os.environ.get("TOUCHSTONE_CONTRACT")
     if not folder:
         pytest.skip("TOUCHSTONE_CONTRACT names no folder of trainers' checkouts")
@@ -147,7 +147,7 @@ def test_roll_submits_and_polls_and_has_no_number_for_a_missing_reward(
     assert found["batch"] == found["with_our_worker"] == [1.0, 0.0]
     assert found["unscorable"] == "TypeError: must be real number, not str"
     assert "unknown_profile" in found["misspelt_profile"]
-    # ROLL's own way with a server that is away, and what the launch file makes of it.
+    # ROLL's own handling of an unreachable server, and that of the launch file.
     assert (found["no_server"], found["tries"]) == ([0.0], 20)
     assert found["no_server_with_our_worker"].startswith("RuntimeError: no reward for row-0")
     assert "bad_ground_truth" in found["unscorable_with_our_worker"]

@@ -1,4 +1,4 @@
-"""What TRL of several versions makes of a reward that is missing, each in its own environment.
+"""Check how several versions of TRL treat a missing reward, each in its own environment.
 
 Rewards [1, null, 1, 0] in every group. The advantages by hand, with TRL's epsilon of 1e-4:
 left out, mean 2/3 and deviation .577 of three: (.577, 0, .577, -1.155). With the group's mean in

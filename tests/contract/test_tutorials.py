@@ -1,4 +1,5 @@
-"""The training commands of the quick starts, which need a GPU, have options that the trainers know.
+"""The training commands of the quick starts, which need a GPU, have only options that the trainers
+know.
 
 Each is held to the trainer's own package, in an environment of TOUCHSTONE_PEERS; see `make.sh`.
 """
@@ -20,7 +21,7 @@ TUTORIALS = ROOT / "docs" / "tutorials"
 
 
 def block_with(page: str, words: str) -> Block:
-    """Return the one block of a tutorial that has these words."""
+    """Return the one block of a tutorial that contains these words."""
     text = (TUTORIALS / f"{page}.md").read_text(encoding="utf-8")
     [found] = [block for block in blocks_of(text) if words in block.code]
     return found

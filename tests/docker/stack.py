@@ -1,4 +1,4 @@
-"""The compose stack of the repository's root under a name, a key and ports of its own.
+"""The repository's compose stack under a name, a key and ports of its own.
 
 Out: a `Stack` that runs compose's commands, or None where it cannot. It waits and asks; what
 must hold is the tests' to say.
@@ -24,7 +24,7 @@ from touchstone_rewards.reward_server.live_server import free_port
 
 
 def compose_command() -> list[str] | None:
-    """`docker compose` where there is a plugin, else `docker-compose`, else None."""
+    """Return the words `docker compose` if there is a plugin, else `docker-compose`, else None."""
     for command in (["docker", "compose"], ["docker-compose"]):
         if not shutil.which(command[0]):
             continue
@@ -34,7 +34,7 @@ def compose_command() -> list[str] | None:
 
 
 def engine_answers() -> bool:
-    """Is there a Docker engine that answers?"""
+    """Tell whether a Docker engine answers."""
     if not shutil.which("docker"):
         return False
     return subprocess.run(["docker", "info"], capture_output=True).returncode == 0
@@ -42,7 +42,8 @@ def engine_answers() -> bool:
 
 def compose_or_skip(*, engine: bool = False) -> list[str]:
     """Return the words of compose; without it, or without an engine if one is needed, the test is
-    skipped."""
+    skipped.
+    """
     if engine and not engine_answers():
         pytest.skip("no Docker engine answers on this machine")
     compose = compose_command()
@@ -52,7 +53,9 @@ def compose_or_skip(*, engine: bool = False) -> list[str]:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """What compose substitutes: a key and ports of this run, wheels from the folder alone."""
+    """Return the values that compose substitutes: key and ports of this run, wheels from the folder
+    only.
+    """
     # The builder that every engine has; BuildKit's needs a plugin that some lack.
     fixed = {"DOCKER_BUILDKIT": "0", "COMPOSE_DOCKER_CLI_BUILD": "0", "PIP_NO_INDEX": "1"}
     return {**os.environ, **fixed, **settings}
@@ -60,7 +63,7 @@ def environment(**settings: str) -> dict[str, str]:
 
 @dataclass
 class Stack:
-    """One run of the stack. `settings`: what stands in `.env` beside the key and the port."""
+    """One run of the stack. `settings`: lines of `.env` beside the key and the port."""
 
     compose: list[str]
     key: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -69,7 +72,7 @@ class Stack:
     settings: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, *words: str) -> str:
-        """Run a command of compose in this project; returns what it printed."""
+        """Run a command of compose in this project and return its output."""
         done = subprocess.run(
             [*self.compose, "-p", self.project, *words],
             cwd=ROOT,
@@ -83,25 +86,25 @@ class Stack:
         return done.stdout
 
     def container(self, service: str) -> str:
-        """The id of the service's container."""
+        """Return the id of the service's container."""
         return self("ps", "-q", service).strip() or self("ps", "-a", "-q", service).strip()
 
     def state(self, service: str) -> dict[str, Any]:
-        """What the engine says of the service's container."""
+        """Return the engine's description of the service's container."""
         return json.loads(docker("inspect", self.container(service)))[0]
 
     def copy_out(self, service: str, path: str, to: Path) -> None:
-        """Copy a folder out of a container that runs or has ended."""
+        """Copy a folder out of a container, running or ended."""
         docker("cp", f"{self.container(service)}:{path}", str(to))
 
 
 def docker(*words: str) -> str:
-    """Run a command of docker; returns what it printed."""
+    """Run a command of docker and return its output."""
     return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout
 
 
 def fails(*words: str) -> bool:
-    """Does this command of docker fail?"""
+    """Tell whether this command of docker fails."""
     return subprocess.run(["docker", *words], capture_output=True).returncode != 0
 
 

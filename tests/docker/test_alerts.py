@@ -1,4 +1,4 @@
-"""The alert rules are PromQL over metrics that the server has; Grafana is open to nobody."""
+"""The alert rules are PromQL over metrics that the server has; Grafana requires a login."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RULES: list[dict[str, Any]] = [
     for group in yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
     for rule in group["rules"]
 ]
-# Prometheus' own, and families that a default server has only once there is something to say.
+# Prometheus' own, and families that a default server has only after the first event.
 OTHERS = {"up"}
 CONDITIONAL = {"reward_model_ready", "reward_score_log_lines_total"}
 

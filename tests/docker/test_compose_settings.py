@@ -1,4 +1,4 @@
-"""What `.env` says reaches the server in the stack: every setting, a plug-in's Python too."""
+"""Every setting of `.env` reaches the server in the stack, and so does a plug-in's Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from touchstone_rewards.reward_server.settings import ENV_PREFIX, Settings
 
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 EXAMPLE = ROOT / "examples" / "compose"
-# Where the container listens and what it is made of is the image's; a cluster is no container.
+# The image decides the address and the packages; a cluster is no container.
 NOT_PASSED = {"host", "port", "insecure", "tls_cert", "tls_key"}
 
 
@@ -54,7 +54,7 @@ def test_the_example_file_names_settings_that_there_are() -> None:
 
 
 def test_a_mounted_plug_in_scores(start_server: Callable[..., LiveServer]) -> None:
-    """The mounts and variables of the stack, with the folders in place of their mounts."""
+    """Return the stack's mounts and variables, with folders in place of the mount points."""
     mounts = dict(
         volume.removesuffix(":ro").rpartition(":")[::2]
         for volume in SERVICES["reward-server"]["volumes"]

@@ -1,4 +1,4 @@
-"""The Kubernetes files are what Kubernetes takes, and say what the server does."""
+"""The Kubernetes files are valid, and agree with the server."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_pods_of_the_ray_service_are_probed_without_wget() -> None:
 
 
 def merged(kept: Any, patch: Any) -> Any:
-    """Merge as `kubectl patch` does for these kinds: lists of named things by their names."""
+    """Merge as `kubectl patch` does for these kinds: lists of named objects by their names."""
     if isinstance(patch, dict):
         return {**kept, **{key: merged(kept.get(key, {}), each) for key, each in patch.items()}}
     if isinstance(patch, list):
@@ -108,7 +108,7 @@ def test_the_patch_for_own_rewards_fits_the_deployment() -> None:
 def test_a_scorer_is_loaded_out_of_a_config_map(
     tmp_path: Path, start_server: Callable[..., LiveServer]
 ) -> None:
-    """Kubernetes mounts a config map as links to files in a folder whose name has dots."""
+    """Lay out a config map as Kubernetes mounts it: links to files in a folder with dots."""
     for name in ("profiles", "plugins"):
         version = tmp_path / name / "..2026_11_30"
         shutil.copytree(ROOT / "examples" / "compose" / name, version)

@@ -1,4 +1,4 @@
-"""Prometheus really reads the server's metrics, and every panel of the dashboard finds its own."""
+"""Prometheus reads the server's metrics, and every panel of the dashboard finds its series."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def board() -> Any:
 
 
 def expressions() -> list[str]:
-    """Every query of the dashboard, with all servers, profiles and keys chosen."""
+    """Return every query of the dashboard, with all servers, profiles and keys chosen."""
     found = [target["expr"] for panel in board()["panels"] for target in panel["targets"]]
     return [re.sub(rf"\$({'|'.join(VARIABLES)})\b", ".*", each) for each in found]
 
 
 def metric_names() -> set[str]:
-    """The metrics that the dashboard asks for."""
+    """Return the metrics that the dashboard queries."""
     return set(re.findall(r"\breward_\w+", " ".join(expressions())))
 
 
@@ -65,7 +65,7 @@ def test_no_two_panels_lie_on_each_other() -> None:
 
 @pytest.fixture
 def scored(start_server: Callable[..., LiveServer]) -> LiveServer:
-    """A server with a key that has scored something."""
+    """Start a server with a key, and score something."""
     live = start_server(REWARD_API_KEY=KEY)
     body = {"samples": [{"id": "1", "response": "#### 4", "ground_truth": "4"}]}
     answer = httpx2.post(f"{live.url}/score", json=body, headers={"X-API-Key": KEY})
@@ -86,7 +86,7 @@ def test_the_server_has_every_metric_of_the_dashboard(scored: LiveServer) -> Non
 
 @pytest.fixture
 def prometheus(scored: LiveServer, tmp_path: Path) -> Iterator[str]:
-    """Prometheus with the stack's own config, its target and its key's file put in place."""
+    """Start Prometheus with the stack's own config, pointed at this server and its key file."""
     if not shutil.which("prometheus"):
         pytest.skip("prometheus is not installed")
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
@@ -116,7 +116,7 @@ def prometheus(scored: LiveServer, tmp_path: Path) -> Iterator[str]:
 
 
 def ask(url: str, expression: str) -> list[object]:
-    """The result of a query; nothing while Prometheus is starting."""
+    """Return the result of a query; nothing while Prometheus is starting."""
     try:
         answer = httpx2.get(f"{url}/api/v1/query", params={"query": expression}, timeout=5)
     except httpx2.HTTPError:

@@ -1,4 +1,4 @@
-"""The example with a reward of one's own, really run in the stack: as its page and `.env` say."""
+"""Run the example with a reward of one's own in the stack, as its page and `.env` say."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def settings_of_the_page() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the example's profiles, for a test to edit."""
+    """Copy the example's profiles, for a test to edit."""
     folder = tmp_path_factory.mktemp("compose") / "profiles"
     return shutil.copytree(ROOT / "examples" / "compose" / "profiles", folder)
 

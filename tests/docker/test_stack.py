@@ -1,4 +1,4 @@
-"""The compose stack, really run: built, trained through, killed in the middle, looked at."""
+"""Run the compose stack: build it, train through it, kill a part of it, read its pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serves SmolLM2 by llama.cpp's own server until it is ended; runs in an environment of its own.
+"""Serve SmolLM2 by llama.cpp's own server until ended; runs in an environment of its own.
 
 serve_llama.py PORT THREADS SLOTS
 """
@@ -11,7 +11,7 @@ from importlib.metadata import distribution
 
 import xllamacpp  # pyright: ignore[reportMissingImports]
 
-# Of each slot: a prompt with a response that was cut to 16,000 characters fits.
+# Per slot: a prompt fits with a response that was cut to 16,000 characters.
 CONTEXT_TOKENS = 8192
 
 

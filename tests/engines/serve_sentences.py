@@ -1,4 +1,4 @@
-"""Serves models by sentence-transformers in the form of text-embeddings-inference until it ends.
+"""Serve models by sentence-transformers in the form of text-embeddings-inference until ended.
 
 serve_sentences.py PORT EMBEDDING_FOLDER CLASSIFIER_FOLDER
 
@@ -20,12 +20,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
-# TEI's `--max-client-batch-size` unless said.
+# TEI's default for `--max-client-batch-size`.
 MOST_INPUTS = 32
 
 
 class Refused(Exception):
-    """TEI does not take this request."""
+    """A request that TEI refuses."""
 
 
 class Embed(BaseModel):
@@ -89,7 +89,7 @@ def app(embedder: SentenceTransformer, classifier: CrossEncoder, name: str) -> F
 
 
 def vector_of(embedder: SentenceTransformer, one: str | list[int]) -> list[float]:
-    """The vector of a text, or of token ids as they are."""
+    """Return the vector of a text, or of token ids as they are."""
     if isinstance(one, str):
         return embedder.encode(one, normalize_embeddings=True).tolist()
     ids = torch.tensor([one])
@@ -99,7 +99,7 @@ def vector_of(embedder: SentenceTransformer, one: str | list[int]) -> list[float
 
 
 def score_of(classifier: CrossEncoder, text: str, raw: bool) -> float:
-    """The score of a text as it is, where `predict` would apply the folder's chat template."""
+    """Return the score of a text as it is; `predict` would apply the folder's chat template."""
     with torch.inference_mode():
         found = classifier(dict(classifier.tokenizer(text, return_tensors="pt")))
     score = found["scores"].flatten()[0]
@@ -107,7 +107,7 @@ def score_of(classifier: CrossEncoder, text: str, raw: bool) -> float:
 
 
 def check(inputs: list[str] | list[list[int]], tokenizer: Any, most: int | None, cut: bool) -> None:
-    """Refuse what TEI refuses.
+    """Refuse requests that TEI refuses.
 
     Raises:
         Refused: there are too many inputs, or one is too long and not to be cut.

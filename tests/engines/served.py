@@ -1,4 +1,4 @@
-"""A server in an environment of its own: started, waited for, ended with all that it started."""
+"""A server in an environment of its own: started, waited for, ended with all its processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.waiting import PATIENCE_S
 
 
 class Served(NamedTuple):
-    """A server that answers. `group`: of its processes."""
+    """A server that answers. `group`: its process group."""
 
     url: str
     group: int
@@ -34,7 +34,7 @@ class Served(NamedTuple):
 
 
 def environments() -> Path:
-    """Where environments of engines lie."""
+    """Return the folder with the environments of engines."""
     default = Path(tempfile.gettempdir()) / "touchstone_engines"
     return Path(os.environ.get("TOUCHSTONE_ENGINES", default))
 
@@ -48,7 +48,7 @@ def served(
     alive: str,
     port: int | None = None,
 ) -> Iterator[Served]:
-    """Run `words` with a free port, or this one, in place of PORT; ready once the path `alive`
+    """Run `words` with a free port, or this one, in place of PORT; wait until the path `alive`
     answers 200.
 
     Raises:

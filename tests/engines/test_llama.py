@@ -110,7 +110,7 @@ async def test_a_killed_engine_scores_nothing_and_heals(
     disturbed = [result.reward for result in await load]
     failed = [at for at, reward in enumerate(disturbed) if reward is None]
     assert failed
-    # A share of two probabilities is neither 0 nor 1: what is 0 would have been made up.
+    # A share of two probabilities is neither 0 nor 1: a 0 would have been made up.
     assert all(reward is None or 0.0 < reward < 1.0 for reward in disturbed)
     # What `/ready` says under `upstreams`.
     dead = {"judged.judge": "none of its 1 endpoints answers"}

@@ -88,7 +88,7 @@ async def scored(engine: Engine, *pairs: tuple[str, str]) -> list[SampleResult]:
 
 
 async def near(start_engine: StartEngine, *pairs: tuple[str, str]) -> list[float | None]:
-    """What `similarity` gives with the model loaded here."""
+    """Return what `similarity` scores with the model loaded here."""
     about = {"model": MINILM, "dtype": "float32", "device": "cpu", "clip": [-1, 1]}
     engine = await start_engine("similarity", **about)
     return [result.reward for result in await scored(engine, *pairs)]

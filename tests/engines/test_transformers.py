@@ -23,7 +23,7 @@ from touchstone_rewards.reward_server.scoring.engine import Engine
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(3600)]
 HOUR_S = 3600.0
 RUN = "from transformers.cli.transformers import main; main()"
-# What so small a model can follow.
+# A prompt that so small a model can follow.
 SAY_YES = "{{ response }}\n{{ instruction }}\n\nSay: Verdict: yes"
 StartEngine = Callable[..., Awaitable[Engine]]
 """Takes what the judge's config has beside its address."""

@@ -107,7 +107,7 @@ async def test_scores_are_those_of_the_local_model(
 async def test_tokens_that_the_engine_makes_otherwise_are_found_out(
     server: Served, make: Make, folder: Path
 ) -> None:
-    """vLLM reads this folder's tokenizer by the model's type, and puts no BOS and no roles."""
+    """vLLM reads this folder's tokenizer by the model's type, and adds no BOS and no roles."""
     scorer = make(server, wire="vllm_classify", template="engine", local_folder=str(folder))
     with pytest.raises(ConfigError, match="fails the parity self-test"):
         await ready(scorer)

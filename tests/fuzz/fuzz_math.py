@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["touchstone_rewards.reward_server.score
     )
 
 MAX_PAIR_S = 1.5
-# Pieces that answers are made of: bytes below 128 are text, those above pick one of these.
+# Pieces of answers: bytes below 128 are text, those above pick one of these.
 PIECES = (
     "\\frac{", "\\sqrt{", "}", "\\left(", "\\right)", "\\boxed{", "\\text{ or }", "\\pi", "\\infty",
     "\\cup", "\\begin{pmatrix}", "\\end{pmatrix}", " & ", "\\\\", "\\{", "\\}", "\\pm ",

@@ -1,4 +1,4 @@
-"""Scorers that the attacks need: one that reads metadata, ones that are slow."""
+"""Scorers for the attacks: one reads metadata, others are slow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 
 
 class Seen:
-    """Scores a sample by how many members its metadata have."""
+    """Score a sample by the number of members in its metadata."""
 
     version: ClassVar[str] = "1"
     range: ClassVar[tuple[float, float]] = (0.0, 1e9)
@@ -25,14 +25,15 @@ class Seen:
 
 
 class SeenByWorker(Seen):
-    """The same, in a worker."""
+    """Do the same in a worker."""
 
     runs_in: ClassVar[RunsIn] = "worker"
 
 
 class Sleeper(Seen):
-    """Takes as many seconds as the response says, in a worker. Where that names a file instead, it
-    makes one of that name and the process's number, and waits until the file is there."""
+    """Take as many seconds as the response says, in a worker. If it names a file instead, create
+    one with that name and the process's number, and wait until the named file exists.
+    """
 
     runs_in: ClassVar[RunsIn] = "worker"
     reads: ClassVar[tuple[str, ...]] = ("response",)
@@ -49,7 +50,7 @@ class Sleeper(Seen):
 
 
 class Glutton(Sleeper):
-    """Takes as many MiB of memory as the response says."""
+    """Take as many MiB of memory as the response says."""
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
         taken = [bytes(int(sample.response) * 2**20) for sample in samples]
@@ -57,11 +58,11 @@ class Glutton(Sleeper):
 
 
 class OtherSleeper(Sleeper):
-    """Another scorer of the same kind."""
+    """A second scorer of the same kind."""
 
 
 class InlineSleeper(Sleeper):
-    """The same, in the event loop, where it should not be; the score says which process it was."""
+    """Do the same in the event loop, where it should not run; the score tells the process."""
 
     range: ClassVar[tuple[float, float]] = (0.0, 1e9)
     runs_in: ClassVar[RunsIn] = "inline"

@@ -1,4 +1,4 @@
-"""A scoring key administers nothing, and a profile names no code but scorers of allowed modules."""
+"""A scoring key administers nothing, and a profile can name only scorers of allowed modules."""
 
 from __future__ import annotations
 

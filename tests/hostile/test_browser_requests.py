@@ -1,4 +1,4 @@
-"""A foreign page gets nothing from a server without a key, and programs notice nothing."""
+"""A foreign web page gets nothing from a server without a key; programs are not affected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Bytes that would become objects, and connections that would hold memory, are refused in time."""
+"""Bytes that would become many objects, and connections that would hold memory, are refused in
+time.
+"""
 
 from __future__ import annotations
 
@@ -161,7 +163,7 @@ def test_many_small_fields_count_together() -> None:
 
 
 async def talk(live: LiveServer, *parts: bytes, timeout_s: float = PATIENCE_S) -> bytes:
-    """Send the parts, and return what is said until the server closes."""
+    """Send the parts, and return what the server sends until it closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", live.port)
     try:
         for part in parts:
@@ -245,7 +247,7 @@ async def test_answers_that_nobody_reads_are_dropped(live: LiveServer) -> None:
 
 
 def connections_with(live: LiveServer, writers: list[asyncio.StreamWriter]) -> list[int]:
-    """The ports of these clients that the server still keeps a connection to."""
+    """Return the ports of these clients to which the server still has a connection."""
     assert live.process is not None
     held = psutil.Process(live.process.pid).net_connections("tcp")
     ports = {writer.get_extra_info("sockname")[1] for writer in writers}
@@ -258,7 +260,7 @@ async def test_beyond_the_limit_of_connections_idle_ones_go_and_then_new_ones(
     live = start_server("--max_connections", "3")
     first = [await asyncio.open_connection("127.0.0.1", live.port) for _ in range(3)]
     await asyncio.sleep(0.2)
-    refused = await talk(live)  # all three have yet to say what they want
+    refused = await talk(live)  # none of the three has sent a complete request
     assert refused.startswith(b"HTTP/1.1 503")
     assert b"retry-after: 1" in refused
     reader, writer = first[0]
@@ -266,7 +268,7 @@ async def test_beyond_the_limit_of_connections_idle_ones_go_and_then_new_ones(
     assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
     async with asyncio.timeout(PATIENCE_S):
         served = b""
-        while not served.startswith(b"HTTP/1.1 200"):  # in the place of the one that now idles
+        while not served.startswith(b"HTTP/1.1 200"):  # this one takes the place of the idle one
             served = await talk(
                 live, b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
             )

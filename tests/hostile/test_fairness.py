@@ -1,4 +1,4 @@
-"""No caller, no scorer and no sample takes the others' time."""
+"""No caller, scorer or sample takes time from the others."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_a_scorer_with_workers_of_its_own_waits_for_no_other(
 
 @asynccontextmanager
 async def both_workers_held(live: LiveServer, folder: Path, *profiles: str) -> AsyncIterator[None]:
-    """Both workers have one of six slow samples of each profile, which end only after this."""
+    """Occupy both workers with one of six slow samples of each profile, until the block ends."""
     gate = folder / "go_on"
     slow = [asyncio.create_task(score(live, "abuser", each, [str(gate)] * 6)) for each in profiles]
     await until(lambda: len(list(folder.glob("go_on.*"))) >= 2)
@@ -122,14 +122,14 @@ async def engine(folder: Path) -> AsyncIterator[Engine]:
 
 
 async def places(engine: Engine, *responses: str) -> list[float | None]:
-    """The processes in which the inline scorer was for these."""
+    """Return the processes in which the inline scorer ran for these samples."""
     samples = [Sample(str(at), text) for at, text in enumerate(responses)]
     answer = await engine.score(ScoreRequest(samples, profile="inline"))
     return [result.reward for result in answer.results]
 
 
 async def let_in(engine: Engine) -> None:
-    """Have the inline scorer prove itself; on a busy machine a quick sample may seem slow."""
+    """Let the inline scorer prove that it is quick; a busy machine may need several tries."""
     for _ in range(100):
         if os.getpid() in await places(engine, *["0"] * PROOF_SAMPLES):
             return

@@ -1,4 +1,4 @@
-"""What a caller sends does not fill the log."""
+"""A caller's input cannot fill the log."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ CHATS: list[tuple[Any, str]] = [
 
 @pytest.fixture(scope="module")
 def folders(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A classifier, an adapter of one on the fetched folder, and a value head beside it."""
+    """Make a classifier, an adapter of one on the fetched folder, and a value head beside it."""
     root = tmp_path_factory.mktemp("real")
     torch.manual_seed(1)
     model: Any = AutoModelForSequenceClassification.from_pretrained(smollm2, num_labels=1)
@@ -102,7 +102,7 @@ def served(live: LiveServer, profile: str) -> list[float]:
 
 
 def by_transformers(smollm2: Path, score: Score, side: str) -> list[float]:
-    """The scores of all chats as one batch, padded on one side."""
+    """Return the scores of all chats as one batch, padded on one side."""
     tokenizer: Any = AutoTokenizer.from_pretrained(smollm2)
     chats = []
     for prompt, response in CHATS:

@@ -1,5 +1,5 @@
 """Runs of a pretrained model from the first command to the last: killed with -9, resumed, merged,
-served, evaluated. A few updates of LoRA: that all of it fits together, not that it learns.
+served, evaluated. A few updates of LoRA show that the parts fit together, not that it learns.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reward models from `trainer rm` behind a real server: the scores of training, over HTTP."""
+"""Reward models from `trainer rm` behind a real server give the scores of training over HTTP."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def sorting(tmp_path_factory: pytest.TempPathFactory) -> Sorting:
 
 
 def data(sorting: Sorting, folder: Path, *, chat: bool) -> dict[str, Path]:
-    """A file to train on and one to measure on, with prompts as texts or as chats."""
+    """Write a file to train on and one to measure on, with prompts as texts or as chats."""
     files = {}
     for name, rows in (("dataset_name", sorting.pairs), ("eval_dataset_name", sorting.held_out)):
         made = [{**row, "prompt": prompt_of(row, chat)} for row in rows[:TESTED]]
@@ -75,7 +75,7 @@ def prompt_of(row: dict[str, str], chat: bool) -> Any:
 
 @pytest.fixture(scope="module")
 def folder(sorting: Sorting, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four reward models after ten updates, one of them also in the value-head layout."""
+    """Train four reward models for ten updates, one of them also in the value-head layout."""
     folder = tmp_path_factory.mktemp("served")
     (folder / "chat.jinja").write_text(TEMPLATE)
     common = {"learning_rate": 1e-3, "max_steps": 10, "save_predictions": True}

@@ -14,8 +14,9 @@ from touchstone_rewards.reward_server.scorers.base import Score
 
 
 class Counting:
-    """The score is the response's length. The prompt may say to `wait` until beside the file there
-    is one of its name and `.open`, or to `die once`."""
+    """Score the response's length. The prompt may ask to `wait` until a file beside this one, with
+    its name and `.open`, exists, or to `die once`.
+    """
 
     version: ClassVar[str] = "1"
     range: ClassVar[tuple[float, float]] = (0.0, 1e9)
@@ -42,6 +43,6 @@ class Counting:
 
 
 class Undecided(Counting):
-    """The same, without the promise that it always says the same."""
+    """The same without the promise to be deterministic."""
 
     deterministic: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Scorers whose model loads once a file is there, or not at all, or dies of a "poison"."""
+"""Scorers whose model loads once a file exists, or never, or dies of the text "poison"."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ class CannotBeLoaded(DyingScorer):
 
 
 class OtherDyingScorer(DyingScorer):
-    """Needs a model of another name."""
+    """A scorer whose model has another name."""
 
     def __init__(self) -> None:
         self.use(DyingConfig(name="other"), "dying")
 
 
 class ThriftyDyingScorer(DyingScorer):
-    """Needs the model with another setting."""
+    """A scorer of the same model with another setting."""
 
     def __init__(self) -> None:
         self.use(DyingConfig(batch_tokens=512), "dying")

@@ -1,4 +1,4 @@
-"""Scorers that do what no scorer should, told by the ground truth what. For workers only."""
+"""Scorers that misbehave in the way that the ground truth names. For workers only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from touchstone_rewards.reward_server.scorers.base import RunsIn, Score
 
 
 class Length:
-    """Scores a response by its length: a trivial, well-behaved scorer."""
+    """Score a response by its length: a trivial, well-behaved scorer."""
 
     version: ClassVar[str] = "1"
     range: ClassVar[tuple[float, float]] = (0.0, math.inf)
@@ -37,7 +37,7 @@ class Length:
 
 
 class Deadly(Length):
-    """Ends the process of the engine itself where a response says so."""
+    """End the engine's own process if a response says so."""
 
     runs_in: ClassVar[RunsIn] = "inline"
 
@@ -48,7 +48,7 @@ class Deadly(Length):
 
 
 class Hostile(Length):
-    """Does what `ground_truth` names; otherwise the score is the number in `response`.
+    """Do what `ground_truth` names; otherwise score the number in `response`.
 
     Makes the file that the metadata names as `begun`, if any, before it does anything.
     """
@@ -70,7 +70,7 @@ class Hostile(Length):
 
 
 class WithHelper(Length):
-    """Keeps a process of its own, started when it is built, and scores 1 while that lives."""
+    """Start a process when it is built, and score 1 while that process lives."""
 
     reads: ClassVar[tuple[str, ...]] = ("response", "ground_truth")
 
@@ -90,25 +90,25 @@ class Astray(Length):
 
 
 class NoVersion(Length):
-    """Forgot its version."""
+    """Has no version."""
 
     version = None  # pyright: ignore[reportAssignmentType]
 
 
 class InAProcess(Length):
-    """Means well: there is no such place to run in."""
+    """Names a `runs_in` that does not exist."""
 
     runs_in = "process"  # pyright: ignore[reportAssignmentType]
 
 
 class NoRange(Length):
-    """Forgot its range."""
+    """Has no range."""
 
     range = None  # pyright: ignore[reportAssignmentType]
 
 
 class ReadsText(Length):
-    """Forgot the comma in `("response",)`."""
+    """Lacks the comma in `("response",)`."""
 
     reads = "response"  # pyright: ignore[reportAssignmentType]
 
@@ -133,7 +133,7 @@ def raise_here(_: Sample) -> None:
 
 
 def babble(_: Sample) -> None:
-    """Sends what is no answer, as a worker whose memory a library has spoilt might."""
+    """Send bytes that are no answer, as a worker whose memory a library has corrupted might."""
     board = next(each for each in gc.get_objects() if isinstance(each, memoryview))
     board[0] = 0.0
     for each in gc.get_objects():
@@ -160,7 +160,7 @@ def leave_a_child_and_hang(sample: Sample) -> None:
 
 
 def leave_a_daemon(sample: Sample) -> None:
-    """Starts a process in its own session, which starts another and does not wait for it."""
+    """Start a process in its own session, which starts another and does not wait for it."""
     script = f"setsid sh -c 'echo $$ >> {sample.metadata['file']}; sleep 600' & sleep 600"
     child = subprocess.Popen(["sh", "-c", script], start_new_session=True)
     while not Path(sample.metadata["file"]).exists():
@@ -200,7 +200,14 @@ def nested(depth: int) -> list[Any]:
 
 LEAKED: list[bytearray] = []
 
+
+def kill_parent(_: Sample) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)  # the kernel kills this process too
+
+
 ACTS: dict[str, Callable[[Sample], Any]] = {
+    "kill_parent": kill_parent,
     "sleep": lambda sample: time.sleep(float(sample.response)),
     "wait_for": wait_for,
     "loop": loop_for_ever,

@@ -1,4 +1,4 @@
-"""Remote scorers for the tests: what a sample's response says is what happens."""
+"""Remote scorers for the tests, which do what a sample's response says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from touchstone_rewards.reward_server.scorers.base import Score
 
 
 class Acting:
-    """Scores the number of characters; `in_hand` and `most` count the samples at a time."""
+    """Score the number of characters; `in_hand` and `most` count the samples in progress."""
 
     version = "1"
     range = (0.0, None)
@@ -63,7 +63,7 @@ class Acting:
 
 
 class NotAsync:
-    """Remote by name; its method would block the event loop."""
+    """A remote scorer by name whose method would block the event loop."""
 
     version, range, runs_in, reads, max_in_flight = "1", (0.0, 1.0), "remote", ("response",), 4
 

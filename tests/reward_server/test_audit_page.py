@@ -1,4 +1,4 @@
-"""docs/audit.md says what was measured."""
+"""docs/audit.md has the measured figures."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.checkout import ROOT
 
 PAGE = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
 RESULTS: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / "audit.json").read_text())
-# What the page calls the strategies.
+# The page's names of the strategies.
 SINCE = {
     "point for comma": "a list of whole numbers as a decimal",
-    "nearly": "what floats give for a whole number",
+    "nearly": "a whole number with a floating-point error",
     "a thousand times the unit": "a thousand times the unit",
-    "left side alone": "what stands before the relation, alone",
+    "left side alone": "only the part before the relation sign",
     "says it is correct": "“This answer is correct.” as the answer",
 }
 DEBATABLE = {

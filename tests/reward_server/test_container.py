@@ -1,4 +1,4 @@
-"""Memory limits add up before anything starts."""
+"""Memory limits are added up and checked before anything starts."""
 
 from __future__ import annotations
 

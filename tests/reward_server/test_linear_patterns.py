@@ -1,4 +1,4 @@
-"""No pattern of the server is slower than linear: every one in the tree is found and attacked."""
+"""No pattern of the server is slower than linear: every one is found in the tree and attacked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ALL_MODES: frozenset[Mode] = frozenset(get_args(Mode))
 
 
 class Found(NamedTuple):
-    """A pattern as it stands in a file, and the ways in which it is run."""
+    """A pattern as it is written in a file, and the ways in which it is run."""
 
     file: str
     line: int
@@ -64,7 +64,7 @@ def found_patterns(folder: Path) -> Iterator[Found]:
 
 
 def _evaluated(call: ast.Call, path: Path) -> re.Pattern[Any] | None:
-    """The pattern of a call, of constants or of names of its module; None where it is of others."""
+    """Return the pattern of a call, if made of constants or names of its module, else None."""
     assert isinstance(call.func, ast.Attribute)
     at = FLAGS_AT.get(call.func.attr, 2)
     flags = next((word.value for word in call.keywords if word.arg == "flags"), None)
@@ -102,7 +102,7 @@ def _target(node: ast.AST) -> str | None:
 
 
 def _modes_of_name(name: str, nodes: list[ast.AST]) -> frozenset[Mode]:
-    """How the private pattern `name` is run in its file: all ways where it is handed on."""
+    """Return how its file runs the private pattern `name`: in all ways if it is passed on."""
     modes: set[Mode] = set()
     called = set()
     for node in nodes:
@@ -118,7 +118,7 @@ def _modes_of_name(name: str, nodes: list[ast.AST]) -> frozenset[Mode]:
 
 
 def _mode(method: str, texts: int, arguments: int) -> frozenset[Mode]:
-    """A match from a given place on may be one of many: it counts as a scan."""
+    """A match from a given position may be one of many, so it counts as a scan."""
     if method == "fullmatch":
         return frozenset({"fullmatch"})
     if method == "match":
@@ -127,7 +127,7 @@ def _mode(method: str, texts: int, arguments: int) -> frozenset[Mode]:
 
 
 def slowest(pattern: re.Pattern[Any], modes: frozenset[Mode]) -> tuple[float, str, Mode]:
-    """The largest growth of steps on any attack, the attack and the way of running."""
+    """Return the largest growth of steps on any attack, the attack and the way of running."""
     made, shape = program(pattern), Shape(pattern)
     scale = max(1, 2 * shape.largest_bound // SIZES[0][0])
     few, many = (list(attacks(shape, size * scale)) for size in SIZES[0])
@@ -154,7 +154,7 @@ def slowest(pattern: re.Pattern[Any], modes: frozenset[Mode]) -> tuple[float, st
 
 
 def _growth(made: Program, pair: tuple[str, str], mode: Mode) -> tuple[float, int]:
-    """How many times the steps grow, as if the text grew 4 times; and the steps that it took."""
+    """Return how many times the steps grow if the text grows 4 times, and the steps taken."""
     short, long = pair
     steps = count_steps(made, long, mode, MOST_STEPS)
     if steps <= FREE_STEPS_A_CHARACTER * (len(long) + 8):

@@ -1,4 +1,4 @@
-"""docs/profiles.md says what is so: its plug-in runs in a server, its profiles are profiles."""
+"""docs/profiles.md is true: its plug-in runs in a server, and its profiles load."""
 
 from __future__ import annotations
 

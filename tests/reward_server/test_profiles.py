@@ -103,7 +103,7 @@ NOT_BEGUN = Score(error=sample_error("deadline_exceeded", "not begun", retryable
 
 
 def rewarded(*columns: Score, **more: object) -> SampleResult:
-    """The result of one sample by a profile of two scorers that count."""
+    """Return the result of one sample under a profile of two scorers that count."""
     content = {"scorers": {"dummy": {}, "format": {"weight": 2}}, **more}
     made = Profile("test", ProfileConfig.model_validate(content))
     scores = dict(zip(made.scorers, ([score] for score in columns), strict=True))

@@ -1,4 +1,4 @@
-"""From a whole decoded text to the response in it."""
+"""Find the response in a whole decoded text."""
 
 from __future__ import annotations
 

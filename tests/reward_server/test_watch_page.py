@@ -1,4 +1,4 @@
-"""docs/watch.md says what was measured."""
+"""docs/watch.md has the measured figures."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, problems: list[Problem]
 
 @pytest.fixture(scope="session")
 def rows_file(tmp_path_factory: pytest.TempPathFactory, problems: list[Problem]) -> Path:
-    """Six rows with ids a0 to a5, a prompt and a ground truth."""
+    """Write six rows with ids a0 to a5, a prompt and a ground truth."""
     return write_rows(
         tmp_path_factory.mktemp("rows") / "rows.jsonl",
         [
@@ -53,7 +53,9 @@ def rows_file(tmp_path_factory: pytest.TempPathFactory, problems: list[Problem])
 
 @pytest.fixture
 def grpo_flags(tiny_model: Path, rows_file: Path, tmp_path: Path) -> GrpoFlags:
-    """`grpo_flags(url, max_steps=3)`: two prompts of four generations a step; profile dummy."""
+    """`grpo_flags(url, max_steps=3)` returns flags: two prompts of four generations per step;
+    profile dummy.
+    """
 
     def flags(url: str, **fields: Any) -> list[str]:
         chosen = {

@@ -1,4 +1,4 @@
-"""A PPO trainer whose responses are scripted: what follows from them can then be compared.
+"""A PPO trainer with scripted responses, so that its results can be compared.
 
 `python -m tests.trainer.scripted_ppo FOLDER MODEL RUNS`, RUNS a JSON object of names and fields,
 trains each and writes what `Recorder` kept to FOLDER/NAME.pt: two processes of it share the batch
@@ -44,7 +44,7 @@ def reward(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
 
 
 class Recorder(TrainerCallback):
-    """Keeps the gradients before and the weights after every update."""
+    """Keep the gradients before and the weights after every update."""
 
     def __init__(self) -> None:
         self.gradients: list[dict[str, torch.Tensor]] = []
@@ -64,7 +64,7 @@ class Recorder(TrainerCallback):
 def build(
     output: Path, model: Path, reward_func: Any = reward, scripted: bool = True, **fields: Any
 ) -> tuple[PPOTrainer, Recorder]:
-    """A trainer on four prompts of four responses each, all in one update."""
+    """Make a trainer on four prompts of four responses each, all in one update."""
     chosen = {
         "output_dir": str(output),
         "per_device_train_batch_size": 16,

@@ -53,7 +53,7 @@ FLAGS = {
 
 @dataclass(frozen=True)
 class Sorting:
-    """An untrained model of 0.1 M weights, and files of pairs: 2,000 to train on, 300 to test."""
+    """Make an untrained model of 0.1 M weights, and files of pairs: 2,000 to train, 300 to test."""
 
     base: Path
     train: Path

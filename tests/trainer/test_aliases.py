@@ -18,7 +18,7 @@ ON_CPU = ["--bf16=false", "--use_cpu=true"]
 
 def fields_of(words: list[str]) -> dict[str, Any]:
     configs = parse_config(GrpoConfigs, words, "trainer grpo")
-    # The first that has a name: a section has some of them again.
+    # The first dataclass with a name: a section has some of them again.
     return {name: value for config in configs[::-1] for name, value in vars(config).items()}
 
 

@@ -30,7 +30,7 @@ NONSENSE = {
 
 @contextmanager
 def answering(port: int, status: int, body: bytes, after_s: float = 0.0) -> Iterator[None]:
-    """A server on `port` that gives every request the same answer."""
+    """Start a server on `port` that gives every request the same answer."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -61,7 +61,7 @@ def answering(port: int, status: int, body: bytes, after_s: float = 0.0) -> Iter
 
 
 def replaced(server: LiveServer, status: int, body: bytes, after_s: float = 0.0) -> Callable:
-    """Put another server there after the first step, and ours again after the second."""
+    """Replace the server after the first step, and put ours back after the second."""
     port = int(server.url.rpartition(":")[2])
     stand_in = answering(port, status, body, after_s)
 

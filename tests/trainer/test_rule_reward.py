@@ -1,4 +1,4 @@
-"""Rewards by rule: the server's verdicts without the server."""
+"""Rewards by rule give the server's verdicts without a server."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_other_rewards_can_be_chosen(truths: Path) -> None:
 
 
 def test_reasoning_before_the_box_costs_nothing(model: RuleBasedRewardModel) -> None:
-    """In the original code only a response that consisted of the box alone got the full reward."""
+    """In the original code, only a response that consisted of the box alone got the full reward."""
     response = "First 3 + 4, which makes 7.\nSo \\boxed{7}."
     assert model.get_rewards(["seven"], [response]) == [1.0]
 

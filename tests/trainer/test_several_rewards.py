@@ -1,4 +1,4 @@
-"""Several rewards at once: weights, columns, GDPO's normalization, what is kept of them."""
+"""Several rewards at once: weights, columns, GDPO's normalization, the stored samples."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_scores_of_a_profile_are_weighed_from_the_command_line(
 
 
 def by_length(samples: list[Any], profile: str, **options: Any) -> list[ScoreResult]:
-    """Two scores of each response that differ, from its text alone."""
+    """Return two different scores of each response, from its text alone."""
     found = []
     for sample in samples:
         size = len(sample.response.encode())
@@ -171,7 +171,7 @@ def test_gdpo_normalises_each_reward_in_its_group_before_the_sum_by_hand(
 
 
 def normalised(column: Sequence[float | None], place: int) -> float:
-    """A value less its group's mean, by its group's deviation; groups of four."""
+    """Normalize values by their group's mean and deviation; groups of four."""
     first = place // 4 * 4
     values = [value or 0.0 for value in column[first : first + 4]]
     return (values[place - first] - fmean(values)) / (stdev(values) + 1e-4)

@@ -132,8 +132,8 @@ def _refuse_earlier(output: Path | None, *, overwrite: bool) -> None:
 
 
 def _reads_chats(network: Any, tokenizer: Any) -> bool:
-    """Return whether to format rows as chats: as in training, else if the tokenizer has a
-    template."""
+    """Return whether to format rows as chats: as recorded in training, or, if nothing is recorded,
+    whether the tokenizer has a chat template."""
     wanted = head_facts(network.config).get("template")
     return wanted == "chat" if wanted else bool(tokenizer.chat_template)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
 
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import Ask, Member, RunsIn, Score, ScorerSpec
@@ -17,6 +19,9 @@ from touchstone_rewards.reward_server.scorers.math.equal import UnreadableGround
 from touchstone_rewards.reward_server.scorers.math.extract import find_answer
 from touchstone_rewards.reward_server.scorers.math.policy import make_policy
 
+MathConfig = Annotated[
+    dict[str, Any] | None, Field(description="config of the math scorer that compares answers")
+]
 # At most 8,128 pairs are compared, each in at most two directions.
 MAX_MEMBERS = 128
 ANSWER_CHARACTERS = 2_000

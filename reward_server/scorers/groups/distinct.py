@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.models.config import EmbeddingConfig, ModelConfig
@@ -19,18 +21,15 @@ from touchstone_rewards.reward_server.scorers.base import AskModel, Judging, Mem
 from touchstone_rewards.reward_server.scorers.embedded import nearest
 from touchstone_rewards.reward_server.scorers.groups.answers import (
     MAX_MEMBERS,
+    MathConfig,
     answer_classes,
     specs_of,
 )
-from touchstone_rewards.reward_server.scorers.groups.texts import checked_size, runs
+from touchstone_rewards.reward_server.scorers.groups.texts import RunWords, checked_size, runs
 
 
 class Distinct:
-    """Score how distinct a response is within its group: by answer, words or meaning.
-
-    `by`: `answers`, `words` or `embeddings`. `math`: as in `majority`. `words`: length of a run.
-    `embedding`: config of the embedding model.
-    """
+    """Score how distinct a response is within its group: by answer, words or meaning."""
 
     version = "1"
     range = (0.0, 1.0)
@@ -40,10 +39,12 @@ class Distinct:
 
     def __init__(
         self,
-        by: str = "answers",
-        math: dict[str, Any] | None = None,
-        words: int = 3,
-        embedding: dict[str, Any] | None = None,
+        by: Annotated[str, Field(description="answers, words or embeddings")] = "answers",
+        math: MathConfig = None,
+        words: RunWords = 3,
+        embedding: Annotated[
+            dict[str, Any] | None, Field(description="config of the embedding model")
+        ] = None,
     ) -> None:
         if by not in ("answers", "words", "embeddings"):
             raise ValueError(f"by is {by!r}; expected answers, words or embeddings")

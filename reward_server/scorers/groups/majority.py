@@ -10,22 +10,21 @@ Source: Zuo et al., "TTRL: Test-Time Reinforcement Learning" (2025), equation 2;
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from touchstone_rewards.reward_server.scorers.base import Judging, Member, RunsIn, Score
 from touchstone_rewards.reward_server.scorers.groups.answers import (
     MAX_MEMBERS,
+    MathConfig,
     answer_classes,
     specs_of,
 )
 
 
 class Majority:
-    """Score 1 for members of the largest class of equal answers, 0 for the others.
-
-    `min_share`: smallest share of the group for a majority. `math`: config of the math scorer that
-    compares the answers.
-    """
+    """Score 1 for members of the largest class of equal answers, 0 for the others."""
 
     version = "1"
     range = (0.0, 1.0)
@@ -34,7 +33,13 @@ class Majority:
     max_members = MAX_MEMBERS
     of = ()
 
-    def __init__(self, min_share: float = 0.0, math: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        min_share: Annotated[
+            float, Field(description="smallest share of the group for a majority")
+        ] = 0.0,
+        math: MathConfig = None,
+    ) -> None:
         if isinstance(min_share, bool) or not 0 <= min_share <= 1:
             raise ValueError(f"min_share is {min_share!r}; expected a number from 0 to 1")
         self.min_share = min_share

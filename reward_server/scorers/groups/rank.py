@@ -10,7 +10,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from touchstone_rewards.reward_server.schemas import Sample, is_object
 from touchstone_rewards.reward_server.scorers.base import (
@@ -29,17 +31,19 @@ MAX_JUDGED = 32
 
 
 class Rank:
-    """Score the share of the other members that a response beats; a tie counts half.
-
-    `of`: key of a scorer in the same profile, such as a reward model. `judge`: instead of `of`,
-    config of a `judge` scorer whose prompt compares two responses.
-    """
+    """Score the share of the other members that a response beats; a tie counts half."""
 
     version = "1"
     range = (0.0, 1.0)
     runs_in: RunsIn = "group"
 
-    def __init__(self, of: Any = None, judge: Any = None) -> None:
+    def __init__(
+        self,
+        of: Annotated[Any, Field(description="key of the profile's scorer to compare by")] = None,
+        judge: Annotated[
+            Any, Field(description="instead of `of`: config of a judge that compares pairs")
+        ] = None,
+    ) -> None:
         if (of is None) == (judge is None):
             raise ValueError("set either of or judge")
         if judge is not None and not is_object(judge):

@@ -9,25 +9,30 @@ Source: Kimi Team, "Kimi k1.5: Scaling Reinforcement Learning with LLMs" (2025),
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from touchstone_rewards.reward_server.scorers.base import Member, RunsIn, Score
 from touchstone_rewards.reward_server.scorers.groups.texts import words
 
 
 class RelativeLength:
-    """Score 0.5 for the shortest member of a group, down to -0.5 for the longest.
-
-    `of`: key of the scorer that decides whether a response is right, with a score of at least
-    `right_from`. `unit`: `characters` or `words`.
-    """
+    """Score 0.5 for the shortest member of a group, down to -0.5 for the longest."""
 
     version = "1"
     range = (-0.5, 0.5)
     runs_in: RunsIn = "group"
     reads = ("response",)
 
-    def __init__(self, of: Any = None, right_from: Any = 1.0, unit: str = "characters") -> None:
+    def __init__(
+        self,
+        of: Annotated[
+            Any, Field(description="key of the scorer that tells right responses; null: none does")
+        ] = None,
+        right_from: Annotated[Any, Field(description="least score of `of` for a right one")] = 1.0,
+        unit: Annotated[str, Field(description="characters or words")] = "characters",
+    ) -> None:
         if of is not None and not isinstance(of, str):
             raise ValueError(f"of is {of!r}; expected the key of a scorer of the profile")
         if unit not in ("characters", "words"):

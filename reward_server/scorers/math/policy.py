@@ -6,9 +6,9 @@ docs/math.md says what each value accepts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from touchstone_rewards.reward_server.scorers.math.extract import PLACES, Place
 
@@ -34,18 +34,38 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """Strictness of a verdict. `answer_from`: the places to search for the answer, in order."""
+    """Strictness of a verdict."""
 
-    answer_from: tuple[Place, ...] = PLACES
-    boxes: Boxes = "last"
-    rounding: Rounding = "exact"
-    order: Order = "any"
-    units: Units = "optional"
-    percent: Percent = "either"
-    angles: Angles = "degrees_optional"
-    retractions: Retractions = "refuse"
-    evaluated: Evaluated = "optional"
-    decimal_comma: bool = True
+    answer_from: Annotated[
+        tuple[Place, ...], Meta(description="places to look for the answer, in this order")
+    ] = PLACES
+    boxes: Annotated[
+        Boxes, Meta(description="of several boxes the last one counts, or every one must be right")
+    ] = "last"
+    rounding: Annotated[
+        Rounding, Meta(description="whether an answer rounded like the ground truth is accepted")
+    ] = "exact"
+    order: Annotated[
+        Order, Meta(description="whether the values of a bare list must be in order")
+    ] = "any"
+    units: Annotated[
+        Units, Meta(description="whether a unit may be missing, must be there, or is ignored")
+    ] = "optional"
+    percent: Annotated[
+        Percent, Meta(description="with either, 20% equals both 0.2 and 20; with value, only 0.2")
+    ] = "either"
+    angles: Annotated[
+        Angles, Meta(description="degrees_optional: 90° is 90; strict: it is only π/2")
+    ] = "degrees_optional"
+    retractions: Annotated[
+        Retractions, Meta(description="an answer that the response takes back is wrong, or counts")
+    ] = "refuse"
+    evaluated: Annotated[
+        Evaluated, Meta(description="whether an integer ground truth needs an integer written out")
+    ] = "optional"
+    decimal_comma: Annotated[
+        bool, Meta(description="an answer's comma may be a decimal point, as its language has it")
+    ] = True
 
 
 DEFAULT = Policy()

@@ -44,17 +44,25 @@ _ALONE_ON_LINE = re.compile(r"^[ \t(\[*]{0,4}([A-Z])[ \t)\].:*]{0,4}$", re.MULTI
 
 
 class ChoiceConfig(RuleConfig):
-    """Config of `choice`.
+    """Config of `choice`."""
 
-    `letters`: letters of the options. `options_from`: `metadata.NAME` with the texts of the
-    options, as a list or by letter; may be missing. `multiple`: the ground truth may have several
-    letters, and all must be chosen. `answer_from`: where to look for the answer, as in math.
-    """
-
-    letters: str = Field(default=LETTERS, min_length=2, max_length=MOST_OPTIONS)
-    options_from: str = Field(default="metadata.options", pattern=r"^metadata\..+$")
-    multiple: bool = False
-    answer_from: list[Place] = Field(default=list(PLACES), min_length=1)
+    letters: str = Field(
+        default=LETTERS, min_length=2, max_length=MOST_OPTIONS, description="letters of the options"
+    )
+    options_from: str = Field(
+        default="metadata.options",
+        pattern=r"^metadata\..+$",
+        description="texts of the options, as a list or by letter; may be missing",
+    )
+    multiple: bool = Field(
+        default=False,
+        description="the ground truth may have several letters, all of which must be chosen",
+    )
+    answer_from: list[Place] = Field(
+        default=list(PLACES),
+        min_length=1,
+        description="places to look for the answer, in this order; as in math",
+    )
 
     @field_validator("letters")
     @classmethod

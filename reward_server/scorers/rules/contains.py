@@ -36,22 +36,34 @@ ANSWER_WORDS = 200
 
 
 class ContainsConfig(RuleConfig):
-    """Config of `contains`: the phrases and how they must occur.
+    """Config of `contains`: the phrases and how they must occur."""
 
-    `phrases`: phrases for every sample. `phrases_from`: `ground_truth` or `metadata.NAME` with each
-    sample's own phrases. `most_words`: a longer text scores 0; default 200 if the phrases come from
-    the ground truth, otherwise no limit. `partial`: with mode `all`, score the share of phrases
-    found.
-    """
-
-    phrases: list[str] | None = Field(default=None, min_length=1)
-    phrases_from: str = Field(default="ground_truth", pattern=r"^(ground_truth|metadata\..+)$")
-    mode: Mode = "any"
+    phrases: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="phrases for every sample; null: each sample has its own",
+    )
+    phrases_from: str = Field(
+        default="ground_truth",
+        pattern=r"^(ground_truth|metadata\..+)$",
+        description="field with each sample's own phrases",
+    )
+    mode: Mode = Field(
+        default="any", description="all, at least one or none must occur; or all in their order"
+    )
     part: ResponsePart = "said"
-    ignore_case: bool = True
-    whole_words: bool = True
-    partial: bool = False
-    most_words: int | None = Field(default=None, ge=1)
+    ignore_case: bool = Field(default=True, description="compare without case")
+    whole_words: bool = Field(
+        default=True, description="a phrase inside a longer word does not count"
+    )
+    partial: bool = Field(
+        default=False, description="with mode all, score the share of phrases found"
+    )
+    most_words: int | None = Field(
+        default=None,
+        ge=1,
+        description="a longer text scores 0; null: 200 for phrases of the ground truth",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> ContainsConfig:

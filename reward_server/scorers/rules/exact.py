@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     ResponsePart,
@@ -22,13 +24,14 @@ from touchstone_rewards.reward_server.scorers.rules.words import (
 
 
 class ExactConfig(RuleConfig):
-    """Config of `exact`. `part`: the compared part. `keep_spaces`: do not
-    merge runs of white space."""
+    """Config of `exact`."""
 
     part: ResponsePart = "said"
-    ignore_case: bool = False
-    ignore_punctuation: bool = False
-    keep_spaces: bool = False
+    ignore_case: bool = Field(default=False, description="compare without case")
+    ignore_punctuation: bool = Field(
+        default=False, description="compare without punctuation, of every script"
+    )
+    keep_spaces: bool = Field(default=False, description="do not merge runs of white space")
 
 
 class ExactScorer(Rule[ExactConfig]):

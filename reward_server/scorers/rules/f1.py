@@ -6,6 +6,8 @@ from collections import Counter
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from pydantic import Field
+
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     ResponsePart,
@@ -31,10 +33,11 @@ FEW_WORDS = 16  # up to this many distinct words are each counted by a search, w
 
 
 class F1Config(RuleConfig):
-    """Config of `f1`. `measure`: F1 or exact match. The best of several
-    acceptable answers counts."""
+    """Config of `f1`. The best of several acceptable answers counts."""
 
-    measure: Literal["f1", "exact_match"] = "f1"
+    measure: Literal["f1", "exact_match"] = Field(
+        default="f1", description="word F1, or 1 for equal normalized texts, else 0"
+    )
     part: ResponsePart = "said"
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
+from pydantic import Field
+
 from touchstone_rewards.reward_server.schemas import Sample, is_list, is_object
 from touchstone_rewards.reward_server.scorers.rules.following import (
     ifbench_format_kinds,
@@ -34,15 +36,16 @@ _NAMES = ("instruction_id_list", "instruction_id")
 
 
 class IfevalConfig(RuleConfig):
-    """Config of `ifeval`.
+    """Config of `ifeval`, whose modes are those of the benchmarks."""
 
-    `mode`: `loose` also accepts the response without its first line, last line or asterisks, as in
-    the benchmarks. `score`: `all` scores 1 if every instruction is followed, `share` the share of
-    instructions followed.
-    """
-
-    mode: Literal["strict", "loose"] = "strict"
-    score: Literal["all", "share"] = "all"
+    mode: Literal["strict", "loose"] = Field(
+        default="strict",
+        description="loose also tries the response without its first line, last line or asterisks",
+    )
+    score: Literal["all", "share"] = Field(
+        default="all",
+        description="1 only if all instructions are followed, or the share of those followed",
+    )
     part: ResponsePart = "said"
 
 

@@ -35,17 +35,20 @@ from touchstone_rewards.reward_server.scorers.rules.strict_json import (
 
 
 class JsonSchemaConfig(RuleConfig):
-    """Config of `json_schema`.
+    """Config of `json_schema`."""
 
-    `schema`: one for every sample. `schema_from`: each sample's own, in `ground_truth` as JSON text
-    or in `metadata.NAME`. `repair`: extract the JSON from the surrounding text and drop trailing
-    commas. `formats`: also check `format` (dates, addresses).
-    """
-
-    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
-    schema_from: str | None = Field(default=None, pattern=r"^(ground_truth|metadata\..+)$")
-    repair: bool = False
-    formats: bool = True
+    schema_: dict[str, Any] | None = Field(
+        default=None, alias="schema", description="JSON Schema for every sample"
+    )
+    schema_from: str | None = Field(
+        default=None,
+        pattern=r"^(ground_truth|metadata\..+)$",
+        description="field with each sample's own schema; in the ground truth, as JSON text",
+    )
+    repair: bool = Field(
+        default=False, description="extract the JSON from text around it, and drop trailing commas"
+    )
+    formats: bool = Field(default=True, description="also check `format` (dates, addresses)")
     part: ResponsePart = "said"
 
     @model_validator(mode="after")

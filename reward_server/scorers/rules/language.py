@@ -76,19 +76,29 @@ _NO_PROSE = re.compile(
 
 
 class LanguageConfig(RuleConfig):
-    """Config of `language`.
+    """Config of `language`."""
 
-    `language`: an ISO 639-1 code such as `en`. `language_from`: each sample's own, in
-    `ground_truth` or `metadata.NAME`, or the language of the `prompt`. `script_share`: smallest
-    share of letters in the language's scripts. `least_letters`: a text with fewer letters scores 0.
-    `partial`: if the language is right, score that share.
-    """
-
-    language: str | None = Field(default=None, pattern=r"^[a-z]{2}$")
-    language_from: str | None = Field(default=None, pattern=r"^(ground_truth|prompt|metadata\..+)$")
-    script_share: float = Field(default=0.7, gt=0.0, le=1.0)
-    least_letters: int = Field(default=12, ge=1)
-    partial: bool = False
+    language: str | None = Field(
+        default=None,
+        pattern=r"^[a-z]{2}$",
+        description="ISO 639-1 code for every sample, such as en",
+    )
+    language_from: str | None = Field(
+        default=None,
+        pattern=r"^(ground_truth|prompt|metadata\..+)$",
+        description="each sample's own: a field with the code, or the prompt's language",
+    )
+    script_share: float = Field(
+        default=0.7,
+        gt=0.0,
+        le=1.0,
+        description="smallest share of letters in the scripts of the language",
+    )
+    least_letters: int = Field(default=12, ge=1, description="a text with fewer letters scores 0")
+    partial: bool = Field(
+        default=False,
+        description="if the language is right, score the share of letters in its scripts",
+    )
     part: ResponsePart = "whole"
 
     @model_validator(mode="after")

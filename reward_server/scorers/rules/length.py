@@ -26,22 +26,35 @@ LengthUnit = Literal["characters", "words", "lines", "tokens"]
 
 
 class LengthConfig(RuleConfig):
-    """Config of `length`: the unit and the score of a length.
+    """Config of `length`: the unit and the score of a length."""
 
-    `shape`: `window` is 1 from `least` to `most` and 0 elsewhere. `target` is 1 at `target` and
-    falls linearly to 0 at zero and at twice the target. `soft_overlong` is 0 up to `most` -
-    `buffer`, falls linearly to -1 at `most`, and stays -1 beyond. `target_from`: `metadata.NAME`
-    with each sample's own target. `tokenizer`: a `tokenizer.json`, or its folder.
-    """
-
-    unit: LengthUnit = "words"
-    shape: Literal["window", "target", "soft_overlong"] = "window"
-    least: int = Field(default=1, ge=0)
-    most: int | None = Field(default=None, ge=1)
-    target: int | None = Field(default=None, ge=1)
-    target_from: str | None = Field(default=None, pattern=r"^metadata\..+$")
-    buffer: int | None = Field(default=None, ge=1)
-    tokenizer: str | None = None
+    unit: LengthUnit = Field(
+        default="words", description="unit of all lengths; tokens need a tokenizer"
+    )
+    shape: Literal["window", "target", "soft_overlong"] = Field(
+        default="window",
+        description="1 inside a window, 1 at a target, or DAPO's penalty from 0 to -1",
+    )
+    least: int = Field(default=1, ge=0, description="window: least length with score 1")
+    most: int | None = Field(
+        default=None,
+        ge=1,
+        description="window: greatest length with score 1; soft_overlong: length with score -1",
+    )
+    target: int | None = Field(
+        default=None,
+        ge=1,
+        description="target: length with score 1; it falls to 0 at zero and at twice this length",
+    )
+    target_from: str | None = Field(
+        default=None, pattern=r"^metadata\..+$", description="target: field with each sample's own"
+    )
+    buffer: int | None = Field(
+        default=None, ge=1, description="soft_overlong: the penalty begins this much below most"
+    )
+    tokenizer: str | None = Field(
+        default=None, description="path of a tokenizer.json, or of its folder"
+    )
     part: ResponsePart = "whole"
 
     @model_validator(mode="after")

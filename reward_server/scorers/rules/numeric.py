@@ -37,18 +37,29 @@ ROUNDING = 1e-9  # an excess this small counts as within the tolerance
 
 
 class NumericConfig(RuleConfig):
-    """Config of `numeric`.
+    """Config of `numeric`."""
 
-    The tolerance is the larger of `absolute` and `relative` times the ground truth. `units`: with
-    `optional` a unit may be missing, with `required` it may not; `ignored` ignores units.
-    `percent`: with `either`, 20% equals both 0.2 and 20. `answer_from`: as in math.
-    """
-
-    absolute: float = Field(default=0.0, ge=0.0)
-    relative: float = Field(default=1e-6, ge=0.0, lt=1.0)
-    units: Literal["optional", "required", "ignored"] = "optional"
-    percent: Literal["either", "value"] = "either"
-    answer_from: list[Place] = Field(default=list(PLACES), min_length=1)
+    absolute: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="absolute tolerance; the larger of the two tolerances counts",
+    )
+    relative: float = Field(
+        default=1e-6, ge=0.0, lt=1.0, description="tolerance as a share of the ground truth"
+    )
+    units: Literal["optional", "required", "ignored"] = Field(
+        default="optional",
+        description="whether a unit may be missing, must be there, or is ignored",
+    )
+    percent: Literal["either", "value"] = Field(
+        default="either",
+        description="with either, 20% equals both 0.2 and 20; with value, only 0.2",
+    )
+    answer_from: list[Place] = Field(
+        default=list(PLACES),
+        min_length=1,
+        description="places to look for the answer, in this order; as in math",
+    )
 
 
 class QuantityRead(NamedTuple):

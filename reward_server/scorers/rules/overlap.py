@@ -27,38 +27,52 @@ REFERENCE_CHARS = 20_000
 
 
 class OverlapConfig(RuleConfig):
-    """Config shared by the three. `most_chars`: characters of the response to compare; the rest
-    cannot raise the score. The closest of several references counts."""
+    """Config of `rouge`, `bleu` and `chrf`. The closest of several references counts."""
 
-    most_chars: int = Field(default=20_000, ge=1, le=100_000)
+    most_chars: int = Field(
+        default=20_000,
+        ge=1,
+        le=100_000,
+        description="characters of the response to compare; the rest cannot raise the score",
+    )
     part: ResponsePart = "said"
 
 
 class RougeConfig(OverlapConfig):
-    """Config of `rouge`.
+    """Config of `rouge`."""
 
-    `kind`: shared words, shared word pairs, or longest common subsequence. ROUGE-L is quadratic in
-    the words, so its texts have a lower limit. `stem`: remove English suffixes.
-    """
-
-    kind: Literal["rouge1", "rouge2", "rougeL"] = "rougeL"
-    measure: Literal["f1", "precision", "recall"] = "f1"
-    stem: bool = False
-    most_words: int = Field(default=1_000, ge=1, le=2_000)
+    kind: Literal["rouge1", "rouge2", "rougeL"] = Field(
+        default="rougeL",
+        description="shared words, shared word pairs, or longest common subsequence",
+    )
+    measure: Literal["f1", "precision", "recall"] = Field(
+        default="f1", description="F1, or precision or recall alone"
+    )
+    stem: bool = Field(default=False, description="remove English suffixes first")
+    most_words: int = Field(
+        default=1_000,
+        ge=1,
+        le=2_000,
+        description="words to compare for rougeL, which is quadratic in them",
+    )
 
 
 class BleuConfig(OverlapConfig):
-    """Config of `bleu`. `tokenize`: one of sacrebleu's tokenizers."""
+    """Config of `bleu`."""
 
-    tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a"
-    lowercase: bool = False
+    tokenize: Literal["13a", "intl", "zh", "char", "none"] = Field(
+        default="13a", description="sacrebleu's tokenizer"
+    )
+    lowercase: bool = Field(default=False, description="compare without case")
 
 
 class ChrfConfig(OverlapConfig):
-    """Config of `chrf`. `word_order`: 2 gives chrF++."""
+    """Config of `chrf`."""
 
-    word_order: int = Field(default=0, ge=0, le=2)
-    lowercase: bool = False
+    word_order: int = Field(
+        default=0, ge=0, le=2, description="longest word n-gram to count; 2 gives chrF++"
+    )
+    lowercase: bool = Field(default=False, description="compare without case")
 
 
 OverlapT = TypeVar("OverlapT", bound=OverlapConfig)

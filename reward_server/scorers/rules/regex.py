@@ -33,20 +33,26 @@ MEMORY_BYTES = 8 * 2**20  # limit for one compiled pattern
 
 
 class RegexConfig(RuleConfig):
-    """Config of `regex`.
+    """Config of `regex`."""
 
-    `pattern`: one for every sample. `pattern_from`: each sample's own, in `ground_truth` or
-    `metadata.NAME`. `captured`: the group `answer`, or else the first group, must capture an
-    acceptable answer. `must`: the pattern occurs, matches the whole part, or is absent.
-    """
-
-    pattern: str | None = None
-    pattern_from: str | None = Field(default=None, pattern=r"^(ground_truth|metadata\..+)$")
-    must: Literal["be_found", "be_all", "be_absent"] = "be_found"
-    captured: bool = False
+    pattern: str | None = Field(
+        default=None, description="pattern for every sample, in RE2's syntax"
+    )
+    pattern_from: str | None = Field(
+        default=None,
+        pattern=r"^(ground_truth|metadata\..+)$",
+        description="field with each sample's own pattern",
+    )
+    must: Literal["be_found", "be_all", "be_absent"] = Field(
+        default="be_found", description="the pattern must occur, match the whole part, or be absent"
+    )
+    captured: bool = Field(
+        default=False,
+        description="the group `answer`, or the first one, must capture an acceptable answer",
+    )
     part: ResponsePart = "said"
-    ignore_case: bool = False
-    dot_matches_newline: bool = False
+    ignore_case: bool = Field(default=False, description="match without case")
+    dot_matches_newline: bool = Field(default=False, description="a dot also matches a line end")
     lines: bool = Field(default=False, description="^ and $ match at each line")
 
     @model_validator(mode="after")

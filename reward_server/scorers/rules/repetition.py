@@ -20,12 +20,15 @@ from touchstone_rewards.reward_server.scorers.rules.words import pieces
 
 
 class RepetitionConfig(RuleConfig):
-    """Config of `repetition`. `of`: what to count; `both` takes the worse. `n`: words per n-gram.
-    `allowed`: share of repeats that costs nothing."""
+    """Config of `repetition`."""
 
-    of: Literal["ngrams", "lines", "both"] = "ngrams"
-    n: int = Field(default=4, ge=1, le=20)
-    allowed: float = Field(default=0.0, ge=0.0, lt=1.0)
+    of: Literal["ngrams", "lines", "both"] = Field(
+        default="ngrams", description="what is counted; both takes the worse"
+    )
+    n: int = Field(default=4, ge=1, le=20, description="words per n-gram")
+    allowed: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="share of repeats that costs nothing"
+    )
     part: ResponsePart = "whole"
 
 

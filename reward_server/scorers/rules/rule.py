@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import (
@@ -22,7 +22,12 @@ from touchstone_rewards.reward_server.scorers.returned import text_of
 
 # The judged part of a response: all of it; the text after the thoughts; or within that text, the
 # last <answer>…</answer>, the last \boxed{} or the last line that is not empty.
-ResponsePart = Literal["whole", "said", "answer_tag", "boxed", "last_line"]
+ResponsePart = Annotated[
+    Literal["whole", "said", "answer_tag", "boxed", "last_line"],
+    Field(
+        description="whole response, text after the thoughts, or that text's last tag, box, line"
+    ),
+]
 RulePlace = Literal["inline", "worker"]
 METADATA = "metadata."
 SHOWN_CHARS = 200

@@ -18,27 +18,39 @@ _BOXED = re.compile(r"\\boxed\s*\{[^{}]*[{}]")
 
 
 class TagsConfig(RuleConfig):
-    r"""Config of `tags`: the required tags and their form.
+    """Config of `tags`: the required tags and their form."""
 
-    `once`: each opening and closing tag must occur exactly once; otherwise a complete pair is
-    enough. `gap`: allowed text between one tag and the next. `outside`: allowed text before the
-    first and after the last. `filled`: each tag must have content. `boxed_in`: the tag that must
-    contain a `\boxed{}`. `without_box`: the score if it does not. `prefilled`: the tag that the
-    prompt already opens, so that responses lack it; with `auto`, the first tag if the prompt text,
-    or the last turn of a chat, ends with it. `partial`: if something is wrong, score the share of
-    tags that occur once.
-    """
-
-    tags: list[str] = Field(default=["think", "answer"], min_length=1, max_length=20)
-    order: Literal["as_listed", "any"] = "as_listed"
-    once: bool = True
-    gap: Gap = "spaces"
-    outside: Literal["any", "spaces"] = "spaces"
-    filled: bool = True
-    boxed_in: str | None = None
-    without_box: float = Field(default=0.5, ge=0.0, le=1.0)
-    prefilled: str = "none"
-    partial: bool = False
+    tags: list[str] = Field(
+        default=["think", "answer"],
+        min_length=1,
+        max_length=20,
+        description="names of the required tags",
+    )
+    order: Literal["as_listed", "any"] = Field(
+        default="as_listed", description="whether the tags must come in the listed order"
+    )
+    once: bool = Field(
+        default=True,
+        description="each tag must open and close exactly once; else one complete pair is enough",
+    )
+    gap: Gap = Field(default="spaces", description="allowed text between one tag and the next")
+    outside: Literal["any", "spaces"] = Field(
+        default="spaces", description="allowed text before the first tag and after the last"
+    )
+    filled: bool = Field(default=True, description="each tag must have content")
+    boxed_in: str | None = Field(
+        default=None, description="tag that must contain a box, `\\boxed{}`"
+    )
+    without_box: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="score if that box is missing"
+    )
+    prefilled: str = Field(
+        default="none",
+        description="tag that the prompt already opens; auto: the first, if the prompt ends so",
+    )
+    partial: bool = Field(
+        default=False, description="if something is wrong, score the share of tags that occur once"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> TagsConfig:
@@ -175,8 +187,10 @@ class TagsScorer(Rule[TagsConfig]):
                 raise Broken(f"nothing inside <{name}>")
 
     def _somewhere(self, text: str) -> list[TagInside]:
-        """Return the place of a complete pair of each tag: the last ones in any order, or the first
-        chain in the listed order.
+        """Return the place of one complete pair of each tag.
+
+        If any order is allowed, it is each tag's last pair, otherwise the first pairs that follow
+        each other in the listed order.
 
         Raises:
             Broken: there is none.

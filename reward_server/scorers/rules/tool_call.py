@@ -37,19 +37,28 @@ REMEMBERED_CHARS = 4_000  # of a ground truth to cache; longer ones would fill t
 
 
 class ToolCallConfig(RuleConfig):
-    """Config of `tool_call`.
+    """Config of `tool_call`."""
 
-    `calls_from`: the field with the right calls, `ground_truth` as text in any of the forms, or
-    `metadata.NAME`. `partial`: score the share of names and arguments that are right, instead of
-    all or nothing. `extra_calls`, `extra_arguments`: allow more than the reference has.
-    """
-
-    calls_from: str = Field(default="ground_truth", pattern=r"^(ground_truth|metadata\..+)$")
-    forms: list[CallForm] = Field(default=list(FORMS), min_length=1)
-    order: Literal["any", "as_listed"] = "any"
-    extra_calls: bool = False
-    extra_arguments: bool = False
-    partial: bool = False
+    calls_from: str = Field(
+        default="ground_truth",
+        pattern=r"^(ground_truth|metadata\..+)$",
+        description="field with the right calls; as text, in any of the forms",
+    )
+    forms: list[CallForm] = Field(
+        default=list(FORMS), min_length=1, description="forms in which calls are recognized"
+    )
+    order: Literal["any", "as_listed"] = Field(
+        default="any", description="whether the calls must come in the order of the reference"
+    )
+    extra_calls: bool = Field(
+        default=False, description="allow calls that the reference does not have"
+    )
+    extra_arguments: bool = Field(
+        default=False, description="allow arguments that the reference does not have"
+    )
+    partial: bool = Field(
+        default=False, description="score the share of names and arguments that are right"
+    )
     part: ResponsePart = "said"
 
 

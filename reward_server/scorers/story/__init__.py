@@ -5,13 +5,18 @@ Each part is a score of its own in [0, 1]; the profile weighs them. See docs/sto
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from touchstone_rewards.reward_server.scorers.story.embedded import COMPARISONS, EmbeddedPart
 from touchstone_rewards.reward_server.scorers.story.rules import RULES, RulePart
 
 
-def story_scorer(part: str, **config: Any) -> RulePart | EmbeddedPart:
+def story_scorer(
+    part: Annotated[str, Field(description="name of the part, such as coherence or length")],
+    **config: Any,
+) -> RulePart | EmbeddedPart:
     """Build the scorer of one part; `config` holds its settings and those of its embedding model.
 
     Raises:

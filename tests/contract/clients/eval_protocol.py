@@ -1,4 +1,4 @@
-"""eval-protocol's remote reward function, and its result type over what `/evaluate` answers."""
+"""eval-protocol's remote reward function, and its result type for the answers of `/evaluate`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def remote(answer: str, truth: Any) -> Any:
 
 
 def preview(answer: str, truth: str) -> Any:
-    """As its `preview` command does."""
+    """Call the function as eval-protocol's `preview` command does."""
     said = {"role": "assistant", "content": answer}
     request = generic.EvaluationRequest(messages=[asked, said], ground_truth=truth, kwargs={})
     answered = requests.post(URL, json=request.model_dump(), timeout=30)

@@ -1,4 +1,4 @@
-"""Reward functions of other projects as scorers, and as their own trainers call them.
+"""Reward functions of other projects: as scorers, and as their own trainers call them.
 
 functions.py PROJECT CHECKOUT prints, for each function, what the scorer and what the direct call
 made of the same samples.
@@ -30,7 +30,7 @@ TEXTS = [RIGHT, WRONG, REPEATED, TAGGED]
 
 
 class Case(NamedTuple):
-    """A function by its name in a profile, and how its trainer calls it on one text."""
+    """A function: its name in a profile, and the call that its trainer makes for one text."""
 
     name: str
     direct: Callable[[Any, str], Any]
@@ -120,7 +120,7 @@ CASES: dict[str, list[Case]] = {
 
 
 def give_verifiers_functions_names() -> None:
-    """Its functions belong to parsers and rubrics: give two of them names in a module."""
+    """Name two of verifiers' functions in a module, since they belong to parsers and rubrics."""
     import verifiers  # pyright: ignore[reportMissingImports]
 
     own = type(sys)("verifiers.own")

@@ -1,4 +1,4 @@
-"""LLaMA-Factory's prompts and responses: the texts that its own code makes.
+"""Print LLaMA-Factory's prompts and responses as its own code makes them.
 
 Arguments: the checkout, then JSON of {"names", "chats"}: every template on every chat; or of
 {"dataset", "template", "rows"}: its first rows, by their registry, converter and template. A
@@ -37,7 +37,7 @@ TOKENIZER: Any
 
 
 class Characters:
-    """As much of a tokenizer as a template needs."""
+    """The part of a tokenizer that a template uses."""
 
     bos_token_id, eos_token_id = 1, 2
 
@@ -64,7 +64,7 @@ def turns(name: str, messages: list[dict[str, str]]) -> list[list[str]]:
 
 
 def first_rows(name: str, template: str, count: int) -> list[list[str]]:
-    """Of each row the prompt and every response to it: one, or chosen and rejected."""
+    """Return, for each row, the prompt and every response to it: one, or chosen and rejected."""
     folder = CHECKOUT / "data"
     [entry] = get_dataset_list([name], str(folder))
     rows = json.loads((folder / entry.dataset_name).read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ batches = definitions(CHECKOUT / "swift/dataset/preprocessor/core.py", "rows_to_
 
 
 class Sample:
-    """The two things that are read of a `GRPOSample`."""
+    """The two attributes of a `GRPOSample` that are read."""
 
     def __init__(self, response: str, solution: str | None) -> None:
         self.messages = [{"role": "assistant", "content": response}]

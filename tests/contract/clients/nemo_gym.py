@@ -75,7 +75,7 @@ SAID = {"text": ""}
 
 @app.post("/v1/responses")
 async def responses(_: Request) -> dict[str, Any]:
-    """The policy, and what the agent makes of it: both are asked at this path."""
+    """Answer as the policy, and as the agent's own model: both are called at this path."""
     part = {"type": "output_text", "text": SAID["text"], "annotations": []}
     message = {
         "id": "msg_1",

@@ -38,7 +38,7 @@ maker = definitions(
 
 
 class Engine:
-    """Generates the answer it was given."""
+    """An engine that generates the response it was given."""
 
     def __init__(self, tokenizer: Any, response: str) -> None:
         self.ids = tokenizer(response, add_special_tokens=False)["input_ids"]

@@ -39,14 +39,14 @@ scorer: Any = build_scorer("reasoning_gym_rewards:score_answer", {})
 
 
 def ours(entry: dict[str, Any], response: str, answer: Any = None) -> float | None:
-    """What the scorer makes of an entry that came as JSON."""
+    """Return the scorer's verdict on an entry that came as JSON."""
     sent = json.loads(json.dumps(entry))
     truth = sent["answer"] if answer is None else answer
     sample = Sample("1", response, sent["question"], truth, metadata=sent["metadata"])
     try:
         return scorer.score([sample])[0].value
     except Exception:  # noqa: BLE001
-        return None  # what a worker makes the sample's error
+        return None  # a worker would turn this into the sample's error
 
 
 def theirs(dataset: Any, entry: dict[str, Any], answer: str | None) -> Any:

@@ -23,7 +23,7 @@ slept: list[float] = []
 
 
 async def sleep(seconds: float) -> None:
-    """Its retries wait two and a half minutes: noted, not waited for."""
+    """Note slime's retry delays, two and a half minutes in all, instead of waiting."""
     slept.append(seconds)
 
 

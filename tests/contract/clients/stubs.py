@@ -1,4 +1,4 @@
-"""Loads a trainer's module from its checkout though the libraries it trains with are not there.
+"""Load a trainer's module from its checkout although the libraries it trains with are missing.
 
 In: names of libraries. Out: imports of them that succeed and give nothing of use: what is run of
 the trainer must not need them. A library that is installed is not replaced.
@@ -20,7 +20,9 @@ _DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class Stub:
-    """Anything: an attribute, a call, a decorator that leaves what it decorates, a base class."""
+    """A stand-in for anything: an attribute, a call, a decorator that returns its function, a base
+    class.
+    """
 
     def __getattr__(self, name: str) -> Stub:
         if name.startswith("__"):
@@ -66,13 +68,15 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def pretend(*missing: str, always: Sequence[str] = ()) -> None:
-    """Let imports of `missing` succeed where they are not installed, those of `always` anyway."""
+    """Let imports of `missing` succeed if they are not installed, and those of `always` in any
+    case.
+    """
     sys.meta_path.append(_Finder(missing))
     sys.meta_path.insert(0, _Finder(always))
 
 
 def definitions(path: Path, *names: str, **namespace: Any) -> dict[str, Any]:
-    """The named classes, functions and methods of the file at `path`, alone, in `namespace`."""
+    """Execute only the named classes, functions, methods of the file at `path` in `namespace`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = [
         node for node in ast.walk(tree) if isinstance(node, _DEFINITION) and node.name in names
@@ -84,7 +88,7 @@ def definitions(path: Path, *names: str, **namespace: Any) -> dict[str, Any]:
 
 
 def load(path: str | Path, name: str) -> Any:
-    """The module in the file at `path`."""
+    """Return the module in the file at `path`."""
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -94,7 +98,7 @@ def load(path: str | Path, name: str) -> Any:
 
 
 def module(name: str, **contents: Any) -> Any:
-    """Make a module that imports find by this name."""
+    """Make a module that can be imported by this name."""
     parent = name.rpartition(".")[0]
     if parent and parent not in sys.modules:
         module(parent)
@@ -105,7 +109,7 @@ def module(name: str, **contents: Any) -> Any:
 
 
 def outcome(function: Callable[[], Any]) -> Any:
-    """What it returns, or the name and the status of what it raises."""
+    """Return the function's result, or the name and the status of the exception that it raises."""
     try:
         return function()
     except Exception as error:  # noqa: BLE001  whatever a trainer raises is what is asked for

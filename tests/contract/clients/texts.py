@@ -1,7 +1,8 @@
 """The places where eight trainers ask their user for a reward, with the files of docs/launch.
 
 texts.py CHECKOUT PROJECT REWARD_URL LAUNCH prints what the trainer holds: for a right and a wrong
-response, for one that cannot be scored, and for that one where a number stands for it."""
+response, for one that cannot be scored, and for that one where a number stands for it.
+"""
 
 from __future__ import annotations
 

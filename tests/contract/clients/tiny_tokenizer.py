@@ -1,4 +1,6 @@
-"""A tokenizer of single bytes with ChatML's special tokens: what it decodes is what it encoded."""
+"""A tokenizer of single bytes with ChatML's special tokens, which decodes exactly the text it
+encoded.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TRL's own GRPO trainer for two steps, with a null in a group: what each version makes of it.
+"""Run TRL's own GRPO trainer for two steps with a null in a group, and print the advantages.
 
 A small HTTP server gives the completions 0, 1, 2, 3 of every row the rewards 1, null, 1, 0. Printed
 for each `on_missing`: the advantages of the first group of each step, as the loss gets them, or
@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Spy(GRPOTrainer):
-    """Keeps the advantages of the first group of every rollout."""
+    """Keep the advantages of the first group of every rollout."""
 
     kept: list[list[float]]
 
@@ -112,7 +112,7 @@ def outcome(model: Path, client: Any, **options: Any) -> dict[str, Any]:
 
 
 def unscored(completions: Any, **_: Any) -> list[float | None]:
-    """A reward function that gives TRL a None as it is."""
+    """Return a reward function that passes a None to TRL unchanged."""
     return (REWARDS * len(completions))[: len(completions)]
 
 

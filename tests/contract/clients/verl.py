@@ -132,10 +132,10 @@ def custom(
 
 
 def rate_limited(truths: list[Any], name: str) -> list[Any]:
-    """Return the scores under verl's manager that makes every exception a 0."""
+    """Return the scores under verl's manager that turns every exception into a 0."""
     kind = limited["RateLimitedRewardManager"]
     module("verl.experimental.reward_loop.reward_manager.limited", RateLimitedRewardManager=kind)
-    kind._class_initialized = False  # its semaphore belongs to the event loop that it was made in
+    kind._class_initialized = False  # its semaphore belongs to the event loop that created it
     try:
         return custom([good] * len(truths), truths, name, kind)["rewards"]
     finally:

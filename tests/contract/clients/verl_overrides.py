@@ -1,4 +1,6 @@
-"""Hold overrides of verl's command line to its own configuration: verl_overrides.py OVERRIDE …"""
+"""Check overrides of verl's command line against its own configuration: verl_overrides.py OVERRIDE
+…
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an audit takes for a wrong answer, and what it does not."""
+"""Which texts an audit tries as wrong answers, and which it leaves out."""
 
 from __future__ import annotations
 

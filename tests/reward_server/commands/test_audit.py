@@ -1,4 +1,4 @@
-"""`reward-server audit` and `card`: rewards with known holes, and ours."""
+"""`reward-server audit` and `card` on rewards with known holes and on our own."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_start_models_groups_without_variance_are_counted(rows: Path, tmp_path
 
 @pytest.fixture
 def logged(tmp_path: Path, rows: Path) -> Path:
-    """The score log of a server that scored four samples of the profile `math`."""
+    """Start a server, score four samples of the profile `math`, and return its score log."""
     log = tmp_path / "log.jsonl"
     server = live_server(tmp_path / "server.log", "--score_log", str(log), "--workers", "1").start()
     samples = [

@@ -1,4 +1,4 @@
-"""`reward-server check`: what is configured works, or the exit status says that it does not."""
+"""`reward-server check`: the configuration works, or the exit status says that it does not."""
 
 from __future__ import annotations
 
@@ -57,6 +57,16 @@ def test_samples_of_ones_own_can_be_checked_and_a_failure_shows(
     samples.write_text('{"id": "unreadable", "response": "46"}\n')
     assert main(["check", "--workers", "1", "--input", str(samples)]) == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+def test_a_profile_of_groups_is_checked_in_two_orders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scorers = "scorers: {copies: {scorer: duplicates, config: {remember: 9}}, math: {}}\n"
+    options = profiles(tmp_path, f"{scorers}groups: {{size: 8, deadline_s: 600}}")
+    assert main(["check", *options]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "profile mine rewards 1, 0, 0; the group in two orders differs by 0" in said
 
 
 def test_input_that_is_not_there_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:

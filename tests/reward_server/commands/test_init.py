@@ -1,4 +1,4 @@
-"""`reward-server init`: what it writes works as it is printed, and it writes over nothing."""
+"""`reward-server init` writes files that work as printed, and overwrites none."""
 
 from __future__ import annotations
 

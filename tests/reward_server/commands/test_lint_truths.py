@@ -1,4 +1,4 @@
-"""`reward-server lint-truths`: what it reads, what it says, and how it exits."""
+"""`reward-server lint-truths`: its input, its report and its exit status."""
 
 from __future__ import annotations
 

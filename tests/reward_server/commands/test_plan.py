@@ -1,4 +1,4 @@
-"""The calculator against numbers worked out by hand, and its command's words."""
+"""`reward-server plan` against numbers computed by hand, and the words of its report."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_what_a_number_of_devices_takes_of_a_step() -> None:
 
 
 def test_the_workers_are_those_of_all_processes(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each process has a worker at least, however little these have to do."""
+    """Each process has at least one worker, however little work there is."""
     cost = measured()["cost_ms"]["math"]["1"]
     rate = 30_000 / 1.2
     processes = math.ceil(rate * cost["server_ms"] / 1e3 / 0.7)

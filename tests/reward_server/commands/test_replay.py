@@ -1,4 +1,4 @@
-"""A real server's score log; `reward-server replay` over it and over a trainer's samples."""
+"""`reward-server replay` on a real server's score log and on a trainer's samples."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_another_profile_shows_what_would_change_and_why(log_path: Path, tmp_pat
     assert change["explanation"]["math"]["answer"] is None  # only a box counts
     assert change["old_fingerprint"] != change["new_fingerprint"]
     table = [line.split() for line in done.stdout.splitlines()]
-    assert ["0", "1998", "0", "0"] in table  # no truth is left an error, wrong stays wrong
+    assert ["0", "1998", "0", "0"] in table  # errors and wrong answers stay
     assert ["1", "1", "3", "0"] in table
     assert ["bad_ground_truth", "0", "0", "1"] in table
 
@@ -228,6 +228,25 @@ def test_rewards_of_running_normalization_are_compared_before_it(tmp_path: Path)
     log.write_text(json.dumps({**line, "sample": sample}) + "\n")
     done = replay("--input", log, "--profile", "math", "--profiles_dir", tmp_path)
     assert "1 scored again by math, 0 changed" in done.stdout, done.stderr
+
+
+def test_scores_that_depend_on_earlier_answers_stay_as_they_were(tmp_path: Path) -> None:
+    scorers = "{copies: {scorer: duplicates, config: {remember: 9}}, form: {scorer: format}}"
+    (tmp_path / "p.yaml").write_text(f"scorers: {scorers}\n")
+    log = tmp_path / "scores.jsonl"
+    text = " ".join(f"word{n}" for n in range(40))
+    with log.open("w") as file:
+        # The log begins after the answer that the first one resembled, and form was 1 then.
+        for n, (copies, form) in enumerate([(-0.5, 0.0), (0.0, 0.0), (0.0, 1.0)]):
+            scores = {"copies": copies, "form": form}
+            result = {"id": str(n), "status": "ok", "reward": copies + form, "scores": scores}
+            about = {"time": 0, "request_id": str(n), "profile": "p", "fingerprint": "f"}
+            sample = {"id": str(n), "response": text, "prompt": f"{n}", "group_id": f"{n}"}
+            file.write(json.dumps({**about, "result": result, "sample": sample}) + "\n")
+    done = replay("--input", log, "--profile", "p", "--profiles_dir", tmp_path)
+    assert "3 scored again by p, 1 changed" in done.stdout, done.stderr
+    assert "2: 1 -> 0  {" in done.stdout
+    assert "scores of copies depend on earlier responses, so the old ones were kept" in done.stdout
 
 
 def test_what_is_no_log_is_one_clear_line(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ DUMMY = ("--profile", "dummy")
 
 
 def piped(content: bytes, *options: object, **more: object) -> subprocess.CompletedProcess[bytes]:
-    """The command with `content` on its standard input."""
+    """Run the command with `content` on its standard input."""
     command = [sys.executable, "-m", "touchstone_rewards.reward_server", "score", *DUMMY]
     about = {"cwd": ROOT, "env": clean_environment(), "timeout": 120, "capture_output": True}
     return subprocess.run([*command, *map(str, options)], input=content, **about, **more)  # type: ignore[call-overload]
@@ -283,10 +283,19 @@ def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
     draft.close()
 
 
-def test_running_normalization_cannot_be_gone_on_with(tmp_path: Path) -> None:
-    (tmp_path / "running.yaml").write_text("scorers: {dummy: {}}\nnormalization: running\n")
+@pytest.mark.parametrize(
+    "content",
+    [
+        "scorers: {dummy: {}}\nnormalization: running",
+        "scorers: {duplicates: {config: {remember: 9}}}",
+    ],
+)
+def test_what_depends_on_earlier_samples_cannot_be_gone_on_with(
+    tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "running.yaml").write_text(content)
     source = write(tmp_path / "in.jsonl", SAMPLES)
     options = ("--profile", "running", "--profiles_dir", tmp_path, "--input", source)
     done = score(*options, "--output", tmp_path / "out", "--resume")
     assert done.returncode == 2
-    assert "normalizes by earlier rewards" in done.stderr
+    assert "scores by earlier samples" in done.stderr

@@ -22,7 +22,7 @@ RIGHT = {"id": "a", "response": "\\boxed{46}", "ground_truth": "46"}
 
 
 def refuse(*options: str, **environment: str) -> str:
-    """What a server that must not start says on standard error."""
+    """Return the standard error of a server that must not start."""
     done = subprocess.run(
         [
             sys.executable,

@@ -1,4 +1,4 @@
-"""Whose ground truth a sample gets from the operator's file: its prompt's, never its position's."""
+"""A sample gets its ground truth from the operator's file by its prompt, never by its position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of results in a foreign format: a busy server is never a number."""
+"""Results in foreign formats: a busy server never becomes a number."""
 
 from __future__ import annotations
 

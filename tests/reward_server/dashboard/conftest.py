@@ -21,7 +21,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Open]:
-    """`open_page(live, width=…)` gives the dashboard of a server, in a tab that is closed again."""
+    """`open_page(live, width=…)` opens the dashboard of a server in a tab that is closed
+    afterwards.
+    """
     pages: list[Page] = []
 
     def open_page(

@@ -1,4 +1,4 @@
-"""What the dashboard is told: slots of time, recent samples, histograms, and who may ask."""
+"""The dashboard's data: slots of time, recent samples, histograms, and who may read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels by keyboard, in a real headless browser; what comes out is what `audit` reads."""
+"""Labels given by keyboard in a real headless browser; `audit` reads the downloaded file."""
 
 from __future__ import annotations
 

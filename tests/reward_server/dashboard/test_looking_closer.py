@@ -1,4 +1,4 @@
-"""The dashboard's alarms, filters and opened samples, and finding one's way without a mouse."""
+"""The dashboard's alarms, filters and opened samples, and its use without a mouse."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def post(live: LiveServer, **body: Any) -> None:
 
 
 def drift(live: LiveServer) -> None:
-    """A run whose responses become one answer for every prompt, which its rows reward too often."""
+    """Score a run whose responses become one answer for every prompt, which the profile rewards too
+    often.
+    """
     draw = random.Random(0)
     for step in range(STEPS):
         samples: list[dict[str, Any]] = []
@@ -40,7 +42,7 @@ def drift(live: LiveServer) -> None:
 
 
 def rows(page: Page) -> list[str]:
-    """The ids of the recent samples that are shown."""
+    """Return the ids of the recent samples on the page."""
     found = (
         "Array.from(document.querySelectorAll('#recent li:not([hidden])'), (row) => row.sample.id)"
     )
@@ -73,6 +75,20 @@ def test_an_alarm_stands_on_the_time_line_and_opens_with_its_samples(
     raised = page.run("page.data.alarms.flatMap((alarm) => alarm.sample_ids)")
     assert listed <= set(raised)
     assert page.problems == []
+
+
+def test_two_clicks_lead_from_the_top_of_the_page_to_why_a_sample_got_0(
+    server: LiveServer, open_page: Open
+) -> None:
+    post(server, samples=[{**RIGHT, "id": "wrong", "response": "I think it is 45."}])
+    page = open_page(server).wait_for("document.querySelector('#recent li')")
+    page.click("header nav a[href='#recent_part']")
+    page.wait_for("document.querySelector('#recent .opener').getBoundingClientRect().top < 400")
+    assert "click one to see why" in page.text("#recent_part")
+    page.click("#recent .opener")
+    page.wait_for("document.querySelector('#recent dl')")
+    told = page.text("#recent .detail")
+    assert all(words in told for words in ("reward 0", "extracted\n45", "ground truth read as\n46"))
 
 
 def test_recent_samples_are_filtered_by_profile_component_status_and_text(

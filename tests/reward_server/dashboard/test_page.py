@@ -1,4 +1,4 @@
-"""The dashboard in a real headless browser, over real servers."""
+"""The dashboard in a real headless browser, on real servers."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_wrong_key_stays_outside_and_the_right_one_is_kept_in_the_tab(
 ) -> None:
     live = start_server(REWARD_API_KEY="sesame")
     page = open_page(live).wait_for("!document.getElementById('key_form').hidden")
-    assert page.problems == []  # it does not even ask without a key
+    assert page.problems == []  # without a key it does not even ask
     page.fill("#key", "wrong")
     page.click("#key_form button")
     page.wait_for("document.getElementById('key_note').className === 'bad'")

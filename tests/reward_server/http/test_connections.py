@@ -1,4 +1,4 @@
-"""Connections at their worst: half-open, too large, encrypted. Real sockets all."""
+"""Half-open, too large and encrypted connections, on real sockets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SAMPLE = {"id": "a", "response": "x"}
 
 
 async def until_closed(port: int, *parts: bytes, pause_s: float = 0.0) -> bytes:
-    """Send the parts, then nothing; return what the server said before it closed."""
+    """Send the parts, then nothing; return what the server sends before it closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for part in parts:
         writer.write(part)
@@ -73,7 +73,7 @@ async def test_hundreds_of_requests_at_once_take_turns_and_all_are_answered(
     whole = HEAD + f"connection: close\r\ncontent-length: {len(BODY)}\r\n\r\n".encode() + BODY
     links = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(300)]
     for place, (_, writer) in enumerate(links):
-        writer.write(whole[: place % 60 + 60])  # some have sent half their headers by their turn
+        writer.write(whole[: place % 60 + 60])  # some have sent half of their headers
     for place, (_, writer) in enumerate(links):
         writer.write(whole[place % 60 + 60 :])
     said = await asyncio.wait_for(
@@ -169,7 +169,9 @@ def test_a_certificate_that_cannot_be_used_ends_with_a_clear_line(
 
 
 class FakeTransport(asyncio.Transport):
-    """Takes what is written, and knows whether reading is paused and the connection closed."""
+    """A transport that keeps what is written, and whether reading is paused and the connection
+    closed.
+    """
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
@@ -193,7 +195,7 @@ class FakeTransport(asyncio.Transport):
 
 
 def connected(status: int) -> tuple[Connection, FakeTransport]:
-    """A connection whose app answers at once, whatever it is sent."""
+    """Make a connection whose app answers every request at once."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         headers = [(b"content-length", b"0")]

@@ -1,4 +1,4 @@
-"""Whatever is sent to whatever route: no 5xx, and no answer that the OpenAPI file does not have.
+"""No request to any route gets a 5xx, or an answer that the OpenAPI file does not describe.
 
 `make fuzz` runs 1,000 examples an operation; by default a few, so that the check itself is kept.
 """
@@ -47,7 +47,7 @@ def test_generated_requests_get_only_documented_answers(live: LiveServer, tmp_pa
     done = subprocess.run(
         [*command, *options, *phases, *key], capture_output=True, text=True, cwd=tmp_path
     )
-    # A deadline of next to nothing is generated too: 504 is its documented answer.
+    # A deadline near zero is generated too: 504 is its documented answer.
     blamed = set(re.findall(r"^\s+\[(\d{3})\]", done.stdout, re.MULTILINE))
     assert done.returncode == 0 or blamed == {"504"}, done.stdout[-8000:]
     assert "passed" in done.stdout

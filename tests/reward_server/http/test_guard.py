@@ -1,4 +1,6 @@
-"""Keys with names and limits, compressed bodies, and what the log says, through a real server."""
+"""Keys with names and limits, compressed bodies, and the log lines about them, through a real
+server.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +115,7 @@ def test_a_hash_is_no_key(live: LiveServer, key: str) -> None:
 
 def test_a_key_beyond_its_rate_is_told_when_to_come_again(live: LiveServer) -> None:
     many = {"profile": "dummy", "samples": samples(30)}
-    # A busy machine may need the three seconds between two of them that the first 30 cost.
+    # On a busy machine three seconds, the cost of the first 30, may pass between two of them.
     answers = (post(live, "hush-slow", many) for _ in range(100))
     shed = next(answer for answer in answers if answer.status_code == 429)
     assert shed.json()["error"]["code"] == "queue_full"

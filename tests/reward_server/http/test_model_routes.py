@@ -281,7 +281,7 @@ async def test_health_answers_while_the_model_is_under_full_load(live: LiveServe
 async def test_the_event_loop_works_at_most_50_ms_at_a_stretch_under_full_load(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In processor time of the loop's thread: what else runs on the machine does not count."""
+    """The time is processor time of the loop's thread: other work on the machine does not count."""
     stretches: list[float] = []
     run = asyncio.Handle._run
 
@@ -298,7 +298,7 @@ async def test_the_event_loop_works_at_most_50_ms_at_a_stretch_under_full_load(
         httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         gc.collect()
-        gc.freeze()  # as a server does with what it has loaded
+        gc.freeze()  # as a server does with its loaded models
         monkeypatch.setattr(asyncio.Handle, "_run", timed)
         body = {"profile": "slow", "samples": samples}
         answers = await asyncio.gather(*(client.post("/score", json=body) for _ in range(4)))

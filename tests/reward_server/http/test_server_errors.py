@@ -1,4 +1,4 @@
-"""What only the server itself can be at fault for: 503 and 500, in process and through a socket."""
+"""Errors that only the server can cause: 503 and 500, in process and through a socket."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Served = tuple[FastAPI, httpx2.AsyncClient]
 
 @pytest.fixture(params=["in process", "socket"])
 async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
-    """An app whose engine the test can reach, and a client of it."""
+    """Return an app whose engine the test can reach, and a client of it."""
     app = create_app(Settings(workers=1))
     if request.param == "in process":
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)

@@ -1,4 +1,4 @@
-"""Requests that come while the server is full: they wait for a place, and not for ever."""
+"""Requests to a full server wait for a place, but not forever."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from touchstone_rewards.reward_server.http.connections import HOLD_S, ConnectionTurns, Crowd
+from touchstone_rewards.reward_server.http.passes import HOLD_S, ConnectionTurns, Crowd
 
 
 @dataclass
 class SteppedLoop:
-    """An event loop whose time stands until it is told."""
+    """An event loop whose clock moves only when the test says so."""
 
     now_s: float = 0.0
     calls: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = field(
@@ -47,7 +47,7 @@ class Waiting:
 
 
 def come(turns: ConnectionTurns, connection: Waiting) -> None:
-    """A request comes on this connection."""
+    """Send a request on this connection."""
     held = cast(Any, connection)
     if turns.taken(held):
         turns.wait(held)

@@ -1,4 +1,4 @@
-"""Requests that come whole are answered as those that come in chunks are, word for word."""
+"""A whole request gets the same answer, word for word, as one that comes in chunks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.checkout import live_server
 from tests.waiting import PATIENCE_S, until
 from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.http.gate import AnswerParts
+from touchstone_rewards.reward_server.http.heads import KnownHead
 from touchstone_rewards.reward_server.http.whole import WholeRequest
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.settings import Settings
@@ -57,7 +58,7 @@ def request(
 
 
 async def said(live: LiveServer, *parts: bytes, pause_s: float = 0.0) -> bytes:
-    """All that the server says to the parts until it closes."""
+    """Send the parts; return all that the server sends until it closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", live.port)
     for part in parts:
         writer.write(part)
@@ -68,7 +69,7 @@ async def said(live: LiveServer, *parts: bytes, pause_s: float = 0.0) -> bytes:
 
 
 def parsed(answer: bytes) -> tuple[str, dict[str, str], Any]:
-    """The status line, the headers and the body, without what is another each time."""
+    """Return the status line, the headers and the body, without the parts that differ each time."""
     head, _, body = answer.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines)
@@ -137,13 +138,13 @@ async def test_who_hangs_up_is_counted_and_what_was_begun_for_it_ends(live: Live
     writer.write(request("/score", body, f"authorization: Bearer {KEY}"))
     await until(lambda: pending(live) > 0)
     writer.close()
-    # None of the forty but those that run is begun any more.
+    # Of the forty, none is begun any more except those that run.
     await until(lambda: pending(live) <= 2)
     await until(lambda: '"status": 499' in Path(live.log).read_text())
 
 
 class Endless:
-    """An endpoint that never comes to an answer."""
+    """An endpoint that never answers."""
 
     async def _wait(self) -> bytes:
         return await asyncio.get_running_loop().create_future()
@@ -153,7 +154,7 @@ class Endless:
 
 
 class Hearing:
-    """A connection that hears answers."""
+    """A connection that receives answers."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -171,8 +172,8 @@ async def test_whoever_hangs_up_before_anything_was_begun_leaves_nothing_behind(
     app = create_app(Settings())
     assert app.gate is not None
     asked, host = Hearing(), {b"host": b"127.0.0.1"}
-    about = ("/score", b""), (list(host.items()), host)
-    whole = WholeRequest(app.gate, Endless(), *about, 100, keep_alive=True)
+    head = KnownHead(Endless(), ("/score", b""), list(host.items()), host, keep_alive=True)
+    whole = WholeRequest(app.gate, head, 100, keep_alive=True)
     whole.feed(bytes(100))
     whole.run(asked)
     [task] = asked.tasks

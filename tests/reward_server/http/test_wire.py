@@ -1,4 +1,4 @@
-"""The wire of `POST /score` and its neighbors, in process and through a real socket alike."""
+"""`POST /score` and its neighboring routes, each in process and through a real socket."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Connect = Callable[..., Any]
 async def connect(
     request: pytest.FixtureRequest, server: LiveServer, start_server: Callable[..., LiveServer]
 ) -> AsyncIterator[Connect]:
-    """`await connect(**settings)` gives an HTTP client of a server with these settings.
+    """`await connect(**settings)` returns an HTTP client of a server with these settings.
 
     Without settings the server is one that other tests use as well.
     """
@@ -66,7 +66,7 @@ def as_options(settings: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
 
 
 def refusal(answer: httpx2.Response) -> tuple[int, str]:
-    """Status and code, after checking the body's shape."""
+    """Return status and code, after checking the body's shape."""
     assert set(answer.json()) == {"error"}
     error = answer.json()["error"]
     assert set(error) == {"code", "message", "request_id"}

@@ -21,7 +21,9 @@ from touchstone_rewards.reward_server.models.thread import OutOfMemory, Prepared
 
 
 class Lengths:
-    """Answers every text with its length; `act` sees each batch first and may raise or wait."""
+    """A model that returns the length of each text; `act` sees each batch first and may raise or
+    wait.
+    """
 
     def __init__(
         self, act: Callable[[list[str]], None] = lambda batch: None, pads: bool = False
@@ -59,7 +61,7 @@ def never() -> float:
 
 
 class Blocker:
-    """A model's `act` that holds the first batch back until `release` is set."""
+    """Return an `act` that holds the first batch back until `release` is set."""
 
     def __init__(self) -> None:
         self.release = threading.Event()
@@ -71,7 +73,7 @@ class Blocker:
 
 
 async def blocked(batcher: Batcher, blocker: Blocker) -> asyncio.Task[list[Any]]:
-    """The model is busy with an input of its own; what comes now waits."""
+    """Keep the model busy with an input of its own, so that later inputs wait."""
     task = asyncio.create_task(batcher.run(["first"], give_up_at_s=never()))
     await until(blocker.began.is_set)
     return task
@@ -142,7 +144,7 @@ async def test_training_goes_first_and_evaluation_does_not_starve(
         await ask("e", "eval")
         await ask("t", "train")
         monkeypatch.setitem(batcher_module.HANDICAP_S, "train", 60.0)
-        await ask("u", "train")  # as if it had come a minute later: the evaluation's turn is first
+        await ask("u", "train")  # as if it had come a minute later, so the evaluation comes first
         blocker.release.set()
         await asyncio.gather(*tasks)
     assert model.batches == [["first"], ["t"], ["e"], ["u"]]
@@ -366,7 +368,7 @@ async def test_a_model_that_hangs_is_left_behind_and_another_takes_its_place(
             assert (error.code, error.retryable) == ("worker_lost", True)
         batcher.load = Lengths
         await batcher.start()
-        blocker.release.set()  # the old thread ends now; its end must not be the new one's
+        blocker.release.set()  # the old thread ends now, which must not end the new one
         await asyncio.sleep(0.1)
         assert await batcher.run(["four"], give_up_at_s=never()) == [4]
 
@@ -378,7 +380,7 @@ async def test_the_event_loop_is_free_while_the_model_works() -> None:
         for _ in range(1000):
             await asyncio.sleep(0)
         assert not busy.done()
-        blocker.release.set()  # by the loop itself: while it stood still, this would never come
+        blocker.release.set()  # by the event loop itself: if it were blocked, this would never come
         assert await busy == [5]
 
 

@@ -1,4 +1,4 @@
-"""Embedding models: the vectors are those of sentence-transformers, and each text costs once."""
+"""Embedding models give the vectors of sentence-transformers, and compute each text once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def load(**changes: Any) -> Embedder:
 
 @pytest.fixture(scope="module")
 def minilm() -> Embedder:
-    """The offline model in fp32, which keeps no vectors."""
+    """Load the offline model in fp32, without a cache of vectors."""
     return load(cache_bytes=0)
 
 
@@ -170,7 +170,7 @@ def test_models_do_not_share_cached_vectors() -> None:
 
 
 def sentence_folder(folder: Path, modules: list[str], pooling: dict[str, Any]) -> Path:
-    """A sentence-transformers folder around a tiny BERT."""
+    """Make a sentence-transformers folder around a tiny BERT."""
     torch.manual_seed(0)
     BertModel(tiny.config(BertConfig, initializer_range=0.5)).save_pretrained(folder)
     tiny.tokenizer().save_pretrained(folder)

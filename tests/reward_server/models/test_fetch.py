@@ -1,4 +1,6 @@
-"""Models from packages: only the wheel that is known, converted right, whole or not at all."""
+"""Models from packages: only the known wheel is used, converted correctly, as a whole or not at
+all.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ HEADS, KEY_HEADS, WIDTH = 4, 2, 32
 
 
 def pairs_together(rows: np.ndarray, heads: int) -> np.ndarray:
-    """The order of ggml, written out: row 2i+k of a head is row k*half+i of transformers'."""
+    """Reorder as ggml does: row 2i+k of a head is row k*half+i of transformers'."""
     size = rows.shape[0] // heads
     places = [
         head * size + half * (size // 2) + pair
@@ -62,7 +64,7 @@ def tiny_llama() -> LlamaForCausalLM:
     return LlamaForCausalLM(config).eval()
 
 
-# Letters, digits and what byte-level BPE writes for a space; two merges; the special ones first.
+# Letters, digits and byte-level BPE's sign for a space; two merges; the special ones first.
 SPECIAL = ["<unk>", "<s>", "</s>"]
 TOKENS = [*SPECIAL, "Ġ", *"abcdefghijklmnopqrstuvwxyz0123456789.", "th", "the"]
 NAMES = {
@@ -79,7 +81,7 @@ NAMES = {
 
 
 def write_gguf(path: Path, model: LlamaForCausalLM, pre: str = "smollm") -> Path:
-    """The model as llama.cpp would have it in a file."""
+    """Return the model as llama.cpp would store it in a file."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(64)
     writer.add_embedding_length(WIDTH)
@@ -164,7 +166,7 @@ def test_four_bits_are_read_block_by_block() -> None:
 
 @pytest.fixture
 def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fetchable:
-    """A package of this test's own, `tiny`, with its wheel in tmp_path/tiny.whl."""
+    """Make a package for this test, `tiny`, with its wheel in tmp_path/tiny.whl."""
     wheel = tmp_path / "tiny.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.write(write_gguf(tmp_path / "tiny.gguf", tiny_llama()), "tiny/tiny.gguf")

@@ -1,4 +1,4 @@
-"""Reward models as the field saves them: served, they score as the code that trained them does.
+"""Reward models saved by other trainers score, when served, as the code that trained them does.
 
 Left and right padding, packing, chat templates and LoRA, in float32 to 1e-5. The tokenizer pads
 with its end token, which is where the ways to read a score differ.
@@ -56,7 +56,7 @@ def rendered(text: Text) -> str:
 
 
 def by_theirs(score: Score, texts: list[str], side: str) -> list[float]:
-    """The scores of texts as one batch, padded on one side; those of each alone are the same."""
+    """Return the scores of texts as one padded batch, checked against those of each text alone."""
     tokenizer: Any = tiny.chatml_tokenizer()
     options = {"padding": True, "padding_side": side, "return_tensors": "pt"}
     batch = tokenizer(texts, add_special_tokens=False, **options)
@@ -167,7 +167,7 @@ def test_a_classifier_trained_on_from_a_folder_of_openrlhf_is_read_as_transforme
 
 
 def test_an_adapter_without_its_head_is_refused_by_name(tmp_path: Path) -> None:
-    # As PEFT saves it where nobody told it the task: a head drawn anew would be no score.
+    # As PEFT saves it if no task was given: a new random head would give no true score.
     base, folder = tmp_path / "base", tmp_path / "adapter"
     Qwen2ForCausalLM(tiny.chatml_config()).save_pretrained(base)
     tiny.chatml_tokenizer().save_pretrained(base)
@@ -190,7 +190,7 @@ def test_two_labels_where_one_was_meant_are_refused_by_name(tmp_path: Path) -> N
 def test_in_bf16_the_hidden_states_are_those_of_transformers_to_the_last_bit(
     tmp_path: Path,
 ) -> None:
-    # Rotary frequencies stay in fp32 there: in bf16 each late position would be another one.
+    # Rotary frequencies stay in fp32: in bf16 every late position would be wrong.
     folder = classifier(tmp_path)
     config = RewardModelConfig(model=str(folder), dtype="bfloat16", device="cpu")
     ours = load_model(config)

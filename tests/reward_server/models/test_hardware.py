@@ -1,4 +1,4 @@
-"""Which dtype `auto` is: told by the hardware, so that it is the same at every start."""
+"""`auto` chooses the dtype by the hardware, so that it is the same at every start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/neural.md says what is so: its profiles are profiles, its table has every key."""
+"""docs/neural.md is true: its profiles load, and its table has every key."""
 
 from __future__ import annotations
 

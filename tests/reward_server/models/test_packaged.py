@@ -1,4 +1,4 @@
-"""The model that comes as a package: that version, those weights, wherever the server stands."""
+"""The model from a package has the expected version and weights, wherever the server runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KNOWN = PACKAGED[NAME]
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place where the package is installed, with weights of a few bytes."""
+    """Make a folder where the package is installed, with weights of a few bytes."""
     site = tmp_path / "site"
     info = site / f"{KNOWN.module}-{KNOWN.version}.dist-info"
     info.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Reward models of every layout: the scores are those of a plain forward, batched or not."""
+"""Reward models of every layout give the scores of a plain forward pass, batched or not."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def random_texts(count: int, seed: int = 0, longest: int = 200) -> list[Text]:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """One folder of each layout, made once."""
+    """Make one folder of each layout, once."""
     root = tmp_path_factory.mktemp("models")
     makers: dict[str, Callable[[Path], Path]] = {
         "classifier": tiny.classifier,

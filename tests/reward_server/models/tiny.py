@@ -1,4 +1,4 @@
-"""Tiny reward models and their tokenizer, made on the spot: random weights, real formats."""
+"""Tiny reward models and their tokenizers, made on the spot: random weights, real formats."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHAT_TEMPLATE = (
     "{% if turn['role'] == 'refused' %}{{ raise_exception('no such role') }}{% endif %}"
     " {{ turn['role'] }} {{ turn['content'] }} {{ eos_token }}{% endfor %}"
 )
-# Qwen's, SmolLM2's and many others' form: a line end stands behind the end token of every turn.
+# As in Qwen, SmolLM2 and many others, a line end follows the end token of every turn.
 CHATML = (
     "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n"
     "{% endfor %}"
@@ -43,7 +43,7 @@ CONTEXT = 512
 
 
 def tokenizer(**changes: Any) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer that puts a BOS before every text, as many models' do."""
+    """Make a word-level tokenizer that puts a BOS before every text, as many models' do."""
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys([*SPECIAL, *WORDS]))}
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -61,7 +61,7 @@ def tokenizer(**changes: Any) -> PreTrainedTokenizerFast:
 
 
 def chatml_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of bytes that pads with the token that ends every turn, as many models' do."""
+    """Make a tokenizer of bytes that pads with the token that ends every turn, as many do."""
     bytes_ = sorted(pre_tokenizers.ByteLevel.alphabet())
     inner = Tokenizer(models.BPE({byte: i for i, byte in enumerate(bytes_)}, []))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -72,7 +72,7 @@ def chatml_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def chatml_config(**changes: Any) -> Qwen2Config:
-    """The config that goes with `chatml_tokenizer`: its end token is its padding token."""
+    """Return the config for `chatml_tokenizer`: its end token is its padding token."""
     ends = {"pad_token_id": 257, "eos_token_id": 257, "bos_token_id": None}
     return config(vocab_size=258, **ends, **changes)
 
@@ -95,7 +95,7 @@ def config(kind: type = Qwen2Config, **changes: Any) -> Any:
 
 
 def classifier(folder: Path, *, labels: int = 1, **changes: Any) -> Path:
-    """A sequence classification model, as TRL's and others' trainers save it."""
+    """Save a sequence classification model, as TRL's and other trainers do."""
     torch.manual_seed(0)
     model = Qwen2ForSequenceClassification(config(num_labels=labels, **changes))
     torch.nn.init.normal_(model.score.weight)
@@ -104,7 +104,7 @@ def classifier(folder: Path, *, labels: int = 1, **changes: Any) -> Path:
 
 class RewardModel(Qwen2PreTrainedModel):
     """A reward model as OpenRLHF's trainer builds it: a linear head under a name of its own, read
-    at the last token that the attention mask shows.
+    at the last token of the attention mask.
 
     Source: OpenRLHF 3c3be62, openrlhf/models/model.py and cli/train_rm.py.
     """
@@ -124,7 +124,7 @@ class RewardModel(Qwen2PreTrainedModel):
 
 
 def openrlhf(folder: Path, head: str) -> RewardModel:
-    """A reward model in the layout that OpenRLHF saves; returns the model."""
+    """Save a reward model in OpenRLHF's layout, and return the model."""
     torch.manual_seed(0)
     model = RewardModel(chatml_config(value_head_prefix=head, normalize_reward=False))
     model.eval().save_pretrained(folder)
@@ -133,7 +133,7 @@ def openrlhf(folder: Path, head: str) -> RewardModel:
 
 
 def windowed(folder: Path) -> Path:
-    """A model whose tokens look back at most 8 tokens."""
+    """Save a model whose tokens look back at most 8 tokens."""
     torch.manual_seed(0)
     return _save(
         MistralForSequenceClassification(config(MistralConfig, sliding_window=8, num_labels=1)),
@@ -142,7 +142,7 @@ def windowed(folder: Path) -> Path:
 
 
 def encoder(folder: Path) -> Path:
-    """A bidirectional model with a classification head of its own."""
+    """Save a bidirectional model with a classification head of its own."""
     torch.manual_seed(0)
     return _save(
         BertForSequenceClassification(config(BertConfig, num_labels=1, initializer_range=0.5)),
@@ -151,7 +151,7 @@ def encoder(folder: Path) -> Path:
 
 
 def language_model(folder: Path) -> Path:
-    """No reward model at all."""
+    """Save a model that is no reward model."""
     torch.manual_seed(0)
     return _save(Qwen2ForCausalLM(config()), folder)
 
@@ -168,14 +168,14 @@ def value_head(seed: int = 1) -> dict[str, torch.Tensor]:
 
 
 def llama_factory(folder: Path) -> Path:
-    """A causal model with its value head in a file of its own."""
+    """Save a causal model with its value head in a separate file."""
     language_model(folder)
     save_file(value_head(), folder / "value_head.safetensors", {"format": "pt"})
     return folder
 
 
 def trl(folder: Path) -> Path:
-    """A causal model with its value head among its weights."""
+    """Save a causal model with its value head among its weights."""
     language_model(folder)
     weights = load_file(folder / "model.safetensors") | value_head()
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
@@ -188,7 +188,7 @@ def _lora(model: Any, folder: Path, **options: Any) -> None:
 
 
 def value_head_adapter(folder: Path, base: Path) -> Path:
-    """A LoRA adapter of a causal model, with its value head beside it."""
+    """Save a LoRA adapter of a causal model, with its value head beside it."""
     language_model(base)
     torch.manual_seed(2)
     _lora(Qwen2ForCausalLM.from_pretrained(base), folder, task_type="CAUSAL_LM")
@@ -197,7 +197,7 @@ def value_head_adapter(folder: Path, base: Path) -> Path:
 
 
 def classifier_adapter(folder: Path, base: Path) -> Path:
-    """A LoRA adapter of a classification model, with its head among the saved modules."""
+    """Save a LoRA adapter of a classification model, with its head among the saved modules."""
     language_model(base)
     torch.manual_seed(2)
     model = Qwen2ForSequenceClassification.from_pretrained(base, num_labels=1)

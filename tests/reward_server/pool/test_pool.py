@@ -1,4 +1,4 @@
-"""The worker pool against samples that hang, bomb, crash and lie, with real processes."""
+"""The worker pool against samples that hang, crash, lie and use up memory, with real processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from touchstone_rewards.reward_server.scorers.base import Score, ScorerSpec
 SCORERS = Path(__file__).parents[1]
 LENGTH = ScorerSpec("hostile_scorers:Length", {})
 HOSTILE = ScorerSpec("hostile_scorers:Hostile", {})
-REQUEST_S = 100.0  # what a call has where a test puts the clock forward
+REQUEST_S = 100.0  # the deadline of a call whose test advances the clock
 StartPool = Callable[..., Awaitable[WorkerPool]]
 
 
@@ -43,7 +43,7 @@ def _scorers_importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def start_pool() -> AsyncIterator[StartPool]:
-    """`await start_pool(option=…)`: a started pool; no process of it is left after the test."""
+    """`await start_pool(option=…)` starts a pool; none of its processes is left after the test."""
     pools: list[WorkerPool] = []
 
     async def start(**options: Any) -> WorkerPool:
@@ -59,7 +59,7 @@ async def start_pool() -> AsyncIterator[StartPool]:
 
 
 def processes() -> list[psutil.Process]:
-    """The pools' processes: other tests' servers may run beside them."""
+    """Return the processes of these pools; other tests' servers may run at the same time."""
     return [*fork_servers(), *worker_processes()]
 
 
@@ -97,7 +97,7 @@ async def gone(some: list[psutil.Process]) -> None:
 
 
 def numbers(count: int) -> list[Sample]:
-    """Good samples for the hostile scorer: sample i scores i."""
+    """Return good samples for the hostile scorer: sample i scores i."""
     return [Sample(id=f"s{number}", response=str(number)) for number in range(count)]
 
 
@@ -116,7 +116,7 @@ def message(score: Score) -> str:
 
 
 def assert_only(bad: dict[int, str], scores: list[Score], count: int) -> None:
-    """Samples 0, 1, 2… scored their number but for the `bad` ones, who have these codes."""
+    """Check that each sample scored its number, except the `bad` ones, which have these codes."""
     assert len(scores) == count
     assert {at: code(score) for at, score in enumerate(scores) if score.value is None} == bad
     good = [at for at in range(count) if at not in bad]
@@ -180,7 +180,9 @@ async def test_64_calls_at_once_each_get_their_own_scores(start_pool: StartPool)
 async def test_calls_that_come_together_travel_together(
     start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what one of them brings harms none of the others: it hangs, kills, or cannot be sent."""
+    """Nor does one sample harm the others by hanging, by killing its worker, or by not being
+    encodable.
+    """
     pool, sent = await start_pool(workers=1), list[int]()
 
     def noted(message: Task, outbox: bytearray) -> None:
@@ -188,7 +190,7 @@ async def test_calls_that_come_together_travel_together(
         sent.append(len(message.samples))
 
     monkeypatch.setattr(link, "write_frame", noted)
-    monkeypatch.setattr(link, "PACE_MEMORY", 1.0)  # no sample seems slow for the machine's sake
+    monkeypatch.setattr(link, "PACE_MEMORY", 1.0)  # no sample seems slow because the machine is
     calls = [pool.score("hostile", [sample]) for sample in numbers(30)]
     scores = [score for [score] in await asyncio.gather(*calls)]
     assert_only({}, scores, 30)
@@ -346,7 +348,9 @@ async def test_the_traceback_is_logged_once_with_scorer_profile_and_request(
 async def test_a_worker_that_dies_twice_on_the_same_sample_ends_that_sample(
     start_pool: StartPool,
 ) -> None:
-    """What a worker sends in its death may be no answer, and then no sample is seen to run."""
+    """The last bytes of a dying worker may be no answer; then the pool cannot tell which sample
+    ran.
+    """
     pool = await start_pool()
     samples = numbers(20)
     samples[0] = acting("babble")
@@ -392,7 +396,7 @@ async def test_a_slow_sample_keeps_no_other_one_waiting(
 
     def note(position: int, _: Score) -> None:
         scored.append(position)
-        if len(scored) == 15:  # all others: only now may the slow one end
+        if len(scored) == 15:  # all others are done: only now may the slow one end
             go_on.touch()
 
     await pool.score("hostile", samples, on_score=note)
@@ -445,7 +449,7 @@ async def test_60_random_kills_cost_at_most_60_of_1500_samples(start_pool: Start
             await asyncio.sleep(0.02)
             # In a thread: while the loop looks for them, workers would run out of samples.
             if victims := await asyncio.to_thread(worker_processes):
-                with suppress(psutil.NoSuchProcess):  # the last victim, that was still to be buried
+                with suppress(psutil.NoSuchProcess):  # the last victim, not yet reaped
                     dice.choice(victims).kill()
                     kills += 1
 
@@ -489,6 +493,29 @@ async def test_a_killed_fork_server_is_replaced(start_pool: StartPool) -> None:
     await until(lambda: pool.restarts["fork_server"] == 1)
     assert_only({}, await asyncio.wait_for(pool.score("hostile", numbers(100)), PATIENCE_S), 100)
     assert pool.restarts["fork_server"] == 1
+
+
+async def test_the_samples_that_ran_when_the_fork_server_died_are_scored(
+    start_pool: StartPool, tmp_path: Path
+) -> None:
+    pool = await start_pool(sample_deadline_s=2 * PATIENCE_S)
+    begun, go_on = [tmp_path / "0", tmp_path / "1"], str(tmp_path / "go on")
+    running = [acting("wait_for", begun=str(file), file=go_on) for file in begun]
+    calls = [asyncio.create_task(pool.score("hostile", [sample])) for sample in running]
+    await until(lambda: all(file.exists() for file in begun))
+    fork_server_process().kill()
+    await until(lambda: pool.restarts["fork_server"] == 1)
+    Path(go_on).touch()
+    for call in calls:
+        assert_only({}, await asyncio.wait_for(call, PATIENCE_S), 1)
+
+
+async def test_a_sample_that_kills_fork_servers_kills_two(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    scores = await asyncio.wait_for(pool.score("hostile", [acting("kill_parent")]), PATIENCE_S)
+    assert_only({0: "worker_lost"}, scores, 1)
+    assert_only({}, await asyncio.wait_for(pool.score("hostile", numbers(20)), PATIENCE_S), 20)
+    assert pool.restarts["fork_server"] == 2
 
 
 async def test_a_stopped_process_is_replaced_and_its_samples_scored(start_pool: StartPool) -> None:
@@ -591,7 +618,7 @@ async def test_no_worker_outlives_a_server_killed_with_9(tmp_path: Path) -> None
 
 
 def timed_call(pool: WorkerPool, samples: list[Sample]) -> asyncio.Task[list[Score]]:
-    """A call that gives up once `REQUEST_S` have passed: those of the patched clock."""
+    """A call with a deadline of `REQUEST_S`, by the patched clock."""
     give_up_at_s = asyncio.get_running_loop().time() + REQUEST_S
     return asyncio.create_task(pool.score("hostile", samples, give_up_at_s=give_up_at_s))
 
@@ -631,7 +658,7 @@ async def test_a_sample_still_running_when_its_call_gives_up_is_killed(
 async def test_a_hang_that_took_its_requests_time_is_its_own_and_not_worth_another_try(
     start_pool: StartPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sent again for ever, one such response would end in no answer for all the others."""
+    """If such a response were retried forever, none of the other samples would get an answer."""
     pool = await start_pool(workers=1, spares=0, sample_deadline_s=2 * PATIENCE_S)
     sent_at_s, begun = time.monotonic(), tmp_path / "begun"
     call = timed_call(pool, [acting("loop", begun=str(begun))])

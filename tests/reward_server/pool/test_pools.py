@@ -1,4 +1,4 @@
-"""Scorers with workers of their own: which pool serves whom, and when one of them ends."""
+"""Scorers with their own workers: which pool serves which scorer, and when a pool ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MATH, LENGTH = ScorerSpec("math", {}), ScorerSpec("length", {}, workers=3)
 
 
 class FakePool:
-    """A pool without processes, which says what was asked of it."""
+    """A pool without processes, which records its calls."""
 
     def __init__(self, scorers: Mapping[str, ScorerSpec], workers: int) -> None:
         self.scorers = dict(scorers)
@@ -71,7 +71,7 @@ async def test_each_scorer_is_served_by_its_pool(pools: WorkerPools, made: list[
     assert (set(shared.scorers), shared.workers) == ({MATH.key}, 0)
     assert (set(own.scorers), own.workers) == ({LENGTH.key}, 3)
     for key in (MATH.key, LENGTH.key):
-        assert await pools.score(key, [Sample("a", "x")]) == [Score(1.0)]
+        assert await pools.of(key).score(key, [Sample("a", "x")]) == [Score(1.0)]
     assert (shared.scored, own.scored) == ([MATH.key], [LENGTH.key])
     assert (pools.alive, pools.restarts) == (5, {"crashed": 2})
     own.alive = 0
@@ -85,7 +85,7 @@ async def test_a_pool_that_cannot_be_started_changes_nothing(
     with pytest.raises(ConfigError, match="broken"):
         await pools.add({broken.key: broken}, gone=[LENGTH.key])
     assert [pool.stopped for pool in made] == [False, False, True]
-    assert await pools.score(LENGTH.key, [Sample("a", "x")])
+    assert await pools.of(LENGTH.key).score(LENGTH.key, [Sample("a", "x")])
 
 
 async def test_a_pool_ends_once_no_profile_needs_it_and_it_is_idle(

@@ -1,4 +1,4 @@
-"""Callers of a server of several processes, each with a connection of its own."""
+"""Callers of a server of several processes, each with its own connection."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from touchstone_rewards.reward_server.live_server import LiveServer
 
 
 class Caller:
-    """One connection, kept open as long as the server lets it be; with TLS where the server has a
-    certificate, which is `ca_file`."""
+    """One connection, kept open as long as the server allows; with TLS if `ca_file`, the server's
+    certificate, is given.
+    """
 
     def __init__(self, server: LiveServer, key: str = "admin", ca_file: Path | None = None) -> None:
         about: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "timeout": PATIENCE_S}

@@ -1,4 +1,4 @@
-"""A process of `serve --processes 2` is killed under load: a retry gets all that was asked for.
+"""A process of `serve --processes 2` is killed under load, and a retry gets every reward.
 
 With TLS, with a local model and with a judge behind an endpoint, and the first process, which holds
 the latter two, as well as the other.
@@ -28,8 +28,9 @@ pytestmark = pytest.mark.parametrize("killed", [0, 1], ids=["the_first", "the_ot
 
 
 class Load(NamedTuple):
-    """What is asked of which server, one sample a request: `asked` of them, the samples by number;
-    and how: over TLS with a certificate to trust."""
+    """The server to call and its samples by number, one per request; `asked`: the samples that are
+    sent; and the certificate to trust over TLS.
+    """
 
     server: LiveServer
     profile: str
@@ -48,14 +49,14 @@ class Load(NamedTuple):
 
 
 def serving(server: LiveServer) -> list[psutil.Process]:
-    """The processes that serve, in the order in which they were started."""
+    """Return the processes that serve, in the order in which they were started."""
     assert server.process is not None
     found = psutil.Process(server.process.pid).children()
     return sorted(found, key=lambda each: (each.create_time(), each.pid))
 
 
 def ask_until_answered(load: Load, first: int, found: dict[int, float | None]) -> None:
-    """Ask for every sixth sample; again when the connection or the process is lost."""
+    """Request every sixth sample; retry when the connection or the process is lost."""
     caller = load.caller()
     for number in range(first, load.asked, CALLERS):
 
@@ -74,8 +75,9 @@ def ask_until_answered(load: Load, first: int, found: dict[int, float | None]) -
 
 
 def scored_under_a_kill(load: Load, killed: int) -> dict[int, float | None]:
-    """Return the rewards of all samples, a process having been killed after the first sixth; see
-    that it is started again, and that all of them end."""
+    """Return the rewards of all samples when a process is killed after the first sixth; check that
+    it is started again, and that all processes end.
+    """
     found: dict[int, float | None] = {}
     asking = [
         threading.Thread(target=ask_until_answered, args=(load, first, found))

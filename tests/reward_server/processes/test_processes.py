@@ -1,4 +1,4 @@
-"""`serve --processes 2`: two processes on one port answer as one server. Real ones throughout."""
+"""`serve --processes 2`: two real processes on one port answer as one server."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ PENDING = "reward_worker_pending_samples"
 PROFILES = {
     "normed": "scorers: {dummy: {weight: 1.0}}\nnormalization: running\n",
     "grouped": "scorers: {duplicates: {weight: 1.0}}\ngroups: {size: 2, deadline_s: 300}\n",
+    "remembering": "scorers: {duplicates: {config: {remember: 100}}}\n",
 }
 
 
 def metric(text: str, name: str) -> dict[str, float]:
-    """The values of one metric by what stands in its braces."""
+    """Return the values of one metric by its labels, as written in the braces."""
     found = re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", text, re.MULTILINE)
     return {labels: float(value) for labels, value in found}
 
@@ -103,6 +104,15 @@ def test_running_normalization_has_one_state(two: LiveServer) -> None:
         assert score.value is not None
         expected.count_in([score.value])
         assert answer["results"][0]["reward"] == pytest.approx(expected.normalised(score.value))
+
+
+def test_what_one_process_was_answered_the_other_remembers(two: LiveServer) -> None:
+    callers = [Caller(two) for _ in range(4)]
+    text = " ".join(f"word{n}" for n in range(40))
+    for place in range(8):
+        sample = {"id": f"r{place}", "prompt": f"P{place}", "group_id": "g", "response": text}
+        _, answer = callers[place % 4].score("remembering", sample)
+        assert answer["results"][0]["reward"] == pytest.approx(-place / (place + 1))
 
 
 def test_a_group_that_comes_in_two_requests_to_two_processes_is_one_group(two: LiveServer) -> None:

@@ -1,4 +1,6 @@
-"""The app on a local Ray with two replicas: held to the tests of the plain server, and to kills."""
+"""The app on a local Ray with two replicas passes the tests of the plain server, and survives
+kills.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 def replicas(cluster: LiveServer, deployment: str) -> list[psutil.Process]:
-    """The processes of a deployment's replicas."""
+    """Return the processes of a deployment's replicas."""
     assert cluster.process is not None
     found = []
     for process in psutil.Process(cluster.process.pid).children(recursive=True):

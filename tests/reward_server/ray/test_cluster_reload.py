@@ -1,4 +1,4 @@
-"""A reload on a cluster takes what has replicas and refuses the rest; nothing is deployed here."""
+"""A reload on a cluster accepts scorers that have replicas, refuses others, deploys nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of replicas: given up at their deadline, called back when no one wants them any more."""
+"""Calls of replicas end at their deadline, and are cancelled when their caller has gone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAMPLES = [Sample(str(at), "x") for at in range(130)]  # three calls
 
 
 class Response:
-    """A response of Serve's that comes to something, or to nothing at all."""
+    """A response of Serve that returns a result, or never returns."""
 
     def __init__(self, comes_to: Any) -> None:
         self.comes_to = comes_to
@@ -44,7 +44,7 @@ class Response:
 
 
 class Handle:
-    """A handle whose calls come to these, one after the other."""
+    """A handle whose calls return these results, one after the other."""
 
     def __init__(self, *comes_to: Any) -> None:
         self.comes_to = list(comes_to)

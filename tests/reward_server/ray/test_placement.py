@@ -1,4 +1,4 @@
-"""How many workers a replica gets, so that every deployment finds a place."""
+"""The number of workers per replica leaves room for every deployment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers that follow a script, as endpoints."""
+"""Endpoints that follow a script."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ StartPeer = Callable[[Script], Awaitable[Peer]]
 
 
 def in_turn(*actions: Action) -> Script:
-    """A script that does these, and the last of them ever after."""
+    """Return a script that does these actions in turn, and repeats the last one."""
     left = list(actions)
     return lambda request: left.pop(0) if len(left) > 1 else left[0]
 

@@ -1,4 +1,4 @@
-"""A chat engine in a process of its own, and a server that has it for a judge."""
+"""A chat engine in a process of its own, and a server that uses it as a judge."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def judged_by(
     *options: str,
     deadline_s: float = 2,
 ) -> LiveServer:
-    """Start a server with a profile `judged`, and one `both` where mathematics is asked first."""
+    """Start a server with a profile `judged`, and one `both` in which `math` comes first."""
     config = {
         "url": f"http://127.0.0.1:{port}/v1",
         "model": "m",

@@ -14,7 +14,7 @@ Scores = Callable[[Sequence[Any]], list[float]]
 
 
 def model_scores(folder: Path) -> Scores:
-    """What the model in a folder says of token ids, or of texts that it tokenizes itself."""
+    """Return the model's scores of token ids, or of texts that it tokenizes itself."""
     model = load_reward_model(RewardModelConfig(model=str(folder), dtype="float32", device="cpu"))
     tokenizer: Any = model.reader.tokenizer
 
@@ -26,7 +26,7 @@ def model_scores(folder: Path) -> Scores:
 
 
 def engine(wire: str, scores: Scores, model: str = "rm") -> Script:
-    """An engine of one wire that gives these scores."""
+    """Return an engine of one wire that gives these scores."""
 
     def act(request: Seen) -> Action:
         body = request.body

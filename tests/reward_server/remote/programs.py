@@ -1,4 +1,4 @@
-"""Programs that a response may hand in, and what tests of them come to.
+"""Programs that a response may contain, and the outcomes of their tests.
 
 Each was tried on SandboxFusion and on open-instruct's service: `test_real_sandboxes.py`.
 """
@@ -56,5 +56,5 @@ PRINTED: dict[str, tuple[str, float]] = {
 
 
 def block(program: str, language: str = "python") -> str:
-    """A response that hands a program in."""
+    """Return a response that contains the program."""
     return f"<think>easy</think>Here it is:\n\n```{language}\n{program}```\nDone."

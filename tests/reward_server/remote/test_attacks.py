@@ -1,4 +1,4 @@
-"""`check --attacks`: a judge that can be talked into a yes is found out, an honest one is not."""
+"""`check --attacks` finds a judge that can be talked into a yes, and passes an honest one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROWS = [
 
 
 def between(marks: str, request: Seen) -> str:
-    """What stands between marks: all that a judge may take for the text."""
+    """Return the texts between marks, which are all that a judge may read as the response."""
     prompt: str = request.body["messages"][0]["content"]
     pattern = rf"\[{marks} (\w{{12}}) begins\]\n(.*)\n\[{marks} \1 ends\]"
     found = re.findall(pattern, prompt, re.DOTALL)

@@ -1,4 +1,4 @@
-"""Programs run by a sandbox: what they get wrong is a score, what it gets wrong is null."""
+"""Programs run by a sandbox: a wrong program has a score, a failing sandbox gives null."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def told(score: Score) -> dict[str, Any]:
 
 
 def run_here(request: Seen) -> Action:
-    """A sandbox in SandboxFusion's wire, for the programs of these tests: a process of Python."""
+    """A sandbox in SandboxFusion's wire for the programs of these tests: a Python process."""
     body = request.body
     command = [sys.executable, "-c", body["code"]]
     try:

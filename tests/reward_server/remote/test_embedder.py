@@ -1,4 +1,4 @@
-"""Embeddings behind an endpoint, for `similarity` and `story`, as if the model were here."""
+"""`similarity` and `story` score with embeddings behind an endpoint as with a local model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers in pieces, in chunks, to the end of the connection, or broken: read, or refused."""
+"""HTTP answers in pieces, in chunks, up to the connection's end, or broken: read or refused."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ BROKEN = {
 
 
 def fed(data: bytes, cuts: list[int]) -> AnswerReader | None:
-    """Return the reader once the answer is complete, None where it is not; cut at these places."""
+    """Feed the answer, cut at these places; return the reader once it is complete, or None."""
     reader = AnswerReader(MOST)
     for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
         if reader.feed(data[begin:end]):
@@ -204,7 +204,7 @@ async def test_a_connection_that_the_server_closed_is_not_used_again(start: Star
 
 
 async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer every request, and keep the connection for ever."""
+    """Answer every request, and keep the connection open."""
     while True:
         try:
             await reader.readuntil(b"{}")

@@ -1,4 +1,4 @@
-"""The judge against endpoints that storm, drip, hang, lie and die: what fails is null, never 0."""
+"""The judge against endpoints that storm, drip, hang, lie and die: a failure is null, never 0."""
 
 from __future__ import annotations
 
@@ -427,7 +427,7 @@ async def test_a_failure_is_not_kept(start_peer: StartPeer, start_engine: StartE
 
 
 def dying(after: int) -> Script:
-    """An endpoint that answers so often and is dead from then on."""
+    """An endpoint that answers this many times and is dead from then on."""
     left = after
 
     def act(request: Seen) -> Action:

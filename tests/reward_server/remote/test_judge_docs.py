@@ -1,4 +1,4 @@
-"""docs/judge.md says what is so: its keys are the judge's keys, its profile loads."""
+"""docs/judge.md is true: its keys are those of the judge, and its profile loads."""
 
 from __future__ import annotations
 

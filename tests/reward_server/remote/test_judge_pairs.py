@@ -1,4 +1,4 @@
-"""A judge of log-probabilities and of pairs, and win rates by it: swaps, ties, failures, names."""
+"""A judge by log-probabilities and of pairs, and its win rates: swaps, ties, failures, names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ StartEngine = Callable[[dict[str, Any]], Awaitable[Engine]]
 
 
 def likely(**probabilities: float) -> Reply:
-    """An answer of one token, whose other candidates are given too."""
+    """Return an answer of one token, together with its other candidates."""
     top = [{"token": each, "logprob": math.log(share)} for each, share in probabilities.items()]
     content = [{**top[0], "top_logprobs": top}]
     reply = said(top[0]["token"], finish="length")
@@ -36,14 +36,14 @@ def likely(**probabilities: float) -> Reply:
 
 
 def shown(request: Seen) -> tuple[str, str]:
-    """The two responses in a prompt, in their order."""
+    """Return the two responses of a prompt, in their order."""
     prompt = request.body["messages"][0]["content"]
     first, second = re.findall(r"\[response [AB] \w+ begins\]\n(.*?)\n\[", prompt, re.DOTALL)
     return first, second
 
 
 def longer(request: Seen) -> Action:
-    """A judge that takes the longer one for the better."""
+    """Judge the longer response to be the better one."""
     first, second = map(len, shown(request))
     return said(f"Verdict: {'tie' if first == second else 'A' if first > second else 'B'}")
 

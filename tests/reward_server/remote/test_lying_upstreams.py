@@ -1,5 +1,6 @@
-"""A real server before upstreams that lie below HTTP's surface: each lie is null with one message,
-within the deadline, and profiles beside it score on."""
+"""A real server before upstreams that break TCP or HTTP: each fault gives null and one message
+within the deadline, and other profiles go on scoring.
+"""
 
 from __future__ import annotations
 
@@ -47,12 +48,12 @@ def rows(count: int) -> bytes:
 
 
 class Slowly(bytes):
-    """Sent a byte at a time, for as long as someone listens."""
+    """Bytes to be sent one at a time, for as long as someone reads."""
 
 
 BOMB = gzip.compress(b" " * 10**8)
 GIVES_UP = "the deadline leaves no time for another try"
-# By the name of the lie: what is sent, and what is told of it.
+# By fault: the bytes sent, and the message about them.
 CHAT_LIES: dict[str, tuple[bytes, str]] = {
     "retry_0": (storm("0"), "5 tries failed"),
     "retry_negative": (storm("-5"), "5 tries failed"),
@@ -101,7 +102,7 @@ ANSWERS = GOOD | {name: lie for name, (lie, _) in (CHAT_LIES | BATCH_LIES).items
 
 
 class Upstreams(ThreadingTCPServer):
-    """Answers by the first part of the path; `asked` has these parts."""
+    """A server that answers by the first part of the path; `asked` keeps these parts."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -173,7 +174,7 @@ def write_profiles(folder: Path, port: int) -> None:
 
 
 def posted(live: LiveServer, profile: str, count: int) -> tuple[list[Any], float]:
-    """The results, and how long they took by the server's clock."""
+    """Return the results, and how long they took by the server's clock."""
     sample = {"response": "It is 46.", "ground_truth": "46"}
     samples = [{"id": str(i), "prompt": f"Problem {i}", **sample} for i in range(count)]
     body = {"profile": profile, "samples": samples}

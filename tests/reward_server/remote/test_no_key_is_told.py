@@ -1,5 +1,6 @@
-"""The key of an endpoint that repeats it in all that it says is in no trace, log, page, score
-log or output of a command. A real server, a real collector, a real endpoint."""
+"""An endpoint repeats its key in every answer, and the key is in no trace, log, page, score log or
+output of a command. A real server, a real collector, a real endpoint.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ PAGES = ("/", "/profiles", "/scorers", "/metrics", "/ready", "/health", "/versio
 
 
 class Repeating(BaseHTTPRequestHandler):
-    """A judge that repeats the key that it was sent, however it answers."""
+    """A judge that repeats the key it was sent in every kind of answer."""
 
     protocol_version = "HTTP/1.1"
     verdict = "yes"
@@ -98,7 +99,7 @@ def test_the_key_is_in_no_trace_log_page_or_replay(
     shown: dict[str, str] = {}
     for name in ("judged", "both"):
         body = {"profile": name, "samples": samples, "explain": True}
-        # The first answer to arrive names the model; whoever names another one has no verdict.
+        # The first answer to arrive names the model; an answer with another name has no verdict.
         httpx2.post(f"{live.url}/score", json=body | {"samples": samples[:1]}).raise_for_status()
         answer = httpx2.post(f"{live.url}/score", json=body, headers={"x-request-id": name})
         shown[name] = answer.text

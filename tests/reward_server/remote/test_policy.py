@@ -1,4 +1,4 @@
-"""Which endpoint is asked, when it is left alone, and how often requests may be sent."""
+"""Which endpoint is called, when it is left alone, and how often requests may be sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/remote.md and docs/code.md say what is so: keys, profiles, wires, outcomes, tolerances."""
+"""docs/remote.md and docs/code.md are true: keys, profiles, wires, outcomes, tolerances."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REMOTE, CODE = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("remote"
 
 
 def first_table(page: str) -> dict[str, str]:
-    """Each key of the first table of a page, and its default as it is told."""
+    """Return each key of the first table of a page, and its default as written there."""
     table = page.split("\n\n| key |")[1].split("\n\n")[0]
     rows = re.findall(r"^\| (`[^|]+) \| ?([^|]*?) ?\|", table, re.MULTILINE)
     return {key: default for keys, default in rows for key in re.findall(r"`(\w+)`", keys)}

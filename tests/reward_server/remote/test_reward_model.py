@@ -1,4 +1,4 @@
-"""Reward models behind endpoints: what they say is the score, what they get wrong is null."""
+"""Reward models behind endpoints: their answer is the score, a wrong answer gives null."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to the endpoints, against ones that storm, drip, hang, lie and die."""
+"""Calls of endpoints that storm, drip, hang, lie and die."""
 
 from __future__ import annotations
 

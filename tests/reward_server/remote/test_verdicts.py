@@ -1,4 +1,4 @@
-"""A judge's text is read strictly: every other form is no verdict."""
+"""A judge's text is read strictly: any form but the required one is no verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`GET /scorers`: what a profile may name, with its config as JSON Schema."""
+"""`GET /scorers` lists the scorers that a profile may name, with their config as JSON Schema."""
 
 from __future__ import annotations
 
@@ -45,6 +45,15 @@ def test_every_built_in_scorer_says_what_it_is_and_what_it_takes() -> None:
     assert "required" not in similarity.config
     assert similarity.config["properties"]["batch_tokens"]["default"] == 4096
     assert "url" in similarity.config["properties"]
+
+
+def test_every_key_of_every_built_in_scorer_has_one_clear_line() -> None:
+    for name, info in infos().items():
+        for key, value in info.config["properties"].items():
+            line = value.get("description", "")
+            assert 8 <= len(line) <= 80, f"{name}.{key} needs a description: Field(description=…)"
+            assert "\n" not in line
+            assert not line.endswith("."), f"{name}.{key}"
 
 
 @pytest.mark.parametrize("name", ["choice", "contains", "exact", "f1", "numeric", "tool_call"])

@@ -1,4 +1,4 @@
-"""A response whose prompt ended with `<think>` is not blamed for not writing it."""
+"""A response whose prompt ends with `<think>` need not write it again."""
 
 from __future__ import annotations
 

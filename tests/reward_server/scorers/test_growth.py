@@ -9,6 +9,7 @@ import pytest
 from tests.growth import drawn_texts, growth
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.format import FormatScorer
+from touchstone_rewards.reward_server.scorers.groups.texts import runs, sketch
 from touchstone_rewards.reward_server.scorers.story import text
 from touchstone_rewards.reward_server.scorers.story.rules import RULES, RulePart
 from touchstone_rewards.reward_server.watching.hacking import final_answer
@@ -28,6 +29,7 @@ JUDGES: dict[str, Callable[[str], object]] = {
     **{f"story {part}": _scored(RulePart(part)) for part in RULES},
     "story sentences": text.sentences,
     "the watch's answer": final_answer,
+    "a sketch": lambda response: sketch(runs(response, 5)),
 }
 
 

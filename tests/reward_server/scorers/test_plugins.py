@@ -1,4 +1,4 @@
-"""What a dotted name in a profile may lead to, and what it must be before it is called."""
+"""A dotted name in a profile: where it may lead, and what it must be before it is called."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NoScorer:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A plug-in folder with a module, a package, and files named like modules of Python's own."""
+    """Make a plug-in folder with a module, a package, and files named like Python's own modules."""
     folder = tmp_path / "plugins"
     (folder / "touchstone_test_package" / "inner").mkdir(parents=True)
     for place in (

@@ -1,4 +1,4 @@
-"""docs/scorers.md lists every scorer that there is, as it is: kind, cost as measured, its page."""
+"""docs/scorers.md lists every scorer with its kind, its measured cost and its page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs" / "scorers.md").read_text()
 RESULTS = ROOT / "benchmarks" / "results"
 NAMED = {"inline": "event loop", "worker": "worker", "model": "model", "remote": "endpoint"}
 ROW = re.compile(r"\| \[`(\w+)`\]\(([^)]+)\) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
-# What these cost is what they ask for.
+# Their cost is that of the scorers they ask.
 ASKING = {"story": "that of its parts", "majority": "that of `math`", "code": "that of the runs"}
 ASKING |= dict.fromkeys(("judge", "remote_reward_model"), "that of a call")
 
@@ -44,7 +44,7 @@ def shown_us(us: float) -> str:
 
 
 def measured() -> dict[str, str]:
-    """The cost of a sample by the name of its scorer: of a rule's several cases the first."""
+    """Return the cost of a sample by scorer; if a rule has several cases, that of the first."""
     costs = dict(ASKING)
     for row in [*rows_of("rules"), *rows_of("rules", "groups")]:
         costs.setdefault(row["what"].partition(",")[0], shown_us(row["ours"]))

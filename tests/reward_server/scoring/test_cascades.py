@@ -1,5 +1,6 @@
-"""Cascades: a scorer runs only where another said so, and stands in for it; what is undecided and
-what fails pays nothing. The judge is a real endpoint on loopback that follows a script."""
+"""Cascades: a scorer runs only where another one's verdict says so, and replaces it; an undecided
+or failed verdict pays nothing. The judge is a real endpoint on loopback that follows a script.
+"""
 
 from __future__ import annotations
 
@@ -185,7 +186,7 @@ async def test_a_second_opinion_on_refusals(start: Start, judge: Peer) -> None:
     )
     assert [right.reward, refused.reward, saved.reward] == [1.0, 0.0, 1.0]
     assert (refused.decided_by, saved.decided_by) == ({"math": "judge"}, {"math": "judge"})
-    assert unread.error is not None  # null is no refusal: nobody is asked
+    assert unread.error is not None  # null is no refusal, so the judge is not asked
     assert unread.error.code == "bad_ground_truth"
     assert len(judge.seen) == 2
 
@@ -288,7 +289,7 @@ async def test_a_scorer_that_failed_decides_nothing_for_those_that_wait_for_it(
     asked, passed, failed = await scored(engine, [sample("bad"), sample("good"), sample("raise")])
     assert (asked.reward, asked.scores["judge"]) == (0.0, 0.0)
     assert (passed.reward is not None, passed.scores["judge"]) == (True, None)
-    assert failed.reward is None  # its gate cannot be said to be open
+    assert failed.reward is None  # its gate is neither open nor closed
     assert failed.error is not None
     assert failed.error.code == "scorer_failed"
 

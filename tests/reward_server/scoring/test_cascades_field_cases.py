@@ -1,5 +1,6 @@
-"""Cascades on the field's answers, with a judge that knows every label and one that says yes to
-everything. docs/cascades.md has the figures."""
+"""Cascades on the field's answers, with a judge that knows every label and one that always says
+yes. docs/cascades.md has the figures.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +75,7 @@ async def engine(
 
 
 def line_of(what: str, rows: list[dict[str, Any]], results: list[SampleResult]) -> str:
-    """A line of the table in the docs."""
+    """Return a line of the table in the docs."""
     pairs = list(zip(rows, results, strict=True))
     right = sum(one.reward is not None and bool(one.reward) == row["equal"] for row, one in pairs)
     false_yes = sum(one.reward == 1 and not row["equal"] for row, one in pairs)

@@ -1,4 +1,4 @@
-"""Two servers on one folder: the second is refused, until the first has ended, however it ended."""
+"""Of two servers on one folder, the second is refused until the first has ended in any way."""
 
 from __future__ import annotations
 

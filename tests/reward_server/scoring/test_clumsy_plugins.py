@@ -1,4 +1,4 @@
-"""A scorer that answers nonsense in the event loop: its sample fails, nothing else does."""
+"""If a scorer returns nonsense in the event loop, its sample fails and nothing else does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models exchanged and dropped in a running engine: no answer bears another model's fingerprint."""
+"""Models replaced and dropped in a running engine: no answer has another model's fingerprint."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 # Set while models called "held" may load.
 MAY_LOAD = threading.Event()
 LOADING = threading.Event()
-# What the files of every model say: part of each digest, changed by a test.
+# The content of every model's files, which a test changes: part of each digest.
 FILES = {"said": "first"}
 
 
 class Steady(Noop):
-    """Scores everything with the number that its folder is called."""
+    """Score everything with the number in its folder's name."""
 
     def __init__(self, score: float) -> None:
         self.score = score
@@ -118,7 +118,7 @@ async def test_no_answer_bears_the_fingerprint_of_another_model(
         while not over:
             with suppress(NotReady):
                 reward, fingerprint = await scored(engine)
-                if reward is not None:  # what was in the queue of a model that is put away
+                if reward is not None:  # its requests were in the queue of a model that is dropped
                     made_by.setdefault(fingerprint, set()).add(reward)
             await asyncio.sleep(0)
 

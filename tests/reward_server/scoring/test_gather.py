@@ -1,5 +1,6 @@
-"""Groups in pieces: any interleaving of callers, members lost and sent twice, comes to the scores
-of the whole group at once."""
+"""A group that comes in pieces, with members lost and sent twice, gets the scores of the whole
+group in any order.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ HOW = How(explain=False, give_up_at_s=None, priority="train")
 
 
 class Clock:
-    """Timers that run out when the test says so."""
+    """Timers that end when the test says so."""
 
     def __init__(self) -> None:
         self.set: list[list[Any]] = []
@@ -54,7 +55,9 @@ class Clock:
 
 
 class Group:
-    """A gatherer, and a judge whose scores depend on all members; `judged`: what it was given."""
+    """A gatherer, and a judge whose scores depend on all members; `judged`: the groups that it
+    judged.
+    """
 
     def __init__(self, size: int, **config: Any) -> None:
         self.clock = Clock()
@@ -72,7 +75,7 @@ class Group:
     def send(
         self, *members: int, how: How = HOW, text: str = "x"
     ) -> asyncio.Task[dict[Identity, Joined]]:
-        """One request with these members of the group."""
+        """Send one request with these members of the group."""
         came = {identity(at, text): Candidate(Sample(str(at), text), {}) for at in members}
         return asyncio.create_task(self.gatherer.join(KEY, self.config, came, how, self.judge))
 
@@ -82,7 +85,7 @@ def identity(at: int, text: str = "x") -> Identity:
 
 
 def whole(members: list[Identity]) -> dict[Identity, float]:
-    """What the whole group gets at once: place in order, of how many."""
+    """Return the scores of the whole group at once: place in order, and group size."""
     order = sorted(members)
     return {name: order.index(name) + len(order) / 100 for name in order}
 
@@ -103,7 +106,7 @@ async def settle() -> None:
 
 @st.composite
 def courses(draw: st.DrawFn) -> tuple[int, set[int], list[tuple[int, ...]]]:
-    """The size of a group, members whose caller is killed, and what happens in which order."""
+    """Draw a group's size, the members whose caller is killed, and the order of events."""
     size = draw(st.integers(2, 7))
     killed = draw(st.sets(st.integers(0, size - 1), max_size=size - 1))
     members = draw(st.permutations(range(size)))
@@ -136,7 +139,7 @@ def test_any_course_of_things_comes_to_the_scores_of_the_whole_group(
             if killed & set(members):
                 task.cancel()
                 await settle()
-                # Once its group was whole it stays in it, though no one hears of its score.
+                # Once its group was complete it stays in it, although no one receives its score.
                 present -= set(members) if len(present) < size else set()
             else:
                 tasks.append((members, task))

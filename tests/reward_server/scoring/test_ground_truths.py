@@ -1,4 +1,4 @@
-"""A ground truth of a shape that no scorer reads costs its own sample, and no other."""
+"""A ground truth of a shape that no scorer reads fails its own sample and no other."""
 
 from __future__ import annotations
 

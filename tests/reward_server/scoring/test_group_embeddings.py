@@ -1,4 +1,4 @@
-"""`distinct` by embeddings behind an engine: a real model's vectors, one a member."""
+"""`distinct` by embeddings in an engine: a real model's vectors, one per member."""
 
 from __future__ import annotations
 

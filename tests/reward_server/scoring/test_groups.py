@@ -1,4 +1,4 @@
-"""Profiles that score whole groups: in one request, over several, with members that fail."""
+"""Profiles that score whole groups: in one request, over several, with failing members."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ groups: {size: 8, deadline_s: 600}
 
 
 class Most:
-    """A plug-in of a user's: 1 for the longest response of the group."""
+    """Score 1 for the longest response of the group, as a user's plug-in might."""
 
     version = "1"
     range = (0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Models behind an engine: what dies comes back, what is not a number is no score."""
+"""Models in an engine: a dead one is reloaded, and an output that is not a number is no score."""
 
 from __future__ import annotations
 

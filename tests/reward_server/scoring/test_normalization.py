@@ -1,4 +1,4 @@
-"""Rewards made of scores: clipped, normalized by what came before, the same after a restart."""
+"""Rewards from scores: clipped, normalized by earlier rewards, and the same after a restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Profiles exchanged in a running server: wholly or not at all, and no request is lost."""
+"""Profiles replaced in a running server, all or none, without losing a request."""
 
 from __future__ import annotations
 

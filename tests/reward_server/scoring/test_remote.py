@@ -1,4 +1,6 @@
-"""Remote scorers in the engine: at most so many at a time, and each sample's failure its own."""
+"""Remote scorers in the engine: a limit on calls in flight, and a failure costs only its own
+sample.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must not lose a sample: the end of a server, a rolling restart, the death of any process."""
+"""No sample is lost when a server ends, in a rolling restart, or when any process dies."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_kill_9_of_any_process_leaves_each_sample_a_result_or_an_honest_er
 async def test_one_hanging_response_alone_in_its_request_is_a_result_not_a_failed_call(
     start_server: StartServer, tmp_path: Path
 ) -> None:
-    """The client listens for less time than a sample may take, as many do."""
+    """The client's timeout is shorter than a sample's deadline, as is common."""
     for name, deadline_s in {"endless": 1200, "brief": 1}.items():
         hostile = HOSTILE.replace("Hostile'", f"Hostile', deadline_s: {deadline_s}")
         (tmp_path / f"{name}.yaml").write_text(hostile)
@@ -141,7 +141,7 @@ async def test_one_hanging_response_alone_in_its_request_is_a_result_not_a_faile
             results = await both("endless", timeout_s)
             break
     assert results
-    for result in results:  # its own deadline has not passed: it is worth nothing
+    for result in results:  # its own deadline has not passed, so it is not worth 0
         assert result.reward is None
         assert result.error is not None
         assert (result.error.code, result.error.retryable) == ("deadline_exceeded", False)

@@ -1,4 +1,4 @@
-"""Rows routed to inner profiles: by a field, by their own wish, and never in a circle."""
+"""Rows are routed to inner profiles by a field or by the profile that they name; no circles."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def engine(write: Write) -> AsyncIterator[Engine]:
 async def score(
     engine: Engine, profile: str, *samples: dict[str, Any], explain: bool = False
 ) -> list[SampleResult]:
-    """Score samples as they arrive, their metadata still text."""
+    """Score samples as they arrive, with their metadata still as text."""
     body = {
         "samples": [{"id": str(i), "response": TAGGED, **each} for i, each in enumerate(samples)],
         "profile": profile,

@@ -1,4 +1,4 @@
-"""Weights over time: by a step in the metadata, by the clock, and what the answer says of them."""
+"""Weights over time, by a step in the metadata or by the clock, and their mention in the answer."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_by_the_clock_all_samples_have_the_weight_of_now() -> None:
     found = combine(clocked, [sample(None)], columns, explain=False, now_s=now_s)
     assert rewards(found.results) == [0.25]
     assert "metadata" not in clocked.info.reads
-    # A replay on another day compares by the weights of then.
+    # A replay on another day compares with the weights of that time.
     old = Old(sample(None), 0.25, None, {"dummy": 1.0}, "p", "f", weights={"dummy": 0.25})
     new = SampleResult("1", "ok", 1.0, {"dummy": 1.0}, weights={"dummy": 1.0})
     before, after = _comparable(clocked, old, new)

@@ -1,4 +1,4 @@
-"""Responses of several turns: what text scorers see, what is judged turn by turn."""
+"""Responses of several turns: what text scorers receive, and which turns are judged one by one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ ROLLOUT = [
 
 
 class ToolCalls:
-    """A scorer of a user's that sees the messages: which turns of the assistant a tool follows."""
+    """Score the share of the assistant's turns that a tool follows, as a user's plug-in that sees
+    the messages.
+    """
 
     version = "1"
     range = (0.0, 1.0)
@@ -72,12 +74,12 @@ class ToolCalls:
 
 
 def roles(completion: list[dict[str, Any]]) -> tuple[float, dict[str, Any]]:
-    """A function of verifiers, which is handed the whole rollout."""
+    """A function for verifiers, which receives the whole rollout."""
     return float(len(completion)), {"roles": [turn["role"] for turn in completion]}
 
 
 def tools_asked(completions: list[list[dict[str, Any]]], **_: Any) -> list[float]:
-    """A function of TRL's, whose chats hold the tools' answers too."""
+    """A function for TRL, whose chats include the tools' answers."""
     return [float(sum(turn["role"] == "tool" for turn in chat)) for chat in completions]
 
 

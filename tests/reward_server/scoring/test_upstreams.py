@@ -1,4 +1,4 @@
-"""A dead upstream: `/ready` tells and goes on, or not, as configured; it heals by itself."""
+"""A dead upstream: `/ready` reports it, with 200 or 503 as configured; it recovers by itself."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def up(live: LiveServer) -> float:
 
 
 def fail_until_open(live: LiveServer, profile: str) -> None:
-    """Score until the breaker of the judge's only endpoint is open; nothing is scored 0."""
+    """Score until the breaker of the judge's only endpoint is open; no score is 0."""
 
     def is_open() -> bool:
         assert set(score(live, profile, *map(str, range(100, 104)))) <= {None}
@@ -81,7 +81,7 @@ def test_ready_tells_of_a_dead_upstream_and_the_server_goes_on(
     assert score(live, "math", "46", "45") == [1.0, 0.0]
     assert score(live, "both", "46", "45") == [1.0, 0.0]
     assert score(live, "both", "so it is", truth="it is continuous") == [None]
-    engine.start()  # nobody scores, and yet it is seen to be back
+    engine.start()  # nobody scores, and yet its recovery is noticed
     wait_until(lambda: "upstreams" not in ready(live)[1])
     assert up(live) == 1
     assert score(live, "judged", "c") == [1.0]
@@ -96,7 +96,7 @@ def test_a_dead_upstream_makes_the_server_unready_where_that_is_configured(
     status, told = ready(live)
     assert (status, told["status"]) == (503, "not_ready")
     assert "judged.judge: none of its 1 endpoints answers" in told["reason"]
-    assert score(live, "math", "46") == [1.0]  # who asks is answered all the same
+    assert score(live, "math", "46") == [1.0]  # a reader of /ready still gets an answer
     data = httpx2.get(f"{live.url}/dashboard/data").json()
     [upstream] = data["server"]["upstreams"]
     assert upstream["scorer"] == "both.judge"

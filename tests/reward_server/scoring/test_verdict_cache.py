@@ -1,4 +1,4 @@
-"""The same sample costs one evaluation: counted by a scorer in real worker processes."""
+"""The same sample is evaluated once, as counted by a scorer in real worker processes."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def evaluated(tmp_path: Path, name: str = "counted") -> list[str]:
 
 
 def let_go_on(tmp_path: Path, name: str = "counted") -> None:
-    """Let the samples go on that wait."""
+    """Release the samples that wait."""
     (tmp_path / f"{name}.open").touch()
 
 
 def shared(engine: Engine) -> int:
-    """How many wait for another's evaluation."""
+    """Return how many samples wait for another's evaluation."""
     return sum(map(len, engine.cache._flying.values()))
 
 
@@ -151,7 +151,7 @@ async def test_who_waits_for_anothers_verdict_gives_up_at_its_own_deadline(
     await until(lambda: evaluated(tmp_path) == ["slow"])
     both = sample("late", prompt="wait"), sample("quick", "ok")
     hasty = asyncio.create_task(score(engine, *both, deadline_ms=60_000))
-    await until(lambda: shared(engine) == 1)  # what it leads itself is done by then
+    await until(lambda: shared(engine) == 1)  # the evaluations that it leads are done by then
     skip_time(monkeypatch, 60.0)
     [late, quick] = await hasty
     assert code(late) == "deadline_exceeded"

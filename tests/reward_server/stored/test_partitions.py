@@ -76,13 +76,13 @@ def ids(rows: list[Sample | Rejected]) -> list[str]:
 
 
 def results_in(folder: Path) -> list[dict]:
-    """All results, by the order of the parts."""
+    """Return all results, in the order of the parts."""
     parts = sorted(folder.glob("part-*[0-9].jsonl"))
     return [json.loads(line) for part in parts for line in part.read_text().splitlines()]
 
 
 def actors(command: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes of the command's actors."""
+    """Return the processes of the command's actors."""
     found = []
     for process in psutil.Process(command.pid).children(recursive=True):
         try:
@@ -307,7 +307,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def peak_bytes(*options: object) -> int:
-    """The greatest resident size of the command's own process; it scores `options`."""
+    """Run the command with `options`; return the greatest resident size of its own process."""
     code = (
         "import resource, sys; from touchstone_rewards.reward_server.__main__ import main; "
         "assert main(sys.argv[1:]) == 0; "
@@ -326,7 +326,7 @@ def peak_bytes(*options: object) -> int:
 
 
 def write_rows(path: Path, count: int) -> None:
-    """Rows of 850 bytes; in Parquet, groups of 20,000."""
+    """Write rows of 850 bytes; in Parquet, groups of 20,000."""
     numbers = range(count)
     chunks = [numbers[at : at + 20_000] for at in range(0, count, 20_000)]
     if path.suffix == ".jsonl":
@@ -385,7 +385,7 @@ def test_a_bad_row_of_parquet_is_named_by_its_number(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 20,000 good rows, 3 bad ones, a torn Parquet file, and a row that kills."""
+    """Make a folder: 20,000 good rows, 3 bad ones, a torn Parquet file, and a row that kills."""
     folder = tmp_path_factory.mktemp("stored")
     source = jsonl(folder / "a.jsonl", 15_000)
     source.write_text(source.read_text() + "no sample\n{}\n")

@@ -1,4 +1,4 @@
-"""Which paths a pattern means."""
+"""Patterns of paths, and the files that each matches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of a file in which no group is cut: every row in one part, however the file is cut."""
+"""Parts of a file that cut no group: every row is in one part, wherever the file is cut."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BAD = "no sample"
 
 
 def drawn_groups(drawn: random.Random) -> list[str | None]:
-    """Runs of one group, rows without one, and rows that are no samples, some inside a group."""
+    """Draw runs of one group, rows without a group, and invalid rows, some inside a group."""
     groups: list[str | None] = []
     for number in range(drawn.randint(1, 12)):
         kind = drawn.random()

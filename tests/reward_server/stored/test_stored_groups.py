@@ -23,7 +23,7 @@ from touchstone_rewards.reward_server.watching.shadow import Shadows
 
 VOTE = "scorers: {majority: {}}\ngroups: {size: 3, deadline_s: 600}\nshadow: whole\n"
 WHOLE = "scorers: {majority: {config: {min_share: 0.9}}}"
-# Three epochs of one prompt: the vote of each is another.
+# Three epochs of one prompt, each with another majority.
 EPOCHS = [["1", "1.0", "2"], ["2", "2", "1"], ["3", "4", "3"]]
 
 
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def answered(engine: Engine) -> list[tuple[Sample, SampleResult]]:
-    """Samples that came one by one, in no order, through a profile that gathers."""
+    """Score samples one by one, in random order, through a profile that gathers groups."""
     pairs: list[tuple[Sample, SampleResult]] = []
 
     async def ask(sample: Sample) -> None:

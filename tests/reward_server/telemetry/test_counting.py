@@ -1,4 +1,4 @@
-"""Counting put off: everything is counted once, in time, and in the right profile."""
+"""Deferred counting: everything is counted once, in time, and in the right profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server's log keeps quiet about."""
+"""Events that the server's log leaves out."""
 
 from __future__ import annotations
 

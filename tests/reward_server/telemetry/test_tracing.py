@@ -1,4 +1,4 @@
-"""Traces of a real server, read by a collector that takes what the exporter posts."""
+"""Traces of a real server, read by a collector of the exporter's posts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PROFILES = {
 
 
 class Collector(ThreadingHTTPServer):
-    """Keeps the spans that are posted to it, and the bytes they came in."""
+    """Keep the posted spans, and the bytes that they came in."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Taking)
@@ -53,7 +53,9 @@ class Collector(ThreadingHTTPServer):
         self.paths: set[str] = set()
 
     def of(self, request_id: str, count: int) -> list[Any]:
-        """The spans of a request's trace, the outermost first, as soon as there are so many."""
+        """Return the spans of a request's trace, the outermost first, as soon as there are this
+        many.
+        """
 
         def found() -> list[Any]:
             asked = {s.trace_id for s in self.spans if about(s).get("request_id") == request_id}
@@ -85,7 +87,7 @@ class _Taking(BaseHTTPRequestHandler):
 
 
 def about(span: Any) -> dict[str, Any]:
-    """A span's attributes, without their prefix."""
+    """Return a span's attributes, without their prefix."""
     return {
         a.key.removeprefix("touchstone."): getattr(a.value, a.value.WhichOneof("value"))
         for a in span.attributes

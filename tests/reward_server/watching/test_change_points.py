@@ -1,4 +1,6 @@
-"""A change is told once, with where it began; noise, one outlier and a lost reward are none."""
+"""A change is reported once, with its beginning; noise, one outlier and a lost reward are not
+changes.
+"""
 
 from __future__ import annotations
 

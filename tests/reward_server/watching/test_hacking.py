@@ -1,4 +1,4 @@
-"""The reward-hacking watch: its numbers by hand, its window, and what the metrics show of it."""
+"""The reward-hacking watch: its numbers by hand, its window, and its metrics."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ Row = tuple[str, float | None]
 
 
 def watched(rows: list[Row], watch: Watch | None = None) -> Watch:
-    """A watch that has seen these responses with these rewards under the profile `p`; by its clock
-    each call is a second of its own."""
+    """Return a watch that has seen these responses with these rewards under the profile `p`; each
+    call is one second by its clock.
+    """
     watch = watch or Watch(clock=count().__next__)
     samples = [Sample(str(i), response) for i, (response, _) in enumerate(rows)]
     results = [
@@ -175,7 +176,7 @@ def test_no_built_in_profile_compares_without_being_asked() -> None:
 
 
 def gauges(live: LiveServer) -> dict[str, float]:
-    """The watch's gauges by name and profile, without the common prefix."""
+    """Return the watch's gauges by name and profile, without the common prefix."""
     lines = httpx2.get(f"{live.url}/metrics").text.splitlines()
     found = [line.removeprefix("reward_watch_") for line in lines if line.startswith("reward_wa")]
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in found)}

@@ -1,4 +1,4 @@
-"""A run that drifts into a hack raises an alarm, which its answers, `/alarms` and a webhook say."""
+"""A run that drifts into a hack raises an alarm, in its answers, at `/alarms` and by webhook."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Write = Callable[[int, int], str]
 
 
 def body(step: int, response: Write, **fields: Any) -> dict[str, Any]:
-    """One step: eight prompts with eight responses each, of which half are right."""
+    """Return one step: eight prompts with eight responses each, of which half are right."""
     samples = [
         {
             "id": f"{step}-{group}/{place}",
@@ -79,7 +79,7 @@ def steps(response: Write, numbers: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def drift(server: LiveServer) -> None:
-    """Let the run hedge until it is told of an alarm."""
+    """Let the run hedge until an answer has an alarm."""
     later = count(FIRST + 3)
     wait_until(lambda: "alarms" in post(server, steps(hedged, [next(later)]))[0])
 
@@ -106,13 +106,13 @@ def test_hedging_raises_an_alarm_that_the_run_hears_of(
     assert not alarms(server, run="another")
     metrics = httpx2.get(f"{server.url}/metrics").text
     assert 'reward_signal_alarms_total{signal="several_answers"} 1.0' in metrics
-    # Whoever names no run is watched as well, and not told.
+    # A caller that names no run is watched too, but not told.
     other = post(server, [{**body(1, honest), "run": None}])[0]
     assert "alarms" not in other
 
 
 class Receiver(HTTPServer):
-    """A webhook's far end: it fails the first time, and keeps what came."""
+    """Receive a webhook's posts: fail the first time, and keep the others."""
 
     seen: list[tuple[dict[str, str], dict[str, Any]]]
     statuses: Iterator[int]
@@ -313,5 +313,5 @@ async def test_samples_that_come_one_by_one_take_no_more_than_the_watchs_share_o
     running.cancel()
     owed_s = 300 * look_s * (1 / run_watch.TIME_SHARE - 1)
     assert sum(rests) == pytest.approx(owed_s, abs=run_watch.REST_S)
-    # An event loop's timer counts milliseconds: shorter rests are none.
+    # An event loop's timer counts milliseconds: a shorter pause does not take place.
     assert min(rests) >= 0.005

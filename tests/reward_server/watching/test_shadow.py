@@ -1,4 +1,6 @@
-"""A shadow scores the same samples and says where it disagrees; the reward is not its own."""
+"""A shadow profile scores the same samples and reports disagreements; it does not change the
+reward.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ def write(folder: Path, **profiles: str) -> Path:
 
 
 def shadow_info(server: LiveServer, samples: int) -> dict:
-    """What `GET /profiles` says of the shadow as soon as it has seen so many samples."""
+    """Return the shadow's entry of `GET /profiles` as soon as it has seen this many samples."""
 
     def info() -> dict:
         listed = httpx2.get(f"{server.url}/profiles").json()["profiles"]
@@ -186,4 +188,5 @@ def test_a_shadow_that_dies_of_every_sample_touches_no_reward(
         assert answer["results"][0]["reward"] == 0.0
     info = shadow_info(server, 3)
     assert info["failed"] == 3
-    assert httpx2.get(f"{server.url}/ready").status_code == 200
+    # Its workers may still be on their way back.
+    wait_until(lambda: httpx2.get(f"{server.url}/ready").status_code == 200)

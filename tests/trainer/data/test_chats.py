@@ -1,4 +1,4 @@
-"""Prompts as the model reads them, with the assistant's turn begun for it or not."""
+"""Prompts as the model reads them, with or without a begun turn of the assistant."""
 
 from __future__ import annotations
 

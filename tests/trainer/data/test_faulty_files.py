@@ -1,4 +1,4 @@
-"""A file that cannot be read is named with its line and the cause; a slice of a file is taken."""
+"""An unreadable file is named with its line and the cause; a slice of a file is read."""
 
 from __future__ import annotations
 

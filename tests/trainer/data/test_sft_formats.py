@@ -39,7 +39,7 @@ def sorting(tmp_path_factory: pytest.TempPathFactory) -> Sorting:
 
 @pytest.fixture(scope="module")
 def chatty(sorting: Sorting, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same model with a chat template."""
+    """Return the same model with a chat template."""
     folder = tmp_path_factory.mktemp("chatty") / "model"
     shutil.copytree(sorting.base, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -1,4 +1,4 @@
-"""The demo's parts, and the whole demo on a small model; on the real one if it was fetched."""
+"""The demo's parts, and the whole demo on a small model, or on the real one if it was fetched."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ def test_a_sample_without_a_reward_is_counted() -> None:
     [
         [],
         [logged("a", 90, 0.0)],  # another reward than the server gave
-        [logged("b", 90, 1.0)],  # another sample's
-        [logged("a", 90, 1.0, "5")],  # to another response
+        [logged("b", 90, 1.0)],  # the id of another sample
+        [logged("a", 90, 1.0, "5")],  # the text of another response
     ],
 )
 def test_a_reward_that_the_log_does_not_have_is_made_up(log: list[dict[str, Any]]) -> None:

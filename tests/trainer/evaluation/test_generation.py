@@ -1,4 +1,4 @@
-"""Generation from a real model of some ten thousand weights, and what is kept of it."""
+"""Generation from a real model of some ten thousand weights, and the stored responses."""
 
 from __future__ import annotations
 

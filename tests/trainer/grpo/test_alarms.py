@@ -69,7 +69,7 @@ def test_our_trainers_stop_with_a_checkpoint_and_one_line(
     assert f"stopped after update {step} " in said
     assert step < MOST_STEPS
     assert len(step_files(tmp_path / "run" / "samples")) == step
-    # Going on is a choice: what was told before the checkpoint does not stop the run again.
+    # Resuming is a choice: an alarm from before the checkpoint does not stop the run again.
     more = [*flags, "--resume_from_checkpoint=true", f"--max_steps={step + 2}", "--on_alarm=log"]
     assert main([kind, *more]) == 0
 

@@ -1,4 +1,4 @@
-"""A chat template and a begun turn of the assistant: in training as in evaluation."""
+"""A chat template and a begun turn of the assistant, in training as in evaluation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEMPLATE = (
 
 @pytest.fixture
 def chats(tmp_path: Path) -> dict[str, Any]:
-    """Fields for rows of questions that become chats whose answer is begun."""
+    """Return fields for rows of questions that become chats with a begun answer."""
     rows = [{"id": f"q{n}", "question": f"What is {n} + 1?", "answer": n + 1} for n in range(6)]
     (tmp_path / "own.jinja").write_text(TEMPLATE)
     return {

@@ -1,4 +1,6 @@
-"""GRPO against a real reward server: what is kept, what an outage does, when a run stops."""
+"""GRPO against a real reward server: the stored samples, the effect of an outage, the reasons to
+stop.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ StartServer = Callable[..., LiveServer]
 
 
 class AtStep(TrainerCallback):
-    """Calls `action(step)` after every update, with the weights as they are then."""
+    """Call `action(step)` after every update, with the current weights."""
 
     def __init__(self, action: Callable[[int], None]) -> None:
         self.action = action

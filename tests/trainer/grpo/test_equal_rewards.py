@@ -1,4 +1,4 @@
-"""The warning of equal rewards comes at the third rollout of them, and says what may be wrong."""
+"""The warning of equal rewards comes at the third such rollout in a row, with likely causes."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def reward(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
 
 
 class Recorded(GrpoTrainer):
-    """Keeps each rollout, and the weights before and the gradients of every update."""
+    """Keep each rollout, and for every update the weights before it and the gradients."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

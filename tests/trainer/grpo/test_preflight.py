@@ -91,7 +91,7 @@ def test_unreadable_ground_truths_end_the_command_with_what_the_server_said(
 
 def test_a_reward_that_is_the_same_for_all_is_refused_with_explanations() -> None:
     class Flat:
-        """Scores like a client for an empty profile."""
+        """Score like a client of an empty profile."""
 
         def score(self, samples: list[Any], profile: str, **options: Any) -> list[Any]:
             assert options["explain"]

@@ -32,7 +32,7 @@ HAND = np.array([[0.0, 0.5, 1.0], [0.5, 0.5, 0.5], [1.0, 0.0, NAN]])
 
 
 def write_samples(folder: Path, rows: list[dict[str, Any]]) -> Path:
-    """One file a step, as the trainers write them."""
+    """Write one file per step, as the trainers do."""
     folder.mkdir(parents=True, exist_ok=True)
     for row in rows:
         with (folder / f"samples_step_{row['step']}.jsonl").open("a") as file:

@@ -42,7 +42,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 @pytest.fixture
 def limr_flags(grpo_flags: GrpoFlags, rows_file: Path) -> list[str]:
-    """A run of PPO with rewards by rule; the profile dummy gives rewards of every size."""
+    """Flags of a PPO run with rewards by rule; the profile dummy gives rewards of every size."""
     chosen = [flag for flag in grpo_flags("") if not flag.startswith("--reward_url")]
     rule = ["--limr.enabled=true", f"--limr.ground_truth_dataset={rows_file}"]
     return [*chosen, *rule, "--critic_learning_rate=1e-2"]
@@ -73,7 +73,7 @@ def test_samples_go_where_it_says_and_every_second_step_only(
 def test_where_nothing_could_be_scored_policy_and_critic_stay_as_they_are(
     limr_flags: list[str], tiny_model: Path, tmp_path: Path
 ) -> None:
-    """No ground truth can be read: two updates with weight decay do not change a bit."""
+    """No ground truth can be read, so two updates with weight decay do not change a bit."""
     truths = write_rows(tmp_path / "t.jsonl", [{"id": f"a{n}", "answer": ""} for n in range(6)])
     flags = [f"--limr.ground_truth_dataset={truths}", "--reward_profile=math", "--max_steps=2"]
     assert main(["ppo", *limr_flags, *flags, "--weight_decay=0.5"]) == 0
@@ -165,7 +165,7 @@ def test_a_training_row_without_a_ground_truth_refuses_to_start(
 
 @pytest.fixture
 def workflow(tmp_path: Path, tiny_model: Path, problems: list[Problem]) -> dict[str, Any]:
-    """Eight prompts, of which two are drawn a step: an epoch is four steps."""
+    """Eight prompts, of which two are drawn per step: an epoch is four steps."""
     rows = [
         {"id": f"a{n}", "prompt": each.prompt, "ground_truth": each.ground_truth}
         for n, each in enumerate(problems[:8])
@@ -309,7 +309,7 @@ def test_the_third_stage_has_the_first_ones_model_with_its_lora(
 def test_where_a_selection_has_prompts_as_sampled_they_are_not_made_again(
     workflow: dict[str, Any], tmp_path: Path
 ) -> None:
-    """For a hub dataset the selection keeps the samples' own data: whole prompts."""
+    """For a hub dataset the selection keeps the samples' own data, with whole prompts."""
     made = {"system_prompt": "Think.", "question_column": "question", "ground_truth_column": "a"}
     arguments = WorkflowArguments(output=str(tmp_path))
     for name, there in ((workflow["ppo"]["dataset_name"], True), ("hub/data", False)):

@@ -34,7 +34,7 @@ ON_CPU = ["--bf16=false", "--use_cpu=true"]
 def fields_of(command: str, words: list[str]) -> dict[str, Any]:
     module = import_module(f"touchstone_rewards.trainer.{MODULES[command]}")
     configs = parse_config(module.OPTIONS, [*words, *ON_CPU], f"trainer {command}")
-    # The first that has a name: a section of rewards has some of them again.
+    # The first dataclass with a name: a section of rewards has some of them again.
     return {name: value for config in configs[::-1] for name, value in vars(config).items()}
 
 

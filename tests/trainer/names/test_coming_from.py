@@ -16,7 +16,7 @@ from touchstone_rewards.trainer.names.presets import PRESETS
 
 PAGE = (ROOT / "docs" / "coming_from.md").read_text(encoding="utf-8")
 TRAINING = ("sft", "rm", "dpo", "grpo", "ppo")
-# What stands beside a name of ours and is none: a value, or a command of another package.
+# Words beside our names that are not names: a value, or a command of another package.
 NOT_FIELDS = {"accelerate launch -m touchstone_rewards.trainer"}
 # The values that LLaMA-Factory's keys of the page are tried with, where any number will not do.
 GIVEN = {
@@ -43,7 +43,7 @@ def fields_of(command: str) -> set[str]:
 
 
 def tables() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Each table that has a column "here": its title, and its rows' first two cells."""
+    """Return each table with a column "here": its title, and the first two cells of its rows."""
     title, rows = "", []
     for line in [*PAGE.splitlines(), ""]:
         cells = [cell.strip() for cell in line.strip("|").split("|")]

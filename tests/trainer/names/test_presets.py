@@ -20,7 +20,7 @@ def fields_of(words: list[str]) -> dict[str, Any]:
     configs = parse_config(GrpoConfigs, words, "trainer grpo")
     configs.settings.apply(configs.args, given_fields(words, GrpoConfigs))
     configs.learning.check(configs.args, configs.settings)
-    # The first that has a name: a section has some of them again.
+    # The first dataclass with a name: a section has some of them again.
     return {name: value for config in configs[::-1] for name, value in vars(config).items()}
 
 

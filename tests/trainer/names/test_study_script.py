@@ -25,7 +25,7 @@ SCRIPT = (
 def fields_of(words: str) -> dict[str, Any]:
     flags = [*words.split(), "--bf16=false", "--use_cpu=true"]
     configs = parse_config(GrpoConfigs, flags, "trainer grpo")
-    # The first that has a name: a section has some of them again.
+    # The first dataclass with a name: a section has some of them again.
     return {name: value for config in configs[::-1] for name, value in vars(config).items()}
 
 

@@ -34,7 +34,7 @@ def tensor(rows: Any) -> Tensor:
 def slow_gae(
     rewards: list[float], values: list[float], gamma: float, lam: float
 ) -> tuple[list[float], list[float]]:
-    """The definition: each advantage as the sum of all later deltas, no recursion."""
+    """Return the advantages by definition: each the sum of all later deltas, no recursion."""
     n = len(rewards)
     deltas = [
         rewards[t] + gamma * (values[t + 1] if t + 1 < n else 0.0) - values[t] for t in range(n)

@@ -31,7 +31,7 @@ FROM_REWARD = {"critic": "separate"}
 
 @pytest.fixture(scope="module")
 def reward_folder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reward model on the policy's base, with a bias, a mean and a deviation."""
+    """Make a reward model on the policy's base, with a bias, a mean and a deviation."""
     folder = tmp_path_factory.mktemp("reward")
     model: Any = load_reward_model(str(tiny_model), 1, seed=7)
     torch.nn.init.normal_(model.score.weight, std=0.5)

@@ -105,7 +105,7 @@ def test_advantages_and_returns_of_a_batch_are_those_of_the_pure_functions(
 def test_a_sample_without_a_reward_moves_neither_policy_nor_critic(
     tiny_model: Path, tmp_path: Path, loss: str
 ) -> None:
-    """The gradient of the batch is the one that the scored samples alone would give."""
+    """The gradient of the batch equals that of the scored samples alone."""
     trainer, _ = build(tmp_path, tiny_model, loss_type=loss)
     scatter_head(trainer)
     batch = batch_of(trainer)
@@ -315,7 +315,9 @@ def test_a_lora_critic_refuses_gradient_checkpointing(tiny_model: Path, tmp_path
 
 @pytest.mark.long
 def test_two_processes_give_the_gradient_of_one(tiny_model: Path, tmp_path: Path) -> None:
-    """Gradients and weights of three updates, for each kind of critic, with and without LoRA."""
+    """Return gradients and weights of three updates, for each kind of critic, with and without
+    LoRA.
+    """
     runs = {kind.id: {**kind.values[0], "optim": "sgd", "max_grad_norm": 0.0} for kind in KINDS}
     halves = {name: {**run, "per_device_train_batch_size": 8} for name, run in runs.items()}
     launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]

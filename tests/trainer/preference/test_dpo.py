@@ -55,7 +55,7 @@ def log_probability(model: Any, tokenizer: Any, prompt: str, response: str) -> f
 
 
 def rate(model: Any, sorting: Sorting, count: int = 300) -> float:
-    """Share of the first held-out pairs whose chosen side the model finds more likely."""
+    """Return the share of the first held-out pairs whose chosen side is more likely."""
     tokenizer = AutoTokenizer.from_pretrained(sorting.base)
     right = [
         log_probability(model, tokenizer, row["prompt"], row["chosen"])
@@ -121,7 +121,7 @@ def test_the_policys_own_accuracy_by_hand() -> None:
 def test_the_two_accuracies_differ_as_the_line_says(
     sorting: Sorting, undecided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before the first update nothing has been gained over the reference, in no pair."""
+    """Before the first update no pair has gained anything over the reference."""
     fields = {
         "model_name_or_path": undecided,
         "max_steps": 1,

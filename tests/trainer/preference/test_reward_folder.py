@@ -45,7 +45,7 @@ def ours(folder: Path) -> list[float]:
 
 
 def theirs(causal: Any, head: dict[str, torch.Tensor], tokenizer: Any) -> list[float]:
-    """A value-head model step by step: the last hidden state, a linear layer with a bias."""
+    """Compute a value-head model step by step: last hidden state, linear layer with a bias."""
     scores = []
     for text in TEXTS:
         with torch.no_grad():

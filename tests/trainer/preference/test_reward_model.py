@@ -42,7 +42,7 @@ def sorting(tmp_path_factory: pytest.TempPathFactory) -> Sorting:
 
 @pytest.fixture(scope="module")
 def trained(sorting: Sorting, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reward model after 150 updates."""
+    """Train a reward model for 150 updates."""
     return train(sorting, tmp_path_factory.mktemp("rm") / "run", max_steps=150)
 
 
@@ -61,7 +61,7 @@ def ranked_right(lines: list[dict[str, Any]]) -> float:
 
 
 def bag_of_words_accuracy(sorting: Sorting) -> float:
-    """Held-out accuracy of a logistic regression on the difference of the word counts."""
+    """Return the held-out accuracy of a logistic regression on differences of word counts."""
 
     def differences(rows: list[dict[str, str]]) -> torch.Tensor:
         counts = [

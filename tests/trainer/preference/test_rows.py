@@ -1,4 +1,4 @@
-"""Preference rows: which shapes are read, which faults are named before anything is trained."""
+"""Preference rows: which shapes are read, and which faults are named before training."""
 
 from __future__ import annotations
 

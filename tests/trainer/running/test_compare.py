@@ -15,7 +15,7 @@ NAME = "a_run_whose_name_is_longer_than_any_column_of_the_table_could_ever_be"
 
 
 def a_run(folder: Path, learning_rate: float, right: int, of: int = 200) -> Path:
-    """A training run of 12 updates with so many held-out rows right at the end."""
+    """Make a training run of 12 updates with this many held-out rows right at the end."""
     folder.mkdir(parents=True)
     history = [{"step": step, "reward": step / 12, "grad_norm": 1.0} for step in range(1, 13)]
     (folder / "trainer_state.json").write_text(json.dumps({"log_history": history}))

@@ -1,4 +1,4 @@
-"""Runs killed with -9 and started again, to the last bit; runs of two processes; FSDP2."""
+"""Runs killed with -9 and resumed are equal to the last bit; runs of two processes; FSDP2."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ sys.exit(code or part())
 def test_two_processes_train_the_model_that_one_process_trains_on_the_batches_of_both(
     sorting: Sorting, tmp_path: Path
 ) -> None:
-    """Two processes of 8 rows each take the same steps as one of all 16, but for rounding."""
+    """Two processes of 8 rows each take the same steps as one of all 16, except for rounding."""
     commands = ("sft", "rm", "dpo")
     fields = {"max_steps": 2, "logging_steps": 1, "learning_rate": 1e-3}
     fields |= {"optim": "sgd", "max_grad_norm": 0, "weight_decay": 0}

@@ -94,7 +94,7 @@ def test_smoothing_follows_the_last_tenth_and_begins_at_the_first_value() -> Non
     values = [0.0] * 20 + [1.0] * 20
     found = smoothed(values)
     assert found[:20] == [0.0] * 20
-    # The mean keeps 1 - 2/5 of what it was: after n ones 1 - 0.6^n, but for what it began with.
+    # The mean keeps 1 - 2/5 of its old value: after n ones it is 1 - 0.6^n, except for its start.
     assert found[24] == pytest.approx(1 - 0.6**5, abs=1e-3)
     assert smoothed([3.0]) == [3.0]
 

@@ -1,4 +1,4 @@
-"""Each formula by hand, all of them against loops, and padding that changes nothing."""
+"""Each formula by hand and against loops; padding changes no value."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_cre_is_the_weighted_surprise_of_the_response_given_the_history() -> Non
 
 
 def slow(row: tuple[Measured, Measured, Tensor], constants: SignalArguments) -> dict[str, float]:
-    """One response of T tokens, token by token as the formulas are written."""
+    """Compute one response of T tokens, token by token as the formulas are written."""
     (logps, h_with, _), (logps_without, h_without, _), hidden = row
     count = len(logps)
     flow, d = [], []
@@ -132,7 +132,7 @@ def drawn(count: int, seed: int) -> tuple[Measured, Measured, Tensor]:
 def padded(
     items: list[tuple[Measured, Measured, Tensor]], left: int, right: int
 ) -> tuple[Measured, Measured, Tensor]:
-    """Rows side by side: `left` positions before each, and all the rest after it; all rubbish."""
+    """Put rows side by side, with `left` random positions before each and the others after it."""
     width = left + right + max(len(item[2]) for item in items)
     mask = torch.zeros(len(items), width, dtype=torch.bool)
     tensors = [torch.full((len(items), width), torch.nan) for _ in range(4)]

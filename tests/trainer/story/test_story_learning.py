@@ -1,4 +1,4 @@
-"""What a story profile teaches: its measures by hand, the shortened profile, the older wire."""
+"""The bench of story learning: its measures by hand, the shortened profile, the older wire."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_the_picture_shows_every_profile(tmp_path: Path) -> None:
 
 
 class Remembers(BaseHTTPRequestHandler):
-    """An older server: notes what it is asked and answers a reward, or that it is not ready."""
+    """Act as an older server: note each request, and answer a reward, or that it is not ready."""
 
     profiles: ClassVar[list[dict[str, Any]]] = []
 
@@ -227,7 +227,7 @@ def test_the_page_has_the_sizes_that_are_run() -> None:
     assert f"at most {sizes.new_tokens} new tokens" in page
     assert f"the last {sizes.last} updates" in page
     assert f"to {sizes.start} stories" in page
-    assert f"times {SHORTER}" in page
+    assert f"multiplied by {SHORTER}" in page
     assert len(sizes.seeds) == 3
 
 

@@ -1,4 +1,4 @@
-"""The bench of the gain: its log-probs are those of one pass, its pages those of its results."""
+"""The bench of the gain: its log-probs are those of one pass, its page shows its results."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ ANSWERS = [" You lift the red stone.", " You see nothing at all", " red", " I lo
 
 @pytest.fixture(scope="session")
 def told() -> list[dict[str, Any]]:
-    """Eight rows: the first and the second turn of four stories."""
+    """Write eight rows: the first and the second turn of four stories."""
     rng = random.Random(0)
     stories = [tiny.draw_story(rng) for _ in range(4)]
     conversations = [tiny.conversation(each, tiny.found(each.colour)) for each in stories]
@@ -68,7 +68,7 @@ def storyteller(tmp_path_factory: pytest.TempPathFactory, told: list[dict[str, A
 def trainer_of(
     storyteller: Path, told: list[dict[str, Any]], tmp_path: Path
 ) -> Callable[..., HistoryTrainer]:
-    """A trainer on the rows, which is asked for signals and not trained."""
+    """Make a trainer on the rows, for its signals and not to train."""
 
     def make(peft: LoraConfig | None = None, **fields: Any) -> HistoryTrainer:
         chosen = {"num_generations": 2, "per_device_train_batch_size": 4, "temperature": 0.7}
@@ -86,7 +86,7 @@ def trainer_of(
 
 
 def asked(trainer: HistoryTrainer, rows: list[dict[str, Any]], answers: list[str]) -> list[Any]:
-    """The signals of given responses."""
+    """Return the signals of given responses."""
     rows = [{**row, WITHOUT_HISTORY: without_history(row["prompt"])} for row in rows]
     ids = [trainer.processing_class(text)["input_ids"] for text in answers]  # pyright: ignore
     trainer._tokenize_prompts([row["prompt"] for row in rows])
@@ -94,7 +94,7 @@ def asked(trainer: HistoryTrainer, rows: list[dict[str, Any]], answers: list[str
 
 
 def alone(storyteller: Path, row: dict[str, Any], answer: str, heat: float) -> dict[str, float]:
-    """The same by the model's own logits, one unpadded text at a time."""
+    """Return the same from the model's own logits, one unpadded text at a time."""
     tokenizer = AutoTokenizer.from_pretrained(storyteller)
     model = AutoModelForCausalLM.from_pretrained(storyteller).eval()
     ids = tokenizer(answer)["input_ids"]
@@ -158,7 +158,7 @@ def test_a_first_turn_gains_nothing_and_says_so(
 
 
 class Logits(TorchDispatchMode):
-    """Notes for how many positions at a time anything as wide as the vocabulary is made."""
+    """Note the number of positions of every tensor as wide as the vocabulary."""
 
     def __init__(self, weights: torch.Tensor) -> None:
         super().__init__()
@@ -235,7 +235,7 @@ def test_a_run_is_rewarded_for_its_signals_and_keeps_them(
     told: list[dict[str, Any]],
     tmp_path: Path,
 ) -> None:
-    """The small study, two updates of it: its profile, its config, its rows."""
+    """Make two updates of the small study: its profile, its config, its rows."""
     server = start_server("--profiles_dir", str(CONFIGS / "profiles"))
     flags = grpo_flags(
         server.url,

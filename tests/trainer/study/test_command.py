@@ -68,7 +68,9 @@ def test_students_interval_is_that_of_the_table() -> None:
 
 
 def test_differences_are_paired_by_seed() -> None:
-    """The seeds differ by 0.4, the settings by 0.1 at each of them: apart only when paired."""
+    """The seeds differ by 0.4, the settings by 0.1 on each seed: only paired can they be told
+    apart.
+    """
     found = study_of([0.2, 0.4, 0.6], [0.1, 0.3, 0.5])
     final = found["comparisons"][0]
     assert final["difference"] == pytest.approx(0.1)
@@ -166,7 +168,7 @@ def test_a_study_that_cannot_work_is_refused(
 
 @pytest.fixture
 def config(grpo_flags: GrpoFlags, rows_file: Path, tmp_path: Path) -> Path:
-    """Two settings of one rollout each, with the tiny model."""
+    """Run two settings of one rollout each, with the tiny model."""
     own = ("output_dir", "reward_url", "max_steps", "disable_tqdm", "save_strategy")
     pairs = [flag[2:].split("=", 1) for flag in grpo_flags("")]
     grpo = {name: yaml.safe_load(value) for name, value in pairs if name not in own}

@@ -64,7 +64,7 @@ def test_each_grader_answers_over_the_wire_as_its_name_says(tmp_path: Path) -> N
             assert [each.reward for each in results] == [1, 0, 0, None]
             assert results[-1].error is not None
             assert results[-1].error.code == "scorer_failed"
-            # The check that no run is trained on is of one mind with the verifier.
+            # The check that no run is trained on agrees with the verifier.
             assert [each.reward for each in client.score(asked, "r1_zero")] == [1, 0, 0, 1]
         with RemoteRewardClient(others) as client:
             found = {

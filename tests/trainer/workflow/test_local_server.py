@@ -96,5 +96,5 @@ def test_a_server_that_does_not_start_ends_both_processes(tmp_path: Path) -> Non
 
 
 def test_no_outgoing_connection_is_given_the_port_of_a_server() -> None:
-    """A client of another server could hold it when this one starts again."""
+    """A client of another server could hold the port when this one starts again."""
     assert all(free_port() < 32_768 for _ in range(20))

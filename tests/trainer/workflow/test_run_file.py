@@ -32,7 +32,7 @@ def file_of(folder: Path, **content: Any) -> str:
 
 @pytest.fixture
 def their_data(tmp_path: Path) -> Path:
-    """A folder `data` with a registry: answers and pairs."""
+    """Make a folder `data` with a registry: answers and pairs."""
     folder = tmp_path / "data"
     folder.mkdir()
     answers = [

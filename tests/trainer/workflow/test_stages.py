@@ -34,7 +34,7 @@ def stage(tmp_path: Path) -> Stage:
 
 @pytest.fixture
 def killed(tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The output of a stage that was killed while it trained."""
+    """Return the output of a stage that was killed while it trained."""
 
     def interrupted(stage: Stage, words: list[str]) -> int:
         raise KeyboardInterrupt

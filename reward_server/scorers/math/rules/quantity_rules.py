@@ -117,7 +117,7 @@ def quantities(truth: Node, answer: Node, case: Case) -> bool:
 
 
 def _readings(node: Node) -> list[Node]:
-    """Return the quantities that a node is or, if it contains letters, may spell."""
+    """Return all quantities that a node can mean; letters such as `m` may spell a unit."""
     found = [node] if node.op == "quantity" else []
     if node.op == "quantity" or node.op in VALUES:
         return found + spelled_quantities(node) if features(node).names else found

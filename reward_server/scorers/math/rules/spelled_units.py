@@ -1,7 +1,7 @@
 r"""Read units in letters that were parsed as variables: `5 m`, `5 m\,s^{-1}`, `5 \frac{kg}{m^3}`.
 
-An expression is turned into the quantities that it may be. This is used only if the other side has
-a unit, because `5 m` alone is a product.
+Each way to read an expression as a quantity is tried, but only if the other side has a unit,
+because `5 m` alone is a product.
 """
 
 from __future__ import annotations

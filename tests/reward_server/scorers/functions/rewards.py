@@ -58,7 +58,7 @@ def of_a_kind(response: str) -> Any:
 
 
 def told_sizes(responses: list[str], ground_truths: list[Any]) -> list[Any]:
-    """Return the ground truths, and how many stand together; do as the responses say."""
+    """Return the ground truths and their number; do as the responses say."""
     for response in responses:
         if response == "die":
             os._exit(1)
@@ -110,7 +110,7 @@ async def awaited(response: str, ground_truth: Any, wait_s: float = 0.0) -> bool
 
 
 class Threshold:
-    """An object that is called."""
+    """A callable object."""
 
     def __init__(self, most: int) -> None:
         self.most = most

@@ -1,4 +1,4 @@
-"""docs/functions.md says what is so: its function scores, its profiles are profiles."""
+"""docs/functions.md is true: its function scores, and its profiles load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions of one's own: what their parameters read, what they return, what is refused."""
+"""A user's functions: what their parameters receive, which results are accepted or refused."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_a_column_that_is_nowhere_is_a_missing_field_and_never_a_score() -> None
     assert found.error is not None
     assert found.error.code == "missing_field"
     assert "column 'gt_answer' is not in metadata; send it, or map it" in found.error.message
-    with pytest.raises(KeyError):  # which the engine makes this sample's scorer_failed
+    with pytest.raises(KeyError):  # which the engine turns into this sample's scorer_failed
         build_callable(f"trl:{REWARDS}:trl_keyword", {}).score([Sample("a", "46")])
 
 

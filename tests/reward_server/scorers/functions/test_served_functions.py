@@ -1,4 +1,4 @@
-"""Functions behind an engine: a hang, a crash or a hunger for memory is its own sample's."""
+"""Functions in an engine: a hang, a crash or too much memory costs only its own sample."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def test_batch_and_async_functions_are_served(engine: Engine) -> None:
 
 
 async def test_a_batch_is_what_a_worker_has_in_hand(engine: Engine) -> None:
-    """Two workers share the first eight; then each has eight at a time at most."""
+    """Two workers share the first eight samples; then each has at most eight at a time."""
     samples = [Sample(str(at), "fine", ground_truth=at) for at in range(40)]
     request = ScoreRequest(samples, profile="lists", explain=True)
     results = (await engine.score(request)).results

@@ -1,4 +1,4 @@
-"""A group scorer without a server: what it asks is scored here and now."""
+"""Run a group scorer without a server: the samples that it yields are scored on the spot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Answer = Callable[[Ask], list[Score]]
 
 
 def members_of(*responses: str, **scores: Sequence[float]) -> list[Member]:
-    """Members with these responses; `key=[…]` is what the scorer `key` says of each."""
+    """Return members with these responses; `key=[…]` are the scores of the scorer `key`."""
     return [
         Member(Sample(str(at), response), {key: values[at] for key, values in scores.items()})
         for at, response in enumerate(responses)
@@ -20,7 +20,7 @@ def members_of(*responses: str, **scores: Sequence[float]) -> list[Member]:
 
 
 def answered(asked: Ask) -> list[Score]:
-    """What the scorers say that are asked."""
+    """Return the scores of the scorers that a group scorer asks."""
     return build_callable(asked.spec.name, asked.spec.config).score(
         asked.samples, explain=asked.explain
     )
@@ -29,7 +29,7 @@ def answered(asked: Ask) -> list[Score]:
 def judged(
     scorer: GroupScorer, members: Sequence[Member], answer: Answer = answered
 ) -> list[Score]:
-    """The scores of a group, explained."""
+    """Return the scores of a group, with explanations."""
     given = scorer.score(members, explain=True)
     if not isinstance(given, Generator):
         return given

@@ -1,4 +1,4 @@
-"""What each scorer of whole groups says, by hand; the order of the members is of no consequence."""
+"""Each group scorer against scores computed by hand; the order of the members does not matter."""
 
 from __future__ import annotations
 
@@ -135,6 +135,9 @@ def test_the_shortest_right_response_gets_most_and_brevity_alone_nothing() -> No
         ("distinct", {"by": "vectors"}, "by is 'vectors'; expected answers, words or embeddings"),
         ("distinct", {"by": "words", "words": 0}, "words is 0; expected a whole number"),
         ("duplicates", {"from_share": 0}, "from_share is 0; expected a number above 0"),
+        ("duplicates", {"remember": 10_001}, "remember is 10001; expected a whole number from 0"),
+        ("duplicates", {"remember": True}, "remember is True; expected a whole number from 0"),
+        ("duplicates", {"remembered_share": 0}, "remembered_share is 0; expected a number above"),
         ("rank", {"of": 1}, "of is 1; expected the key"),
         ("relative_length", {"unit": "lines"}, "unit is 'lines'; expected characters or words"),
         ("relative_length", {"right_from": "1"}, "right_from is '1'; expected a number"),
@@ -150,6 +153,7 @@ SCORERS = [
     ("distinct", {}),
     ("distinct", {"by": "words"}),
     ("duplicates", {"words": 1}),
+    ("duplicates", {"words": 1, "remember": 9}),
     ("rank", {"of": "judge"}),
     ("relative_length", {"of": "judge"}),
 ]

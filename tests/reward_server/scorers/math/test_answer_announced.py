@@ -1,4 +1,4 @@
-"""Answers announced in English: what is told, what is a comment, what is hedged."""
+"""Answers announced in English: answers, comments and hedges."""
 
 from __future__ import annotations
 

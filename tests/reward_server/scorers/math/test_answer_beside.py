@@ -1,4 +1,4 @@
-"""What a response says beside its box or tag: retractions, alternatives, later answers."""
+"""Text beside a box or tag: retractions, alternatives, later answers."""
 
 from __future__ import annotations
 

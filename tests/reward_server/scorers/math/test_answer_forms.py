@@ -1,5 +1,6 @@
-"""Answers in other forms: layouts, conditions, words, families. Each kind with what is the same and
-what only looks so."""
+"""Answers in other forms: layouts, conditions, words, families; for each, equal answers and ones
+that only look equal.
+"""
 
 from __future__ import annotations
 

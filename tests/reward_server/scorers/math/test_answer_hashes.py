@@ -1,4 +1,4 @@
-"""The line after the last ####, with what a decoder leaves behind it."""
+"""The line after the last ####, and remains of decoding behind it."""
 
 from __future__ import annotations
 

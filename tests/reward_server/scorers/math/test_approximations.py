@@ -1,4 +1,4 @@
-"""What stands behind ≈ is what a name is worth; behind a value it is an aside."""
+"""After a name, the number behind ≈ is its value; after a value, it is an aside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labeled pairs from other projects' test suites, and hostile inputs, where the data is there."""
+"""Labeled pairs from other projects' test suites, and hostile inputs, if the data is present."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Derivatives: names in every spelling, worked out where they are of an expression."""
+"""Derivatives: names in every spelling; a derivative of an expression is computed."""
 
 from __future__ import annotations
 

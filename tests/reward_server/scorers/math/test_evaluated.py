@@ -1,4 +1,4 @@
-"""`evaluated: required`: an integer ground truth wants an integer that is worked out."""
+"""With `evaluated: required` an integer ground truth needs an integer that is written out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from touchstone_rewards.reward_server.scorers.math.policy import make_policy
 REQUIRED = make_policy({"evaluated": "required"})
 
 BOTH_SIDES = [
-    # ground truth, worked out, worth the same and not worked out
+    # ground truth, its value written out, and an equal expression that is not
     ("19", "19", "12+7"),
     ("19", "19.0", "38/2"),
     ("19", "x = 19", "x = 12+7"),

@@ -1,4 +1,4 @@
-"""Where an answer is found: its place, its span, and what stands in for it under each policy."""
+"""The answer's place and span, and the fallback under each policy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from touchstone_rewards.reward_server.scorers.math.extract import find_answer
 from touchstone_rewards.reward_server.scorers.math.policy import make_policy
 
 STRICT = make_policy({"answer_from": ["boxed"]})
-# A million characters of each, and what may stand behind them.
+# A million characters of each, and the text that may follow.
 FLOODS = [
     "\\boxed{x}", "\\boxed{", "\\boxed{5} or ", "\\fboxx", "{", "}", " ", "\n", "1", "1,", "1 ",
     "- ", "$", "$x", "$1$ ", "\\(", "\\[ x \\] ", "<think>", "<think></think>", "<answer>",

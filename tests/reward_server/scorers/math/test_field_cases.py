@@ -29,7 +29,7 @@ FILE = Path(__file__).parents[4] / ".." / "shared" / "data" / "math_field_cases.
 
 
 class Judged(NamedTuple):
-    """One case and what the scorer made of it; a ground truth that cannot be read is a no."""
+    """One case and the scorer's verdict; a ground truth that cannot be read counts as no."""
 
     id: str
     topic: str
@@ -58,12 +58,12 @@ def judged(profile: str) -> list[Judged]:
 
 
 def _response(row: dict[str, str]) -> str:
-    """The response; an answer alone is put into a box."""
+    """Return the response; a bare answer is put into a box."""
     return f"\\boxed{{{row['response']}}}" if row["kind"] == "answer" else row["response"]
 
 
 def table(profile: str) -> str:
-    """Lines of topic, right, all, and the cases that were decided wrongly."""
+    """Return lines of topic, right, all, and the cases that were decided wrongly."""
     total, right, wrong = Counter[str](), Counter[str](), dict[str, list[str]]()
     for case in judged(profile):
         total[case.topic] += 1

@@ -1,4 +1,4 @@
-"""What fuzzing and reading found, one case each: inputs that once hung, crashed or fooled it."""
+"""Inputs that once hung, crashed or fooled the scorer, found by fuzzing and reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forms repeated to the length that is read at most: every one ends in a verdict, and soon."""
+"""Forms repeated up to the longest text that is read: each gets a verdict, and soon."""
 
 from __future__ import annotations
 

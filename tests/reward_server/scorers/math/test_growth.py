@@ -13,7 +13,7 @@ DRAWN = 150
 
 
 def as_response(text: str) -> None:
-    """The text as a response, and as a ground truth with the answer somewhere in it."""
+    """Judge the text as a response, and as a ground truth with the answer somewhere in it."""
     math_check(text, "12")
     try:
         math_check("\\boxed{12}", text)
@@ -22,7 +22,7 @@ def as_response(text: str) -> None:
 
 
 def as_answer(text: str) -> None:
-    """The text as an answer and as an acceptable answer, both without surroundings."""
+    """Judge the text as an answer and as an acceptable answer, both without surroundings."""
     compare(text, "12")
     try:
         compare("12", text)

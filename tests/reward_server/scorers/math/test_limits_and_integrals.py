@@ -1,4 +1,6 @@
-"""Limits, definite integrals and infinite sums as answers: what settles is known by its value."""
+"""Limits, definite integrals and infinite sums as answers: those that converge are compared by
+value.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ APART = [
     (r"\sum_{n=1}^{\infty} \frac{1}{n^2}", r"\frac{\pi^2}{8}"),
 ]
 
-# What does not settle, or not to one value: a ground truth that nobody knows is no verdict.
+# These have no limit, or more than one: an unknown ground truth gives no verdict.
 UNKNOWN = [
     (r"\sum_{n=1}^{\infty} \frac{1}{n}", "0"),
     (r"\lim_{x \to 0} \frac{|x|}{x}", "1"),

@@ -1,4 +1,4 @@
-"""What is doubtful in a ground truth, with near neighbors that are fine."""
+"""Doubtful ground truths, each with a similar one that is fine."""
 
 from __future__ import annotations
 

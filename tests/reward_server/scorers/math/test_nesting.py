@@ -1,4 +1,4 @@
-"""However deeply a text is nested, it gets a verdict; whose text it is says which."""
+"""A text of any nesting gets a verdict, which depends on whose text it is."""
 
 from __future__ import annotations
 

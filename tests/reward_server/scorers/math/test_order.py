@@ -1,4 +1,4 @@
-"""Where the policy asks for order: values in the order written, names and the two of ± in any."""
+"""Where the policy requires order: values as written; named values and ± in any order."""
 
 from __future__ import annotations
 

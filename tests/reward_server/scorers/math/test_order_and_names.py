@@ -1,4 +1,4 @@
-"""What cannot change places: named values, vectors, sets, functions, statements, corners."""
+"""Parts that may not change places: named values, vectors, sets, functions, statements, corners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold for any expression: it equals itself rewritten, and not itself changed."""
+"""For any expression: it equals itself rewritten, and does not equal itself changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ trees = st.recursive(
 
 
 def plain(tree: Tree) -> str:
-    """Fully bracketed, with `*`."""
+    """Write it fully bracketed, with `*`."""
     if not isinstance(tree, tuple):
         return str(tree)
     return f"({plain(tree[1])}{tree[0]}{plain(tree[2])})"
@@ -47,7 +47,7 @@ def _bracketed(tree: Tree) -> str:
 
 
 def turned(tree: Tree) -> Tree:
-    """The same value with sums and products the other way round."""
+    """Return the same value with the sums and products in reverse order."""
     if not isinstance(tree, tuple):
         return tree
     operator, left, right = tree
@@ -57,7 +57,7 @@ def turned(tree: Tree) -> Tree:
 
 
 def expanded(tree: Tree) -> dict[tuple[str, ...], int]:
-    """The polynomial: sorted letters of each monomial to its coefficient."""
+    """Return the polynomial: the sorted letters of each monomial to its coefficient."""
     if isinstance(tree, int):
         return {(): tree}
     if isinstance(tree, str):

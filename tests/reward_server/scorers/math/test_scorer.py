@@ -1,4 +1,4 @@
-"""The scorer: config, ground truths of every kind, and what is an error and not a score."""
+"""The scorer: its config, ground truths of every kind, and errors that are not scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row of docs/math.md: what holds, holds; the near miss does not."""
+"""Every row of docs/math.md: the pairs that should be equal are, and the near miss is not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[4] / "docs" / "math.md"
 
 
 def _cells(line: str) -> list[str]:
-    """The cells of a table row; a bar between backticks is part of its cell."""
+    """Return the cells of a table row; a bar between backticks is part of its cell."""
     parts = re.findall(r"(?:`[^`]*`|[^|`])+", line.strip().strip("|"))
     return [part.strip() for part in parts]
 
@@ -36,7 +36,7 @@ RESPONSES = _rows("| response |")
 
 
 def _code(cell: str) -> str:
-    """The text between a cell's backticks; several pieces are lines of one text."""
+    """Return the text between a cell's backticks; several pieces are lines of one text."""
     return "\n".join(re.findall(r"`([^`]*)`", cell))
 
 

@@ -1,4 +1,4 @@
-"""The committed table of units against pint's registry, and the units made of it."""
+"""The committed table of units agrees with pint's registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units: the same, one that converts, or another."""
+"""Units: equal, convertible, or different."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_the_code_in_the_documentation_runs(place: int) -> None:
     assert done.stdout.strip() == said, done.stderr
 
 
-# Every import but these, and what they need themselves, fails.
+# Every import fails except these and what they import themselves.
 BLOCKING = """
 import sys
 allowed = {"touchstone_rewards", "msgspec", "flint", "text_to_num", "cn2an", "proces"}

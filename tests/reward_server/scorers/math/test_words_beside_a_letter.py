@@ -1,4 +1,4 @@
-"""Words beside a letter are a phrase that begins or ends with it, and not the letter."""
+"""Words beside a letter form a phrase that begins or ends with it, and are not that letter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the table of units from pint's registry, or hold the committed one against it.
+"""Write the table of units from pint's registry, or check the committed one against it.
 
     python tests/reward_server/scorers/math/unit_table.py     # writes grammar/unit_table.py again
 
@@ -165,7 +165,7 @@ def _registry() -> Any:
 
 
 def rows() -> list[Row]:
-    """Return every unit with what pint's registry says that it is worth."""
+    """Return every unit with its value by pint's registry."""
     registry = _registry()
     made: list[Row] = []
     for line in UNITS.strip().splitlines():

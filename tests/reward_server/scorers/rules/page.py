@@ -1,4 +1,4 @@
-"""The tables of docs/rules.md, as the tests and nobody else read them."""
+"""Read the tables of docs/rules.md for the tests."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 
 class Row(NamedTuple):
-    """One row: the rule, its config, the sample, the score that the page promises."""
+    """One row: the rule, its config, the sample, the score on the page."""
 
     rule: str
     config: dict[str, Any]
@@ -87,7 +87,7 @@ def sections() -> dict[str, str]:
 
 
 def rows() -> list[Row]:
-    """Return every row that says a score, or what holds and what must not."""
+    """Return every row that states a score, or an example that holds and one that must not."""
     found: list[Row] = []
     for rule, section in sections().items():
         for header, *body in tables(section):

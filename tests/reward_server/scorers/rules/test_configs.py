@@ -1,4 +1,4 @@
-"""What a profile may say of a rule, and what it is told where it says something else."""
+"""The configs that each rule accepts, and the message for any other."""
 
 from __future__ import annotations
 

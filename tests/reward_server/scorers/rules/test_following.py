@@ -37,7 +37,7 @@ from touchstone_rewards.reward_server.scorers.rules.ifeval import (  # noqa: E40
 
 DATA = ROOT / ".." / "shared" / "data"
 UNCHECKED = {"words:start_verb"}
-# Those that do nothing slower than to split the text by an engine, which is held by itself.
+# Those whose slowest step is to split the text by an engine, which has its own test.
 BY_ENGINES = {
     "length_constraints:number_sentences",
     "change_case:capital_word_frequency",
@@ -144,14 +144,14 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 
 def explained() -> set[str]:
-    """Return the kinds of which docs/rules.md says why a verdict may differ."""
+    """Return the kinds for which docs/rules.md explains a different verdict."""
     section = PAGE.partition("### Agreement")[2].partition("\n## ")[0]
     return set(re.findall(r"`([\w-]+:[\w-]+)`", section))
 
 
 @pytest.fixture(scope="module")
 def published() -> Iterator[dict[str, Any]]:
-    """The checkers of the package if-verifiable, with what they would download put in its place."""
+    """Load the checkers of the package if-verifiable, with substitutes for their downloads."""
     nltk = pytest.importorskip("nltk")
     pytest.importorskip("langdetect").DetectorFactory.seed = 0
     with pytest.MonkeyPatch.context() as patch:
@@ -176,7 +176,7 @@ def published() -> Iterator[dict[str, Any]]:
 
 
 def theirs(checker: Any, kwargs: dict[str, Any], texts: list[str]) -> bool | None:
-    """Return a published checker's verdict, or None where it fails."""
+    """Return a published checker's verdict, or None if it fails."""
     made = checker("")
     try:
         made.build_description(**kwargs)

@@ -1,4 +1,4 @@
-"""Hostile inputs to every rule: a score or a code, in linear time, no reward for nothing."""
+"""Hostile inputs to every rule get a score or a code in linear time, and no free reward."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CONFIGS_HELD = [
 
 
 def megabytes() -> Iterator[tuple[str, str]]:
-    """Yield texts of about a megabyte that are long in one way each."""
+    """Yield texts of about a megabyte, each long in one way."""
     pieces = {
         "letters": "a",
         "words": "aaaa ",
@@ -247,7 +247,7 @@ def test_a_field_that_is_missing_is_named(
         ("choice", {}, "D", r"\boxed{A, B, C, D}"),
         ("choice", {}, "A", "The answer is A, B, C or D."),
         ("choice", {"multiple": True}, "A, B", "A, B, C, D"),
-        # numbers that are none
+        # texts that look like numbers
         ("numeric", {"absolute": 1e300}, "5", "nan"),
         ("numeric", {"absolute": 1e300}, "5", "inf"),
         ("numeric", {"absolute": 1e300}, "5", "-inf"),
@@ -255,7 +255,7 @@ def test_a_field_that_is_missing_is_named(
         ("numeric", {"absolute": 1e9}, "5", "4 or 5"),
         ("numeric", {"absolute": 1e9}, "5", "9" * 100_000 + "^" + "9" * 1000),
         ("numeric", {}, "5", r"\frac{5}{0}"),
-        # JSON that is none
+        # texts that look like JSON
         ("json_schema", {"schema": {"type": "object"}}, None, '{"a": 1, "a": 2}'),
         ("json_schema", {"schema": {"type": "number"}}, None, "NaN"),
         ("json_schema", {"schema": {"type": "number"}}, None, "-Infinity"),
@@ -264,7 +264,7 @@ def test_a_field_that_is_missing_is_named(
         ("json_schema", {"schema": {"type": "integer"}}, None, "9" * 100_000),
         ("json_schema", {"schema": {"type": "object"}}, None, "{'a': 1}"),
         ("json_schema", {"schema": {"type": "object"}, "repair": True}, None, "{" * 100_000),
-        # calls that are none
+        # texts that look like calls
         ("tool_call", {}, "[f(x=1)]", "[f(x=__import__('os').getpid())]"),
         ("tool_call", {}, "[f(x=1)]", "[f(x=1 if True else 2)]"),
         ("tool_call", {}, "[f(x=1)]", "[f(**{'x': 1})]"),

@@ -1,4 +1,4 @@
-"""docs/rules.md says what is so: every row of its tables is scored, every key is there."""
+"""docs/rules.md is true: every row of its tables is scored, and every key is listed."""
 
 from __future__ import annotations
 

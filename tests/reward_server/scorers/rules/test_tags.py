@@ -1,4 +1,4 @@
-"""The quick way of `tags` gives the scores that the whole way explains."""
+"""The quick path of `tags` gives the scores of the path that explains them."""
 
 from __future__ import annotations
 

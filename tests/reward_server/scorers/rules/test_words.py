@@ -1,4 +1,4 @@
-"""Words counted without a look at each: the verdicts are those of the plain definitions."""
+"""Counting words by search gives the verdicts of the plain definitions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from touchstone_rewards.reward_server.scorers.rules.words import (
     squad_words,
 )
 
-# Twins that stand side by side, one word within another, articles, scripts, odd white space.
+# Equal words side by side, one word within another, articles, scripts, odd white space.
 SOME = [
     *("to", "to", "be", "bee", "the", "a", "an", "the", "than", "ant", "x-ray", "U.S.A.", "..."),
     *("É", "é", "巴黎", "铁塔", "a\x1cb", "The\xa0end"),

@@ -1,4 +1,4 @@
-"""Ramps from labeled turns: what is computed, by hand; and what was shipped, from its data."""
+"""Ramps from labeled turns: computed values by hand, and the shipped ones from their data."""
 
 from __future__ import annotations
 

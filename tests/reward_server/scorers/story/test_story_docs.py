@@ -1,4 +1,4 @@
-"""docs/story_scorer.md says what is so: the profile shown, the parts and their settings."""
+"""docs/story_scorer.md is true: the profile shown, the parts and their settings."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_table_of_ramps_is_that_of_the_files_shipped() -> None:
 
 
 def cell_of(column: str, found: dict[str, Any]) -> str:
-    """Return what stands in a column: an AUC on the stories held out, or the ends of a ramp."""
+    """Return the values of a column: an AUC on the held-out stories, or the ends of a ramp."""
     if part := re.fullmatch(r"`(\w+)` 0 and 1", column):
         zero_at, one_at = found["ramps"][part[1]]
         return f"{zero_at:.3f} to {one_at:.3f}"

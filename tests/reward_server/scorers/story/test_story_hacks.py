@@ -18,7 +18,7 @@ from touchstone_rewards.reward_server.schemas import SampleResult
 from touchstone_rewards.reward_server.scorers.story.cases import HONEST, STORIES, SURE, UNCAUGHT
 from touchstone_rewards.reward_server.scorers.story.trials import good_trials, hack_trials
 
-# What each hack is caught by.
+# The part that catches each hack.
 CAUGHT = {
     "copied history": ["novelty", "own_phrases", "own_words"],
     "half copied history": ["own_phrases"],
@@ -30,7 +30,7 @@ CAUGHT = {
     "very long": ["length"],
     "copied target": ["own_phrases"],
     "words in reverse": ["word_order"],
-    # By less than the others: how near two stories are differs.
+    # By less than the others, because the distance between two stories varies.
     "another story's turn": [],
 }
 DOCS = ROOT / "docs" / "story_scorer.md"
