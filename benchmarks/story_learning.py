@@ -67,7 +67,10 @@ METADATA = ("story_content", "conversation_history", "user_input")
 PATIENCE_S = 6 * 3600
 REWARDS = {"today": "reward of today's story", "before": "reward of story in 0.1"}
 RIGHT = "the hidden fact used rightly"
-MEASURES = (*REWARDS.values(), RIGHT, "distinct-3", "words", "gain of the history, nats a token")
+GAIN = "gain of the history, nats a token"
+MEASURES = (*REWARDS.values(), RIGHT, "distinct-3", "words", GAIN)
+# What a response may have more of where it uses the fact.
+PAID = {**REWARDS, "gain": GAIN}
 
 
 class Sizes(NamedTuple):
@@ -236,7 +239,7 @@ def measured(sample: KeptSample, colour: str, rewards: Mapping[str, float | None
         **rewards,
         RIGHT: float(tiny.is_right(sample.response, colour)),
         "words": float(len(words)),
-        MEASURES[-1]: sample.signals.get("logprob_gain"),
+        GAIN: sample.signals.get("logprob_gain"),
     }
     return Measured(words, values)
 
@@ -340,22 +343,22 @@ def rows_of(start: Run, found: Mapping[str, Sequence[Run]], last: int) -> list[d
 
 
 def paid_for_the_fact(start: Run, found: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
-    """Return, by profile, the reward for using the fact.
+    """Return how much more a response has that uses the fact, of each reward and of the gain.
 
     For each story with responses that use the fact and responses that do not, it is the difference
-    of their mean rewards; the result is the mean over the stories, with its 95% interval."""
+    of their means; the result is the mean over the stories, with its 95% interval."""
     told = [*start.values()]
     told += [samples for run in found["today"] for samples in run.values()]
     # The first responses are the same under both profiles.
     told += [samples for run in found["before"] for key, samples in run.items() if key[0] > 1]
     paid: dict[str, Any] = {}
-    for name, reward in REWARDS.items():
+    for name, measure in PAID.items():
         by_story = [
             {
                 is_right: [
                     value
                     for one in samples
-                    if one.values[RIGHT] == is_right and (value := one.values[reward]) is not None
+                    if one.values[RIGHT] == is_right and (value := one.values[measure]) is not None
                 ]
                 for is_right in (1.0, 0.0)
             }
@@ -383,7 +386,7 @@ def filled(page: str) -> str:
     found = json.loads((RESULTS / "story_learning.json").read_text(encoding="utf-8"))
     paid = [
         [
-            REWARDS[name],
+            PAID[name],
             f"{each['mean']:+.2f} {between(each['interval'], '+')}",
             str(each["stories"]),
         ]

@@ -16,6 +16,7 @@ import yaml
 from benchmarks._older_wire import older_wire
 from benchmarks._real import PAGE
 from benchmarks.story_learning import (
+    GAIN,
     MEASURES,
     PLACE,
     PROFILE,
@@ -44,7 +45,7 @@ from touchstone_rewards.trainer.data.kept_samples import KeptSample
 from touchstone_rewards.trainer.errors import InputError
 from touchstone_rewards.trainer.story.tiny import TinyStory
 
-TODAY, GAIN = REWARDS["today"], MEASURES[-1]
+TODAY = REWARDS["today"]
 
 
 def said(text: str, reward: float | None = 0.5, right: float = 0.0) -> Measured:
@@ -117,6 +118,7 @@ def test_what_is_paid_for_the_fact_is_the_mean_over_stories_that_have_both() -> 
     # Story a: .25 more; b: .25 less, in both runs. The second run's first update is left out.
     assert paid["today"]["mean"] == pytest.approx(-0.25 / 3)
     assert paid["today"]["stories"] == paid["before"]["stories"] == 3
+    assert paid["gain"]["mean"] == 0
 
 
 def test_the_profile_is_that_of_the_package_but_for_its_form_and_its_lengths() -> None:
