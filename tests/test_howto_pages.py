@@ -101,7 +101,7 @@ def does_what_it_says(name: str, folder: Path, places: dict[str, str] | None = N
 def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make demo QUICK=1` leaves, after fewer steps."""
     folder = tmp_path_factory.mktemp("made") / "demo_quick"
-    steps = ["--sft_steps=300", "--grpo_steps=4", "--test_problems=40"]
+    steps = ["--sft_steps=200", "--grpo_steps=3", "--test_problems=30"]
     main(["quick_demo", *steps, f"--output={folder}"])
     assert (folder / "report.html").is_file()
     return folder
