@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -174,8 +173,8 @@ def call(caller: str, scorer: str = "s", *, weight: float = 1.0, after_s: float 
     share = Share(caller)
     begin(Caller(caller, share, weight=weight))
     loop = asyncio.new_event_loop()
-    made = Call(scorer, ("response",), [Sample("a", "x")], False, 1, loop.create_future())
-    made.due_s = time.monotonic() + after_s
+    about = scorer, ("response",), [Sample("a", "x")], False, 1, loop.create_future()
+    made = Call(*about, after_s=after_s)
     loop.close()
     return made
 
