@@ -312,8 +312,8 @@ KINDS: dict[str, Kind] = {
 class Policy:
     """A softmax over ways with these initial shares, and a skill.
 
-    In the share `most` of the task that it can learn, the policy is right with a sigmoid of the
-    skill.
+    The policy can learn the share `most` of the task. There it is right with probability
+    sigmoid(skill).
     """
 
     def __init__(self, shares: dict[str, float], skill: float, most: float, rate: float) -> None:
@@ -338,8 +338,8 @@ class Policy:
     def learn(self, drawn: Sequence[tuple[str, bool, float]]) -> None:
         """Take one natural-gradient step on GRPO's objective; `drawn` holds way, right, advantage.
 
-        For a softmax that is the mean advantage of each way. Plain gradients of rarely drawn ways
-        would be tiny; in a large model, Adam evens them out.
+        For a softmax, this step adds to each way's logit the mean advantage of its draws. Plain
+        gradients of rarely drawn ways would be tiny; in a large model, Adam evens them out.
         """
         by_way: dict[str, list[float]] = {}
         for way, right, advantage in drawn:

@@ -45,7 +45,9 @@ class ModelConfig(BaseModel):
         default=None, description="name in routes and metrics; null: that of the folder"
     )
     device: Device = "auto"
-    dtype: Dtype = Field(default="auto", description="auto: bf16 where the hardware multiplies it")
+    dtype: Dtype = Field(
+        default="auto", description="auto: bf16 if the hardware can multiply it, else fp32"
+    )
     threads: int = Field(default=1, ge=1, description="torch threads")
     batch_tokens: int = Field(default=4096, ge=1, description="tokens per batch")
     max_waiting: int = Field(

@@ -24,6 +24,8 @@ from touchstone_rewards.reward_server.scoring.remembered import Remembered, Seen
 
 PAGE = (ROOT / "docs" / "groups.md").read_text(encoding="utf-8")
 SHARE = Duplicates().remembered_share
+# "No honest response of these resembled another with 0.2 or more."
+SAID = 0.2
 LANGUAGES = ("English", "Chinese")
 
 
@@ -34,10 +36,10 @@ def seen(number: int, response: str) -> SeenResponse:
     return SeenResponse(f"{number}", f"{number}".encode(), array("I", kept))
 
 
-def nearest(responses: Sequence[str]) -> list[float]:
+def nearest(responses: Sequence[str], share: float = SHARE) -> list[float]:
     """Of each response that is long enough, the likeness with the most similar earlier one, 0 if
     it resembles none."""
-    memory, found = Remembered(10_000, SHARE), list[float]()
+    memory, found = Remembered(10_000, share), list[float]()
     for number, response in enumerate(responses):
         one = seen(number, response)
         if one.sketch:
@@ -97,12 +99,16 @@ def test_good_turns_resemble_none_and_canned_texts_are_caught_from_the_second_pr
 ) -> None:
     good = [good_turn(story) for story in told_stories() if story.language == language]
     stories = len(good)
+    assert max(nearest(good, SAID)) == 0.0
     assert table(f"{language}, ") == [
         row(f"{language}, good turns", [good]),
         row(f"{language}, canned text", [[turn(text)] * stories for text in canned(language)]),
         row(f"{language}, a sentence of the story, then canned text", [*opened(language)]),
         *(
-            row(f"{language}, a name for every {every}th word of it", [*named(language, every)])
+            row(
+                f"{language}, canned text with a name for every {every}th word",
+                [*named(language, every)],
+            )
             for every in (20, 12, 8)
         ),
     ]
@@ -120,6 +126,7 @@ def test_solutions_of_models_resemble_none(shared_data: Path) -> None:
     responses = [
         each["response"] for each in lines_of(shared_data / "ifbench_sample_responses.jsonl")
     ]
+    assert max(share for each in [*solutions, responses] for share in nearest(each, SAID)) == 0.0
     assert table("IFBench") == [row("IFBench, sample responses", [responses])]
 
 
