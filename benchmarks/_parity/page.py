@@ -153,6 +153,7 @@ packages need a GPU or take no part in rewards. A trainer that was not run fails
 TRL, verl, OpenRLHF, ms-swift and NeMo Gym, the newest commits of slime, EasyR1 and ROLL, and
 LLaMA-Factory and the older TRLs in the versions above. To run it yourself:
 
+<!-- checked: by .github/workflows/parity.yml -->
 ```bash
 export TOUCHSTONE_PEERS=/tmp/peers TOUCHSTONE_CONTRACT=/tmp/checkouts
 tests/contract/environments/checkouts.sh

@@ -16,7 +16,7 @@ DOCS = (ROOT / "docs" / "neural.md").read_text()
 
 def test_the_profiles_shown_are_profiles() -> None:
     shown = [ProfileConfig.model_validate(yaml.safe_load(b)) for b in _blocks("yaml")]
-    reward, story = (profile.scorers for profile in shown)
+    _near, reward, story = (profile.scorers for profile in shown)
     RewardModelConfig.model_validate(reward["reward_model"].config)
     of_the_scorer = {"against", "clip"}
     config = story["similarity"].config
