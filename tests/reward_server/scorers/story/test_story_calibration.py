@@ -75,6 +75,13 @@ def test_the_whole_is_half_by_its_parts_and_half_by_their_sum() -> None:
     assert found == pytest.approx((0.5 + 0.5**0.5) / 2)
 
 
+def test_a_vector_of_zeros_has_no_direction_and_therefore_no_score() -> None:
+    nothing, x = np.zeros((1, 2)), np.eye(2)[:1]
+    for whole in (False, True):
+        assert np.isnan(cosines(nothing, x, None, whole=whole)).all()
+        assert np.isnan(cosines(x, nothing, None, whole=whole)).all()
+
+
 def test_the_auc_is_the_share_of_pairs_and_its_interval_is_over_stories() -> None:
     # Of 2 x 3 pairs, .5 > .1, .5 > .4, .5 < .6, .9 > all three: 5 of 6.
     found = auc_interval([[0.5], [0.9]], [[0.1, 0.4], [0.6]])
@@ -85,13 +92,12 @@ def test_the_auc_is_the_share_of_pairs_and_its_interval_is_over_stories() -> Non
 
 def test_what_all_texts_have_in_common_counts_for_nothing_as_a_whole() -> None:
     common = np.array([1.0, 0.0, 0.0], np.float32)
-    both = np.array([[1, 0.1, 0], [1, 0, 0.1]], np.float32) / np.sqrt(1.01)
-    one, other = both[:1], both[1:]
-    [near] = cosines(one, other, None, whole=False)
+    one, other = (np.array(v, np.float32) / np.sqrt(1.01) for v in ([1, 0.1, 0], [1, 0, 0.1]))
+    [near] = cosines(one[None], other[None], None, whole=False)
     assert near == pytest.approx(1 / 1.01, abs=1e-6)
     centres = Centres(common / np.sqrt(1.01), common / np.sqrt(1.01))
-    assert cosines(one, other, centres, whole=True) == [pytest.approx(0.0, abs=1e-6)]
-    assert cosines(both, one, None, whole=False) == [
+    assert cosines(one[None], other[None], centres, whole=True) == [pytest.approx(0.0, abs=1e-6)]
+    assert cosines(np.array([one, other]), one[None], None, whole=False) == [
         pytest.approx(1.0),
         pytest.approx(near),
     ]
