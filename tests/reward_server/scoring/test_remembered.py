@@ -174,9 +174,8 @@ async def test_short_responses_are_alike_for_good_reasons(engine: Engine) -> Non
     short = text("short", MIN_RUNS + 3)  # one run too few
     for name in "ab":
         assert await rewards(engine, *group(name, short, "So it is 46.", "")) == [0.0] * 3
-    for name in "cd":
-        longer = await rewards(engine, *group(name, f"{short} more"))
-    assert longer == [-0.5]
+    longer = [await rewards(engine, *group(name, f"{short} more")) for name in "cd"]
+    assert longer[-1] == [-0.5]
 
 
 async def test_a_group_is_scored_with_its_copies_and_the_lower_score_stands(

@@ -61,8 +61,8 @@ def test_a_margin_is_the_nearest_of_the_story_less_the_nearest_stock_text() -> N
     x, y, z = np.eye(3)
     centres = Centres(np.zeros(3), np.zeros(3))
     # x is .6 from the story's second text and .8 from the first stock text.
-    story, stock = [z, 0.6 * x + 0.8 * z], np.array([0.8 * x + 0.6 * y, y])
-    assert margins([x, z], story, centres, stock) == [
+    story, stock = np.array([z, 0.6 * x + 0.8 * z]), np.array([0.8 * x + 0.6 * y, y])
+    assert margins(np.array([x, z]), story, centres, stock) == [
         pytest.approx(0.6 - 0.8),
         pytest.approx(1.0 - 0.0),
     ]
@@ -71,8 +71,15 @@ def test_a_margin_is_the_nearest_of_the_story_less_the_nearest_stock_text() -> N
 def test_the_whole_is_half_by_its_parts_and_half_by_their_sum() -> None:
     x, y = np.eye(2)
     # Parts: 1 and 0 with the only other text; the sum of the parts is at 45 degrees to it.
-    [found] = cosines([x, y], [x], None, whole=True)
+    [found] = cosines(np.array([x, y]), np.array([x]), None, whole=True)
     assert found == pytest.approx((0.5 + 0.5**0.5) / 2)
+
+
+def test_a_vector_of_zeros_has_no_direction_and_therefore_no_score() -> None:
+    nothing, x = np.zeros((1, 2)), np.eye(2)[:1]
+    for whole in (False, True):
+        assert np.isnan(cosines(nothing, x, None, whole=whole)).all()
+        assert np.isnan(cosines(x, nothing, None, whole=whole)).all()
 
 
 def test_the_auc_is_the_share_of_pairs_and_its_interval_is_over_stories() -> None:
@@ -86,11 +93,11 @@ def test_the_auc_is_the_share_of_pairs_and_its_interval_is_over_stories() -> Non
 def test_what_all_texts_have_in_common_counts_for_nothing_as_a_whole() -> None:
     common = np.array([1.0, 0.0, 0.0], np.float32)
     one, other = (np.array(v, np.float32) / np.sqrt(1.01) for v in ([1, 0.1, 0], [1, 0, 0.1]))
-    [near] = cosines([one], [other], None, whole=False)
+    [near] = cosines(one[None], other[None], None, whole=False)
     assert near == pytest.approx(1 / 1.01, abs=1e-6)
     centres = Centres(common / np.sqrt(1.01), common / np.sqrt(1.01))
-    assert cosines([one], [other], centres, whole=True) == [pytest.approx(0.0, abs=1e-6)]
-    assert cosines([one, other], [one], None, whole=False) == [
+    assert cosines(one[None], other[None], centres, whole=True) == [pytest.approx(0.0, abs=1e-6)]
+    assert cosines(np.array([one, other]), one[None], None, whole=False) == [
         pytest.approx(1.0),
         pytest.approx(near),
     ]
