@@ -35,7 +35,13 @@ WARM_UP, REQUESTS = 200, 200
 LAYERS = {
     "counting and logs": ("/telemetry/", "/watching/", "/dashboard/"),
     "gate: id, key, limits": ("/http/gate", "/http/browser", "/http/auth", "/limits", "/caller"),
-    "HTTP: from bytes and to bytes": ("/http/whole", "/http/connections", "/uvicorn/"),
+    "HTTP: from bytes and to bytes": (
+        "/http/whole",
+        "/http/heads",
+        "/http/passes",
+        "/http/connections",
+        "/uvicorn/",
+    ),
     "the rule and its checks": ("/scorers/", "/scoring/inline", "/scoring/refused"),
     "endpoint: decode, check, encode": ("/app.py", "/http/body", "/received", "_serving_peers"),
     "engine": ("/scoring/", "/profiles", "/schedules", "/normalization"),
