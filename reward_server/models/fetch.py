@@ -154,7 +154,7 @@ def licence_of(archive: zipfile.ZipFile, known: Fetchable) -> str:
     said = Parser().parsestr(archive.read(metadata).decode("utf-8", "replace"))
     stated = said.get("License-Expression") or said.get("License") or known.licence
     return (
-        f"{known.package} {known.version} has no licence file; its metadata states: {stated}.\n"
+        f"{known.package} {known.version} has no license file; its metadata states: {stated}.\n"
         f"Author: {said.get('Author') or said.get('Author-email') or 'not stated'}\n"
     )
 
