@@ -196,6 +196,7 @@ class Connection(HttpToolsProtocol):
         if (found := self.gate.heads.find(data)) is None:
             return False
         head, body = found
+        self._unaccounted_bytes = 0
         self.idle_since_s = self.waits_since_s = self.answered_since = None
         self.cycle = request = self._request(head, len(body))
         request.body = body
