@@ -447,8 +447,8 @@ async def test_60_random_kills_cost_at_most_60_of_1500_samples(start_pool: Start
         kills = 0
         while kills < 60:
             await asyncio.sleep(0.02)
-            # In a thread: while the loop looks for them, workers would run out of samples. And one at
-            # least must be up: five killed in a row while they start are "no worker can be started".
+            # In a thread: while the loop looks for them, workers would run out of samples. At least
+            # one must be up: five killed in a row while they start are "no worker can be started".
             if pool.alive and (victims := await asyncio.to_thread(worker_processes)):
                 with suppress(psutil.NoSuchProcess):  # the last victim, not yet reaped
                     dice.choice(victims).kill()
