@@ -31,6 +31,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from msgspec import MsgspecError, Struct, msgpack
@@ -81,16 +82,9 @@ class ForkServer:
 
     @property
     def alive(self) -> bool:
-        """Whether the process lives. Its workers die with it, and not before its end of the link
-        is closed."""
-        if self._link is None:
-            return False
-        try:
-            return self._link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
+        """Whether the process lives. Its workers die when it ends; the link may outlive it, in the
+        hands of a worker that was just forked."""
+        return self._process is not None and not has_ended(self._process.pid)
 
     @property
     def up(self) -> bool:
@@ -191,6 +185,14 @@ class ForkServer:
             self._on_exit()
         elif self._answers and not (answer := self._answers.popleft()).done():
             answer.set_result(packet)
+
+
+def has_ended(pid: int) -> bool:
+    """Return whether the main thread of a process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 def _start_process(link_fd: int, memory_limit_bytes: int) -> subprocess.Popen[bytes]:
