@@ -75,7 +75,7 @@ async def test_samples_that_find_no_replica_are_given_up_at_their_deadline() -> 
 
 async def test_inputs_of_a_model_are_given_up_too() -> None:
     handle = Handle(None)
-    batcher = handles.RemoteBatcher("judge", handle, handles.Running(dict))
+    batcher = handles.RemoteBatcher("judge", handle, handles.RunningReplicas(dict))
     async with asyncio.timeout(PATIENCE_S):
         found = await batcher.run(["x"] * 3, give_up_at_s=now() + 0.1, priority="train")
     assert all(isinstance(each, SampleError) and each.retryable for each in found)
@@ -118,7 +118,9 @@ async def test_the_time_in_a_queue_is_taken_off_the_deadline(
 async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     monkeypatch.setattr(handles, "STATUS_EVERY_S", 0.01)
     counts = {"scorer:math": 1, "model:judge": 1, "app": 1}
-    pool = handles.RemotePool(SPECS, {"math": Handle()}, handles.Running(lambda: dict(counts)))
+    pool = handles.RemotePool(
+        SPECS, {"math": Handle()}, handles.RunningReplicas(lambda: dict(counts))
+    )
     pool.counts = counts
     yield pool
     await pool.stop()
