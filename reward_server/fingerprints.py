@@ -15,7 +15,7 @@ import msgspec
 
 from touchstone_rewards.reward_server.schemas import RouteInfo
 from touchstone_rewards.reward_server.scorers.base import Scorer, ScorerSpec
-from touchstone_rewards.reward_server.scorers.groups.duplicates import Duplicates
+from touchstone_rewards.reward_server.scorers.groups.duplicates import remembers
 
 if TYPE_CHECKING:
     from touchstone_rewards.reward_server.profile_config import ProfileConfig
@@ -53,8 +53,7 @@ def fingerprint_of(
     content += [each for each in (elsewhere, names) if each]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
-    remembering = any(isinstance(one, Duplicates) and one.remember for one in scorers.values())
-    suffixes = ["remembering"] if remembering else []
+    suffixes = ["remembering"] if any(map(remembers, scorers.values())) else []
     suffixes += [] if config.normalization == "none" else [config.normalization]
     return "-".join([digest, *suffixes])
 

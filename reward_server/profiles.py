@@ -42,7 +42,7 @@ from touchstone_rewards.reward_server.schedules import TIME, Schedule, added
 from touchstone_rewards.reward_server.schemas import GroupInfo, ProfileInfo, SampleError
 from touchstone_rewards.reward_server.scorers import build_scorer
 from touchstone_rewards.reward_server.scorers.base import Score, Scorer
-from touchstone_rewards.reward_server.scorers.groups.duplicates import Duplicates
+from touchstone_rewards.reward_server.scorers.groups.duplicates import Duplicates, remembers
 from touchstone_rewards.reward_server.scorers.plugins import NO_PLUGINS, Plugins
 
 BUILTIN_DIR = Path(__file__).parent / "profiles"
@@ -150,8 +150,7 @@ class Profile:
     @cached_property
     def remembering(self) -> dict[str, Duplicates]:
         """Return the scorers that remember responses, by key."""
-        groups = {key: one for key, one in self.scorers.items() if isinstance(one, Duplicates)}
-        return {key: one for key, one in groups.items() if one.remember}
+        return {key: one for key, one in self.scorers.items() if remembers(one)}
 
     @cached_property
     def plain(self) -> bool:

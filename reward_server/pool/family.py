@@ -68,6 +68,14 @@ def descendants(pid: int, but: Collection[int] = ()) -> set[int]:
     return found
 
 
+def has_ended(pid: int) -> bool:
+    """Return whether the main thread of a process has ended."""
+    try:
+        return _state(Path(f"/proc/{pid}/stat"))[0] in ("Z", "X")
+    except OSError:
+        return True
+
+
 def kill(pid: int) -> None:
     """Kill the process if it still exists and may be killed."""
     with suppress(ProcessLookupError, PermissionError):
@@ -79,13 +87,16 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
+def _state(stat: Path) -> list[str]:
+    """Return what a process's `stat` says after its name: its state, its parent and more."""
+    # The name stands in parentheses and may contain anything, parentheses included.
+    return stat.read_text(errors="replace").rpartition(")")[2].split()
+
+
 def _children() -> dict[int, set[int]]:
     """Return the children of every visible process."""
     found: dict[int, set[int]] = {os.getpid(): set()}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError, IndexError):
-            # The name stands in parentheses and may contain anything, parentheses included.
-            about = path.read_text(errors="replace")
-            parent = int(about.rpartition(")")[2].split()[1])
-            found.setdefault(parent, set()).add(int(path.parent.name))
+            found.setdefault(int(_state(path)[1]), set()).add(int(path.parent.name))
     return found

@@ -31,13 +31,12 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from msgspec import MsgspecError, Struct, msgpack
 
 from touchstone_rewards.reward_server.errors import ConfigError
-from touchstone_rewards.reward_server.pool.family import Family, descendants, kill
+from touchstone_rewards.reward_server.pool.family import Family, descendants, has_ended, kill
 from touchstone_rewards.reward_server.pool.process import open_board, sample_decoders, work
 from touchstone_rewards.reward_server.scorers import build_callable
 from touchstone_rewards.reward_server.scorers.base import CallableScorer, ScorerSpec
@@ -185,14 +184,6 @@ class ForkServer:
             self._on_exit()
         elif self._answers and not (answer := self._answers.popleft()).done():
             answer.set_result(packet)
-
-
-def has_ended(pid: int) -> bool:
-    """Return whether the main thread of a process has ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
 
 
 def _start_process(link_fd: int, memory_limit_bytes: int) -> subprocess.Popen[bytes]:

@@ -37,7 +37,7 @@ from touchstone_rewards.reward_server.scorers.base import (
     UsesModel,
     WorkerScorer,
 )
-from touchstone_rewards.reward_server.scorers.groups.duplicates import Duplicates
+from touchstone_rewards.reward_server.scorers.groups.duplicates import remembers
 from touchstone_rewards.reward_server.scorers.groups.packed import pack, unpack
 from touchstone_rewards.reward_server.scorers.returned import (
     WrongAnswer,
@@ -329,7 +329,7 @@ def _value(one: Candidate, key: str) -> float:
 
 def _wrong_size(scorer: GroupScorer, group_id: str, count: int) -> Score | None:
     name = f"group {group_id!r:.80}"
-    if count < 2 and not (isinstance(scorer, Duplicates) and scorer.remember):
+    if count < 2 and not remembers(scorer):
         why = f"{name} has {count} member that can be scored; comparing takes at least 2"
     elif count > scorer.max_members:
         why = f"{name} has {count} members; scorer {name_of(scorer)} takes {scorer.max_members}"

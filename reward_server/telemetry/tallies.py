@@ -74,8 +74,8 @@ def verdicts(requests: Sequence[Columns]) -> Verdicts:
     for each in requests:
         rewards += each.rewards
         errors += each.errors
-        for key, values in each.scores.items():
-            scores[key] += values
+        for key, values in scores.items():
+            values += each.scores[key]
     return Verdicts(
         tally(rewards),
         {key: tally(values) for key, values in scores.items()},

@@ -8,7 +8,7 @@ because none of them came first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 from pydantic import Field
 
@@ -90,6 +90,11 @@ class Duplicates:
             return False
         common = len(one & other)
         return common >= self.from_share * (len(one) + len(other) - common)
+
+
+def remembers(scorer: object) -> TypeGuard[Duplicates]:
+    """Return whether a scorer remembers responses."""
+    return isinstance(scorer, Duplicates) and scorer.remember > 0
 
 
 def _checked_share(name: str, share: object) -> float:

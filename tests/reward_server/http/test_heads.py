@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from functools import partial
-from typing import Any
 
 import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from tests.reward_server.http.test_connections import FakeTransport
 from tests.waiting import until
 from touchstone_rewards.reward_server.app import create_app
 from touchstone_rewards.reward_server.http import connections
@@ -94,29 +93,6 @@ def test_heads_with_ids_of_their_own_do_not_pile_up() -> None:
         assert len(heads._heads) <= MOST_HEADS  # pyright: ignore[reportPrivateUsage]
 
 
-class Wire(asyncio.Transport):
-    """A transport that keeps all that is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written, self.closing = b"", False
-
-    def write(self, data: Any) -> None:
-        self.written += bytes(data)
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("127.0.0.1", 1) if name.endswith("name") else default
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def close(self) -> None:
-        self.closing = True
-
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-
-
 def score(response: str, *lines: str) -> bytes:
     samples = [{"id": "a", "response": response}]
     body = json.dumps({"profile": "format", "samples": samples}).encode()
@@ -146,11 +122,11 @@ async def answers(settings: Settings, *parts: bytes) -> bytes:
         config = uvicorn.Config(app, log_config=None, ws="none", lifespan="off")
         config.load()
         make = partial(Connection, limits=ConnectionLimits(), gate=app.gate)
-        wire, state = Wire(), ServerState()
+        wire, state = FakeTransport(), ServerState()
         connection = make(config=config, server_state=state, app_state={})
         connection.connection_made(wire)
         for part in parts:
-            if wire.closing:
+            if wire.closed:
                 break
             connection.data_received(part)
             await until(lambda: not state.tasks)
