@@ -82,7 +82,7 @@ def sft_rows(
         return made, f"data: {shape.name}, {len(made)} rows{unused}; loss on all tokens"
     kept = [name for name in KEPT if name in rows.column_names]
     made = read_rows(rows, _keeping(kept, read), skip=skip_bad_rows)
-    line = f"data: {shape.name}, {how}; {len(rows)} rows, {len(made)} to train on{unused}"
+    line = f"data: {shape.name}, {how}; {len(rows)} rows, {len(made)} examples{unused}"
     return made, f"{line}; loss on {SCOPES[scope]}"
 
 

@@ -97,7 +97,7 @@ def preference_rows(
     made = read_rows(ensure_sample_ids(rows), read, skip=skip_bad_rows, what="pairs")
     how = "by the chat template" if isinstance(made[0]["chosen"], list) else "as they stand"
     name = source.name if source else "no prompt: the sides are whole texts or conversations"
-    line = f"data: pairs, {name}; {how}; {len(rows)} rows, {len(made)} to train on"
+    line = f"data: pairs, {name}; {how}; {len(rows)} rows, {len(made)} examples"
     return made, line + unused_columns(rows, used)
 
 

@@ -202,4 +202,4 @@ def test_the_shipped_configs_train_on_one_file_of_llama_factorys_rows(
     assert main([command, f"--config={config}", *flags]) == 0
     said = capsys.readouterr().out
     assert "data: 1 of 20 rows are held out for eval_strategy (eval_share 0.05" in said
-    assert "data: pairs, Alpaca (instruction); as they stand; 19 rows, 19 to train on" in said
+    assert "data: pairs, Alpaca (instruction); as they stand; 19 rows, 19 examples" in said
