@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from touchstone_rewards.reward_server.models.config import ModelConfig
 from touchstone_rewards.reward_server.models.thread import Prepared
@@ -13,6 +13,7 @@ from touchstone_rewards.reward_server.scorers.base import Score
 
 class Noop:
     pads = False
+    about: ClassVar[dict[str, Any]] = {}
 
     def prepare(self, inputs: Sequence[str]) -> list[Prepared]:
         return [Prepared(1, text) for text in inputs]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from touchstone_rewards.reward_server.schemas import RouteInfo
-from touchstone_rewards.reward_server.scorers.base import Scorer, ScorerSpec
+from touchstone_rewards.reward_server.scorers.base import ReportsModel, Scorer, ScorerSpec
 from touchstone_rewards.reward_server.scorers.groups.duplicates import remembers
 
 if TYPE_CHECKING:
@@ -61,8 +61,11 @@ def fingerprint_of(
 def reported_names(scorers: Mapping[str, Scorer], asked: Mapping[str, Scorer]) -> list[str]:
     """Return the model names that the endpoints of scorers report, "" for one that has not answered
     yet."""
-    found = (getattr(scorer, "reported", None) for scorer in [*scorers.values(), *asked.values()])
-    return [name for name in found if isinstance(name, str)]
+    return [
+        scorer.reported
+        for scorer in [*scorers.values(), *asked.values()]
+        if isinstance(scorer, ReportsModel)
+    ]
 
 
 def joined_fingerprint(own: str, route: RouteInfo | None, targets: Mapping[str, str]) -> str:

@@ -90,11 +90,7 @@ def turn_keys(folds: Mapping[str, str | None], scorers: Mapping[str, Scorer]) ->
     Raises:
         ConfigError: one of them sees whole groups.
     """
-    found = [
-        key
-        for key, scorer in scorers.items()
-        if folds[key] is not None or getattr(scorer, "sees_turns", False)
-    ]
+    found = [key for key, scorer in scorers.items() if folds[key] is not None or scorer.sees_turns]
     if grouped := [key for key in found if scorers[key].runs_in == "group"]:
         raise ConfigError(f"scorer {grouped[0]} sees whole groups, and cannot judge turns")
     return found

@@ -371,7 +371,5 @@ def load_profile(
 
 def _languages(scorers: Iterable[Scorer]) -> list[str] | None:
     """Return the languages common to all scorers that declare some; None if none does."""
-    said: list[list[str]] = [
-        one for scorer in scorers if (one := getattr(scorer, "languages", None)) is not None
-    ]
+    said = [one for scorer in scorers if (one := scorer.languages) is not None]
     return [one for one in said[0] if all(one in each for each in said)] if said else None

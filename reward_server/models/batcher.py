@@ -94,6 +94,11 @@ class Batcher:
         self._restart: asyncio.TimerHandle | None = None
         self._failures = 0
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """Facts about the model's run; none while it is not loaded."""
+        return {} if self.model is None else self.model.about
+
     async def start(self, before_open: Callable[[], None] | None = None) -> None:
         """Load the model in its thread; if that has already begun, wait for it.
 

@@ -53,6 +53,11 @@ class Model(Protocol):
         """Whether a batch costs its longest input times its size, instead of the sum of lengths."""
         ...
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """Facts about the model's run, shown by `GET /models`."""
+        ...
+
     def prepare(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """Return for each input a `Prepared`, or at once its answer: an output or `SampleError`."""
         ...

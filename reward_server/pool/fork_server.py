@@ -237,7 +237,7 @@ def _build(packet: bytes, scorers: dict[str, CallableScorer]) -> Built:
     # Frozen objects are not touched by the collector, so workers keep sharing their pages.
     gc.collect()
     gc.freeze()
-    return Built(reads, {key for key, one in built.items() if getattr(one, "batch", False)})
+    return Built(reads, {key for key, one in built.items() if one.batch})
 
 
 def _reads(scorer: CallableScorer) -> tuple[str, ...]:

@@ -258,7 +258,7 @@ def called(
     for body in bodies(inbox):
         task, samples = read_task(body, scorers)
         scorer = scorers[task.scorer]
-        if len(samples) > 1 and getattr(scorer, "batch", False):
+        if len(samples) > 1 and scorer.batch:
             _note(board, task.first)
             board[LAST] = task.first + len(samples) - 1
             if task.first > board[LEAVE]:

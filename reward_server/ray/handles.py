@@ -181,6 +181,7 @@ class RemoteBatcher:
         self.stats = BatchStats()
         self.pending = 0
         self.model = None
+        self.about: dict[str, Any] = {}
         self._running = running
 
     @property

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from msgspec import json
 
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
+from touchstone_rewards.reward_server.remote.calls_endpoints import CallsEndpoints
 from touchstone_rewards.reward_server.remote.code_block import code_in
 from touchstone_rewards.reward_server.remote.code_config import CodeConfig
 from touchstone_rewards.reward_server.remote.code_python import (
@@ -55,7 +56,7 @@ SHOWN_OUTCOMES = 100
 LONGEST_KEY = 4096
 
 
-class CodeScorer:
+class CodeScorer(CallsEndpoints):
     """Score the program in a response by the share of tests that it passes in a remote sandbox."""
 
     runs_in: Literal["remote"] = "remote"

@@ -24,6 +24,7 @@ from touchstone_rewards.reward_server.models.text import Text, TextReader, Token
 from touchstone_rewards.reward_server.models.thread import Prepared
 from touchstone_rewards.reward_server.models.vector_cache import Embedding, VectorCache
 from touchstone_rewards.reward_server.remote.admission import AskOne
+from touchstone_rewards.reward_server.remote.calls_endpoints import CallsEndpoints
 from touchstone_rewards.reward_server.remote.failed import UpstreamFailed
 from touchstone_rewards.reward_server.remote.gathered import Gathered
 from touchstone_rewards.reward_server.remote.keys import read_key
@@ -51,7 +52,7 @@ class AskedText(NamedTuple):
     cut: int
 
 
-class RemoteEmbedder:
+class RemoteEmbedder(CallsEndpoints):
     """Embedding model behind the endpoints of one config. `about`: result of the parity self-test.
 
     Call all methods from the same thread.

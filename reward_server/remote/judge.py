@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from touchstone_rewards.reward_server.addresses import EndpointUrl, KeyVariable, urls_of
 from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.remote.budget import Budget, CallCost, Price
+from touchstone_rewards.reward_server.remote.calls_endpoints import CallsEndpoints
 from touchstone_rewards.reward_server.remote.chat import ChatAnswers, tokens_used
 from touchstone_rewards.reward_server.remote.failed import UpstreamFailed
 from touchstone_rewards.reward_server.remote.keys import read_key
@@ -36,7 +37,7 @@ from touchstone_rewards.reward_server.remote.verdicts import (
     schema,
 )
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.scorers.base import ReportsModel, Score
 from touchstone_rewards.reward_server.scorers.rules.rule import (
     ResponsePart,
     RuleConfig,
@@ -140,7 +141,7 @@ class Vote(NamedTuple):
     took_s: float
 
 
-class Judge:
+class Judge(CallsEndpoints, ReportsModel):
     """Score a response by the verdict of a chat model.
 
     The verdict says whether the response matches a reference, meets criteria, deserves a mark from
@@ -189,7 +190,7 @@ class Judge:
             cost_per_hour=self.config.cost_per_hour,
             cost_per_run=self.config.cost_per_run,
         )
-        self.usage: defaultdict[str, float] = defaultdict(float)
+        self._counts: defaultdict[str, float] = defaultdict(float)
         self.transport = UpstreamTransport(
             Endpoints(
                 urls_of(self.config.url, "/chat/completions"),
@@ -199,6 +200,11 @@ class Judge:
             )
         )
         self._answers = ChatAnswers(self.transport, self.config.reported_model)
+
+    @property
+    def usage(self) -> defaultdict[str, float]:
+        """Counts of the calls so far: calls, unreadable answers, tokens, cost, seconds."""
+        return self._counts
 
     @property
     def reported(self) -> str:
@@ -256,37 +262,37 @@ class Judge:
         most = self._cost(len(body) // BYTES_A_TOKEN, self.config.max_tokens)
         sent_at_s = loop.time()
         if (lack := self.budget.lacks(most, sent_at_s)) is not None:
-            self.usage["over_budget"] += 1
+            self._counts["over_budget"] += 1
             raise UpstreamFailed(lack, retryable="per_hour" in lack)
         held, cost = self.budget.hold(most, sent_at_s), most
-        self.usage["calls"] += 1
+        self._counts["calls"] += 1
         try:
             answer = await self.transport.post(body, give_up_at_s, partial(self._lose, most))
             used = tokens_used(answer)
             cost = self._cost(*used, str(answer.get("model"))) if any(used) else most
             took_s = loop.time() - sent_at_s
-            self.usage["prompt_tokens"] += used[0]
-            self.usage["completion_tokens"] += used[1]
-            self.usage["seconds"] += took_s
+            self._counts["prompt_tokens"] += used[0]
+            self._counts["completion_tokens"] += used[1]
+            self._counts["seconds"] += took_s
             value, said = self._read(answer, question)
         except NoVerdict as why:
-            self.usage["unreadable"] += 1
+            self._counts["unreadable"] += 1
             again = self.config.temperature > 0
             message = f"the judge gave no verdict: {why}"
             raise UpstreamFailed(message, retryable=again, undecided=True) from None
         except UpstreamFailed as why:
-            self.usage["failed"] += 1
+            self._counts["failed"] += 1
             cost = cost if why.answered else FREE
             raise
         finally:
             self.budget.settle(held, most, cost)
-            self.usage["cost"] += cost["cost"]
+            self._counts["cost"] += cost["cost"]
         return Vote(value, said, *used, cost["cost"], round(took_s, 3))
 
     def _lose(self, cost: CallCost) -> None:
         """Count a failed attempt, which may be billed all the same."""
         self.budget.hold(cost, asyncio.get_running_loop().time())
-        self.usage["cost"] += cost["cost"]
+        self._counts["cost"] += cost["cost"]
 
     def _cost(self, prompt_tokens: int, completion_tokens: int, model: str = "") -> CallCost:
         """Return the cost of these tokens, at the answering model's price if it has one."""

@@ -20,6 +20,7 @@ from touchstone_rewards.reward_server.errors import ConfigError, sample_error
 from touchstone_rewards.reward_server.models.files import folder_digest, resolve
 from touchstone_rewards.reward_server.models.text import Text
 from touchstone_rewards.reward_server.remote.admission import AskOne
+from touchstone_rewards.reward_server.remote.calls_endpoints import CallsEndpoints
 from touchstone_rewards.reward_server.remote.endpoint import transport_to
 from touchstone_rewards.reward_server.remote.failed import UpstreamFailed
 from touchstone_rewards.reward_server.remote.gathered import Gathered
@@ -57,7 +58,7 @@ class RewardAnswer(NamedTuple):
     error: SampleError | None = None
 
 
-class RemoteRewardModel:
+class RemoteRewardModel(CallsEndpoints):
     """Score prompt and response with a reward model behind vLLM, SGLang or TEI.
 
     `about`: result of the last parity self-test.

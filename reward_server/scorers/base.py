@@ -8,8 +8,17 @@ sample's `Score`. `check.py` checks all of this when a scorer is loaded.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeGuard,
+    runtime_checkable,
+)
 
 from msgspec import Struct
 
@@ -65,11 +74,14 @@ class ScorerSpec(NamedTuple):
 
 
 class Described(Protocol):
-    """Attributes common to all scorers.
+    """Attributes common to all scorers; a class may leave out those with a default.
 
     `version`: must change whenever a verdict can change, as part of the fingerprint. `range`:
     minimum and maximum score, None if unbounded. `reads`: sample fields on which the score depends;
-    only these are sent to a worker.
+    only these are sent to a worker. `sees_turns`: a response that came as messages is given as
+    messages, not as the last one's text; False by default. `any_truth`: takes a ground truth of any
+    type; by default (False) a sample with one of no known form gets an error instead. `languages`:
+    those in which it can score; None by default, for any.
     """
 
     @property
@@ -78,17 +90,25 @@ class Described(Protocol):
     def range(self) -> tuple[Bound, Bound]: ...
     @property
     def reads(self) -> tuple[str, ...]: ...
+    @property
+    def sees_turns(self) -> bool: ...
+    @property
+    def any_truth(self) -> bool: ...
+    @property
+    def languages(self) -> Sequence[str] | None: ...
 
 
 class InlineScorer(Described, Protocol):
     """A scorer that runs in the event loop: linear in the length of its text, microseconds.
 
     A sample too large for the event loop is scored in a worker, so the scorer must be buildable
-    there.
+    there. `batch`: as for `WorkerScorer`.
     """
 
     @property
     def runs_in(self) -> Literal["inline"]: ...
+    @property
+    def batch(self) -> bool: ...
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
         """Score each sample, in order; `explain` adds explanations."""
@@ -100,14 +120,16 @@ class WorkerScorer(Described, Protocol):
 
     `deterministic`: equal values of the fields it `reads` always get equal verdicts, which may then
     be cached; False by default. Inline scorers are cheaper than a cache lookup, and models cache
-    their own results. A class with `batch = True` receives all samples of a task at once, any other
-    class one after another; if a batch fails, its samples are scored one by one.
+    their own results. `batch`: it receives all samples of a task at once, and if that fails, one by
+    one; False by default: one after another.
     """
 
     @property
     def runs_in(self) -> Literal["worker"]: ...
     @property
     def deterministic(self) -> bool: ...
+    @property
+    def batch(self) -> bool: ...
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
         """Score each sample, in order; `explain` adds explanations."""
@@ -197,6 +219,16 @@ class Closing(Protocol):
         ...
 
 
+class ReportsModel(ABC):
+    """Base of a remote scorer whose model's name, as its endpoint reports it, is part of the
+    fingerprint."""
+
+    @property
+    @abstractmethod
+    def reported(self) -> str:
+        """Model name in the endpoint's answers; "" before the first answer."""
+
+
 class Member(NamedTuple):
     """One sample of a group, and its scores by the scorers named in the group scorer's `of`."""
 
@@ -227,7 +259,8 @@ class GroupScorer(Described, Protocol):
 
     `of`: keys of scorers of the same profile whose scores it needs. `asks`: the scorers that it may
     ask. `model`: the model that it may run; then it is a `UsesModel` too. `max_members`: larger
-    groups are refused. Scores must not depend on the order of the members.
+    groups are refused. A class may leave out each of these. Scores must not depend on the order of
+    the members.
     """
 
     @property
@@ -250,7 +283,19 @@ class GroupScorer(Described, Protocol):
         ...
 
 
+class ModelGroupScorer(GroupScorer, UsesModel, Protocol):
+    """A group scorer that has a model."""
+
+    @property
+    def model(self) -> ModelConfig: ...
+
+
 # Scorers whose `score` can be called in a worker; a group scorer is packed as one, see
 # `groups/packed.py`.
 CallableScorer = InlineScorer | WorkerScorer
 Scorer = InlineScorer | WorkerScorer | ModelScorer | RemoteScorer | GroupScorer
+
+
+def has_model(scorer: Scorer) -> TypeGuard[ModelScorer | ModelGroupScorer]:
+    """Tell whether a scorer has a model; the type checker then knows it as a `UsesModel`."""
+    return scorer.runs_in == "model" or (scorer.runs_in == "group" and scorer.model is not None)

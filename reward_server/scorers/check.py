@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from inspect import iscoroutinefunction
-from typing import Any, TypeGuard, get_args
+from typing import Any, NamedTuple, TypeGuard, get_args
 
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.schemas import Sample
 from touchstone_rewards.reward_server.scorers.base import RunsIn, Scorer
 
 PLACES = get_args(RunsIn)
+FIELDS = Sample.__struct_fields__
 # Default limit on the members of a group.
 MAX_MEMBERS = 1024
+# The default of an attribute that a class must have.
+REQUIRED = object()
 # Methods called by the engine, by the place where the scorer runs.
 METHODS = dict.fromkeys(PLACES, ("score",)) | {"model": ("inputs", "judge", "use")}
 
@@ -40,36 +44,34 @@ def check_class(name: str, kind: object) -> None:
 def check_scorer(name: str, scorer: Any) -> Scorer:
     """Return the scorer if it declares everything that the server needs.
 
+    Attributes that its class may leave out are set to their defaults, on the class.
+
     Raises:
         ConfigError: an attribute is missing or malformed. The message says how to write it.
     """
     _check_kind(name, scorer, getattr(scorer, "runs_in", None))
-    version = getattr(scorer, "version", None)
-    if not isinstance(version, str) or not version:
-        raise ConfigError(
-            f"scorer {name!r} has version {version!r}; give its class a str, such as version = "
-            '"1", and change it whenever a score can change'
-        )
-    bounds = getattr(scorer, "range", None)
-    if not _is_range(bounds):
-        raise ConfigError(
-            f"scorer {name!r} has range {bounds!r}; give its class the least and the greatest "
-            "score, such as range = (0.0, 1.0), with None for no bound"
-        )
-    reads: Any = getattr(scorer, "reads", None)
-    fields = Sample.__struct_fields__
-    if not _is_sequence(reads):
-        raise ConfigError(
-            f"scorer {name!r} has reads {reads!r}; give its class a tuple of fields, such as "
-            f'reads = ("response",), out of {", ".join(fields)}'
-        )
-    if unknown := [field for field in reads if field not in fields]:
+    for attribute, allowed in (ALL | BY_KIND[scorer.runs_in]).items():
+        if allowed.default is not REQUIRED and not hasattr(scorer, attribute):
+            _set_default(name, scorer, attribute, allowed.default)
+        value = getattr(scorer, attribute, None)
+        if value is not allowed.default and not allowed.fits(value):
+            raise ConfigError(f"scorer {name!r} has {attribute} {value!r}; {allowed.advice}")
+    if unknown := [field for field in scorer.reads if field not in FIELDS]:
         raise ConfigError(
             f"scorer {name!r} reads {unknown}, which no sample has; the fields are "
-            f"{', '.join(fields)}"
+            f"{', '.join(FIELDS)}"
         )
-    _check_own_attributes(name, scorer)
     return scorer
+
+
+def _set_default(name: str, scorer: object, attribute: str, default: object) -> None:
+    try:
+        setattr(type(scorer), attribute, default)
+    except (AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"scorer {name!r} has no {attribute} and its class takes no attributes; "
+            f"give the class {attribute} = {default!r}"
+        ) from error
 
 
 def _check_kind(name: str, scorer: Any, runs_in: object) -> None:
@@ -92,54 +94,6 @@ def _check_kind(name: str, scorer: Any, runs_in: object) -> None:
         )
 
 
-def _check_own_attributes(name: str, scorer: Any) -> None:
-    """Check the attributes that only one kind has."""
-    if scorer.runs_in in ("worker", "remote"):
-        if not hasattr(scorer, "deterministic"):
-            try:
-                object.__setattr__(scorer, "deterministic", False)
-            except AttributeError as error:
-                raise ConfigError(
-                    f"scorer {name!r} has no deterministic and its class takes no attributes; "
-                    "give the class deterministic = False"
-                ) from error
-        if not isinstance(scorer.deterministic, bool):
-            raise ConfigError(
-                f"scorer {name!r} has deterministic {scorer.deterministic!r}; set True if the same "
-                "fields always get the same score, else False"
-            )
-    if scorer.runs_in == "group":
-        _check_group(name, scorer)
-    if scorer.runs_in == "remote":
-        most = getattr(scorer, "max_in_flight", None)
-        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-            raise ConfigError(
-                f"scorer {name!r} has max_in_flight {most!r}; give its class the most samples to "
-                "score at a time, such as max_in_flight = 64"
-            )
-    if scorer.runs_in == "model":
-        config = getattr(scorer, "model", None)
-        if not isinstance(getattr(config, "label", None), str):
-            raise ConfigError(
-                f"scorer {name!r} has model {config!r}; give it the ModelConfig of its model"
-            )
-
-
-def _check_group(name: str, scorer: Any) -> None:
-    """Fill in the defaults of a group scorer, and check its attributes."""
-    usually = {"of": (), "asks": (), "model": None, "max_members": MAX_MEMBERS}
-    for attribute, usual in usually.items():
-        if not hasattr(scorer, attribute):
-            object.__setattr__(scorer, attribute, usual)
-    if not _is_sequence(scorer.of) or not all(isinstance(key, str) for key in scorer.of):
-        raise ConfigError(
-            f"scorer {name!r} has of {scorer.of!r}; give it a tuple of keys of the profile"
-        )
-    most = scorer.max_members
-    if isinstance(most, bool) or not isinstance(most, int) or most < 2:
-        raise ConfigError(f"scorer {name!r} has max_members {most!r}; set an int of at least 2")
-
-
 def _is_range(bounds: object) -> bool:
     if not _is_sequence(bounds) or len(bounds) != 2:
         return False
@@ -153,5 +107,88 @@ def _is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, list | tuple)
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _are_texts(value: object) -> bool:
+    return _is_sequence(value) and all(isinstance(one, str) for one in value)
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _has_label(value: object) -> bool:
+    return isinstance(getattr(value, "label", None), str)
+
+
 def _article(word: str) -> str:
     return f"{'an' if word[0] in 'aeiouAEIOU' else 'a'} {word}"
+
+
+class Declaration(NamedTuple):
+    """What an attribute of a scorer may be besides its default, and the advice if it is not."""
+
+    fits: Callable[[Any], bool]
+    advice: str
+    default: Any = REQUIRED
+
+
+ALL = {
+    "version": Declaration(
+        _is_text,
+        'give its class a str, such as version = "1", and change it whenever a score can change',
+    ),
+    "range": Declaration(
+        _is_range,
+        "give its class the least and the greatest score, such as range = (0.0, 1.0), with None "
+        "for no bound",
+    ),
+    "reads": Declaration(
+        _is_sequence,
+        'give its class a tuple of fields, such as reads = ("response",), out of '
+        f"{', '.join(FIELDS)}",
+    ),
+    "sees_turns": Declaration(
+        _is_bool, "set True if it reads responses that are lists of messages, else False", False
+    ),
+    "any_truth": Declaration(
+        _is_bool, "set True if it takes ground truths of any type, else False", False
+    ),
+    "languages": Declaration(
+        _are_texts,
+        'give it the languages that it reads, such as ["English"], or None for any',
+        None,
+    ),
+}
+_BATCH = Declaration(
+    _is_bool, "set True if it must get all samples of a task at once, else False", False
+)
+_DETERMINISTIC = Declaration(
+    _is_bool, "set True if the same fields always get the same score, else False", False
+)
+BY_KIND = {
+    "inline": {"batch": _BATCH},
+    "worker": {"batch": _BATCH, "deterministic": _DETERMINISTIC},
+    "model": {"model": Declaration(_has_label, "give it the ModelConfig of its model")},
+    "remote": {
+        "deterministic": _DETERMINISTIC,
+        "max_in_flight": Declaration(
+            partial(_is_count, least=1),
+            "give its class the most samples to score at a time, such as max_in_flight = 64",
+        ),
+    },
+    "group": {
+        "of": Declaration(_are_texts, "give it a tuple of keys of the profile", ()),
+        "asks": Declaration(_is_sequence, "give it a tuple of scorers to ask", ()),
+        "model": Declaration(_has_label, "give it the ModelConfig of its model, or None", None),
+        "max_members": Declaration(
+            partial(_is_count, least=2), "set an int of at least 2", MAX_MEMBERS
+        ),
+    },
+}

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from touchstone_rewards.reward_server.errors import SAMPLE_ERRORS, sample_error
 from touchstone_rewards.reward_server.schemas import SampleError, is_object
-from touchstone_rewards.reward_server.scorers.base import Score, Undecided
+from touchstone_rewards.reward_server.scorers.base import Described, Score, Undecided
 
 # Limits on the characters quoted from a value, a message and a traceback.
 VALUE_CHARS, MESSAGE_CHARS, TRACE_CHARS = 80, 500, 4000
@@ -35,7 +35,7 @@ _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
 
-def checked_scores(scorer: object, given: Sequence[Any], count: int) -> list[Score]:
+def checked_scores(scorer: Described, given: Sequence[Any], count: int) -> list[Score]:
     """Return the `count` scores in `given`, each one validated.
 
     Raises:
@@ -58,7 +58,7 @@ def checked_scores(scorer: object, given: Sequence[Any], count: int) -> list[Sco
     ]
 
 
-def checked_score(scorer: object, given: object) -> Score:
+def checked_score(scorer: Described, given: object) -> Score:
     """Return `given` if it is a valid score, otherwise a score with the error.
 
     Example:
@@ -78,7 +78,7 @@ def checked_score(scorer: object, given: object) -> Score:
                 f"scorer {name_of(scorer)} returned {float(score.value or 0.0):g}; expected a "
                 f"finite number{_range_shown(scorer)}"
             )
-        if score.undecided is not None and value > (_least(scorer) or 0.0):
+        if score.undecided is not None and value > (scorer.range[0] or 0.0):
             return failed(
                 f"scorer {name_of(scorer)} is undecided but returned {value:g}; expected the least "
                 "of its range, or an error: an undecided sample earns nothing"
@@ -180,19 +180,14 @@ def _is_number(value: object) -> bool:
     )
 
 
-def _least(scorer: object) -> float | None:
-    return (getattr(scorer, "range", None) or (None, None))[0]
-
-
-def _bounds(scorer: object) -> tuple[float, float]:
+def _bounds(scorer: Described) -> tuple[float, float]:
     """Return the least and the greatest finite number in the scorer's range."""
-    bounds = getattr(scorer, "range", None) or (None, None)
-    return _finite_bounds(*bounds)
+    return _finite_bounds(*scorer.range)
 
 
-def _range_shown(scorer: object) -> str:
+def _range_shown(scorer: Described) -> str:
     """Return the scorer's range as the end of a sentence, or "" if it is unbounded."""
-    bounds = getattr(scorer, "range", None) or (None, None)
+    bounds = scorer.range
     return f" within its range {list(bounds)}" if any(b is not None for b in bounds) else ""
 
 
@@ -211,7 +206,7 @@ def _within(value: float, least: float, greatest: float) -> float | None:
     return nearest if near and math.isfinite(value) else None
 
 
-def _with_turns(scorer: object, score: Score) -> Score:
+def _with_turns(scorer: Described, score: Score) -> Score:
     """Return the score with its turns' scores as floats.
 
     Raises:

@@ -20,8 +20,9 @@ from touchstone_rewards.reward_server.pool.pools import WorkerPools
 from touchstone_rewards.reward_server.profile_config import ScorerEntry
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.received import open_fields
+from touchstone_rewards.reward_server.remote.calls_endpoints import CallsEndpoints
 from touchstone_rewards.reward_server.remote.together import together
-from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest, is_object
+from touchstone_rewards.reward_server.schemas import Sample, ScoreRequest
 from touchstone_rewards.reward_server.scorers.base import (
     InlineScorer,
     ModelScorer,
@@ -132,8 +133,8 @@ class ScorerColumns:
             scores = await self._fill(profile, key, inner, give_up_at_s)
         else:
             turns = Turns(samples, fold)
-            sees = getattr(profile.scorers[key], "sees_turns", False)
-            given = list(map(as_came, turns.samples)) if sees else turns.samples
+            sees_turns = profile.scorers[key].sees_turns
+            given = list(map(as_came, turns.samples)) if sees_turns else turns.samples
             inner = replace(request, samples=given)
             scores = turns.folded(
                 await self._fill(profile, key, inner, give_up_at_s), explain=request.explain
@@ -288,9 +289,8 @@ class ScorerColumns:
         self.tracer.annotate("touchstone.cache_hits", lambda: hits)
         if not hits or scorer.runs_in != "remote":
             return found
-        usage = getattr(scorer, "usage", None)
-        if is_object(usage):
-            usage["cache_hits"] += hits
+        if isinstance(scorer, CallsEndpoints) and scorer.usage is not None:
+            scorer.usage["cache_hits"] += hits
         known = [id(sample) not in ran for sample in samples]
         return [_marked(*each) for each in zip(found, known, strict=True)]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -36,6 +36,7 @@ from touchstone_rewards.reward_server.scorers.base import (
     Score,
     UsesModel,
     WorkerScorer,
+    has_model,
 )
 from touchstone_rewards.reward_server.scorers.groups.duplicates import remembers
 from touchstone_rewards.reward_server.scorers.groups.packed import pack, unpack
@@ -277,9 +278,10 @@ class GroupScorers:
             if isinstance(asked, Ask):
                 answers = await self._scores_for(asked, how, profile, key)
             else:
-                user = cast("UsesModel", scorer)
+                if not has_model(scorer):
+                    raise TypeError(f"scorer {key} asks a model, but has none")
                 when: Any = {"give_up_at_s": how.give_up_at_s, "priority": how.priority}
-                answers = await self._run_model(user, asked.inputs, **when)
+                answers = await self._run_model(scorer, asked.inputs, **when)
 
     async def _scores_for(self, asked: Ask, how: How, profile: Profile, key: str) -> list[Score]:
         """Return the scores of the samples that the scorer with this key asks about."""

@@ -8,7 +8,7 @@ from functools import partial
 from prometheus_client.core import CounterMetricFamily
 
 from touchstone_rewards.reward_server.profiles import Profile
-from touchstone_rewards.reward_server.schemas import is_object
+from touchstone_rewards.reward_server.remote.calls_endpoints import CallsEndpoints
 from touchstone_rewards.reward_server.scorers.base import Scorer
 from touchstone_rewards.reward_server.telemetry.metrics import MetricReading
 
@@ -44,10 +44,10 @@ def _all(profiles: Mapping[str, Profile], name: str) -> dict[str, float]:
     seen: set[int] = set()  # a judge that several profiles share counts for the first of them
     for profile in profiles.values():
         for key, scorer in with_asked(profile):
-            usage = getattr(scorer, "usage", None)
-            if scorer.runs_in == "remote" and is_object(usage) and id(scorer) not in seen:
+            counts = scorer.usage if isinstance(scorer, CallsEndpoints) else None
+            if counts is not None and id(scorer) not in seen:
                 seen.add(id(scorer))
-                found[f"{profile.name}.{key}"] = float(usage.get(name, 0))
+                found[f"{profile.name}.{key}"] = counts.get(name, 0.0)
     return found
 
 

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -28,7 +28,13 @@ from touchstone_rewards.reward_server.models.thread import Model, OutOfMemory
 from touchstone_rewards.reward_server.profiles import Profile
 from touchstone_rewards.reward_server.routes import link
 from touchstone_rewards.reward_server.schemas import ModelInfo, Priority, Sample
-from touchstone_rewards.reward_server.scorers.base import ModelScorer, Score, Scorer, UsesModel
+from touchstone_rewards.reward_server.scorers.base import (
+    ModelGroupScorer,
+    ModelScorer,
+    Score,
+    UsesModel,
+    has_model,
+)
 from touchstone_rewards.reward_server.scoring.model_scorer import judged, wanted_inputs
 
 
@@ -201,7 +207,7 @@ class ModelHost:
                 ready=self.batchers[name].not_ready_reason is None,
                 reason=self.batchers[name].not_ready_reason,
                 profiles=sorted(set(users[name])),
-                about=getattr(self.batchers[name].model, "about", {}),
+                about=self.batchers[name].about,
             )
             for name, config in self.configs.items()
         ]
@@ -306,7 +312,7 @@ class ModelHost:
 
     def _exchanged(self, name: str, config: ModelConfig, digest: str) -> dict[str, Profile]:
         """Return new versions of the profiles that use the model, made for its new files."""
-        copies: dict[int, UsesModel] = {}
+        copies: dict[int, ModelScorer | ModelGroupScorer] = {}
         found: dict[str, Profile] = {}
         for profile in self.profiles.values():
             users = [each for each in with_model(profile) if each[1].model.label == name]
@@ -315,7 +321,7 @@ class ModelHost:
                     copies[id(scorer)] = copy.copy(scorer)
                     copies[id(scorer)].use(config, digest)
             if users:
-                changed = {key: cast("Scorer", copies[id(scorer)]) for key, scorer in users}
+                changed = {key: copies[id(scorer)] for key, scorer in users}
                 found[profile.name] = profile.with_scorers(changed)
         return found | link(self.profiles | found)
 
@@ -334,13 +340,9 @@ class ModelHost:
         return found
 
 
-def with_model(profile: Profile) -> list[tuple[str, UsesModel]]:
+def with_model(profile: Profile) -> list[tuple[str, ModelScorer | ModelGroupScorer]]:
     """Return the scorers of a profile that have a model, each with its key."""
-    return [
-        (key, cast("UsesModel", scorer))
-        for key, scorer in profile.scorers.items()
-        if scorer.runs_in == "model" or (scorer.runs_in == "group" and scorer.model is not None)
-    ]
+    return [(key, scorer) for key, scorer in profile.scorers.items() if has_model(scorer)]
 
 
 def _model_scorers(profiles: Mapping[str, Profile]) -> list[tuple[Profile, UsesModel]]:

@@ -13,7 +13,7 @@ from touchstone_rewards.reward_server.scoring.ground_truths import unreadable_tr
 def looked_at(scorer: Described) -> Sequence[str]:
     """Return the fields to check before a scorer sees a sample: those that it reads, or none if it
     takes any ground truth, as functions do."""
-    return () if getattr(scorer, "any_truth", False) else scorer.reads
+    return () if scorer.any_truth else scorer.reads
 
 
 def refusals(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
 from itertools import chain
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -71,19 +71,15 @@ def part(profile: Profile, samples: Sequence[Sample], *, named: bool = True) -> 
         names[at], error = _by_itself(profile, samples[at], names[at])
         if error is not None:
             refused[at] = error
-    places: dict[str | None, list[int]] = {name: [] for name in dict.fromkeys(names)}
+    places: dict[str, list[int]] = {}
     for at, name in enumerate(names):
-        places[name].append(at)
-    if profile.route is not None:
-        for at in places.get(None, ()):
+        if name is not None:
+            places.setdefault(name, []).append(at)
+        elif profile.route is not None:
             refused.setdefault(at, profile.route.error(profile.name, samples[at]))
-    places.pop(None, None)
     targets = {**profile.targets, **({} if profile.route else {profile.name: profile})}
     return Parted(
-        [
-            Part(targets[cast(str, name)], at, [samples[i] for i in at])
-            for name, at in places.items()
-        ],
+        [Part(targets[name], at, [samples[i] for i in at]) for name, at in places.items()],
         refused,
     )
 
@@ -150,17 +146,16 @@ def _joined(
     A scorer that does not apply to a row is null in its result and is not counted in the numbers.
     """
     samples, explain = request.samples, request.explain
-    results: list[SampleResult | None] = [None] * len(samples)
+    results: dict[int, SampleResult] = {}
     for each, found in zip(parted.parts, scored, strict=True):
-        for at, result in zip(each.places, found.results, strict=True):
-            results[at] = result
+        results |= zip(each.places, found.results, strict=True)
         if explain:
             _explain(profile, each, found.results)
     for at, error in parted.refused.items():
         results[at] = SampleResult(samples[at].id, "error", None, dict.fromkeys(keys), error)
     every = [found.columns for found in scored]
     return Scored(
-        cast("list[SampleResult]", results),
+        [results[at] for at in range(len(samples))],
         Columns(
             [*chain.from_iterable(each.rewards for each in every), *[None] * len(parted.refused)],
             {

@@ -1,7 +1,6 @@
 """The endpoints behind the profiles' remote scorers: which of them answer, and their counts.
 
-Reports the scorers without a live endpoint, and numbers for the metrics and the dashboard. A scorer
-or model that calls endpoints has them as `transport`, and may keep counts in `usage`.
+Reports the scorers without a live endpoint, and numbers for the metrics and the dashboard.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from prometheus_client.registry import Collector
 
 from touchstone_rewards.reward_server.models.batcher import Batcher
 from touchstone_rewards.reward_server.profiles import Profile
+from touchstone_rewards.reward_server.remote.calls_endpoints import CallsEndpoints
 from touchstone_rewards.reward_server.remote.liveness import EndpointState, Liveness
 from touchstone_rewards.reward_server.remote.transport import UpstreamTransport
-from touchstone_rewards.reward_server.schemas import is_object
 from touchstone_rewards.reward_server.scoring.judge_readings import with_asked
 from touchstone_rewards.reward_server.scoring.model_host import with_model
 
@@ -72,7 +71,7 @@ class Upstreams(Collector):
     def states(self) -> list[UpstreamState]:
         """Return the state of each scorer's endpoints; shared endpoints are listed once."""
         return [
-            UpstreamState(name, liveness.states(), _usage(before))
+            UpstreamState(name, liveness.states(), dict(before.usage or {}))
             for name, before, liveness in self._unshared()
         ]
 
@@ -92,11 +91,11 @@ class Upstreams(Collector):
                 counter.add_metric([name], liveness.transport.counts[counted])
             yield counter
 
-    def _each(self) -> Iterator[tuple[str, object, Liveness]]:
+    def _each(self) -> Iterator[tuple[str, CallsEndpoints, Liveness]]:
         for profile in self._profiles.values():
             for key, before in (*with_asked(profile), *self._models_of(profile)):
-                transport = getattr(before, "transport", None)
-                if isinstance(transport, UpstreamTransport):
+                if isinstance(before, CallsEndpoints):
+                    transport = before.transport
                     liveness = self._known.setdefault(transport, Liveness(transport))
                     yield f"{profile.name}.{key}", before, liveness
 
@@ -105,18 +104,13 @@ class Upstreams(Collector):
             if (batcher := self._models.get(scorer.model.label)) is not None:
                 yield key, batcher.model
 
-    def _unshared(self) -> Iterator[tuple[str, object, Liveness]]:
+    def _unshared(self) -> Iterator[tuple[str, CallsEndpoints, Liveness]]:
         """Yield the items of `_each`; endpoints shared by several scorers only once."""
         seen: set[int] = set()
         for name, before, liveness in self._each():
             if id(liveness) not in seen:
                 seen.add(id(liveness))
                 yield name, before, liveness
-
-
-def _usage(before: object) -> dict[str, float]:
-    usage = getattr(before, "usage", None)
-    return {str(k): float(v) for k, v in usage.items()} if is_object(usage) else {}
 
 
 TRIES = {

@@ -62,6 +62,17 @@ class Acting:
         return Score(float(len(response)))
 
 
+class Alike(Acting):
+    """Has attributes with names that the server's own remote scorers have, of other forms."""
+
+    deterministic = True
+    transport, reported = "https", 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.usage: dict[str, int] = {}
+
+
 class NotAsync:
     """A remote scorer by name whose method would block the event loop."""
 

@@ -17,7 +17,8 @@ MEMBERS, SCORES = "members", "scores"
 class PackedGroup:
     """Adapter for a group scorer in a worker: each of its samples holds a whole group."""
 
-    deterministic = False
+    deterministic = batch = sees_turns = any_truth = False
+    languages = None
     range = (None, None)
     reads = ("metadata",)
 

@@ -30,6 +30,7 @@ class Lengths:
     ) -> None:
         self.act = act
         self.pads = pads
+        self.about: dict[str, Any] = {}
         self.batches: list[list[str]] = []
         self.closed = False
 

@@ -149,6 +149,14 @@ WHOLE = {
         ({"reads": "'response'"}, "def", "a tuple of fields"),
         ({"reads": "('answer',)"}, "def", "which no sample has"),
         ({"deterministic": "'yes'"}, "def", "has deterministic 'yes'; set True if the same"),
+        ({"batch": "1"}, "def", "has batch 1; set True if it must get all samples"),
+        ({"sees_turns": "'mean'"}, "def", "has sees_turns 'mean'; set True if it reads"),
+        ({"any_truth": "None"}, "def", "has any_truth None; set True if it takes"),
+        ({"languages": "'English'"}, "def", "has languages 'English'; give it the languages"),
+        ({"runs_in": "'group'", "of": "'math'"}, "def", "has of 'math'; give it a tuple of keys"),
+        ({"runs_in": "'group'", "asks": "3"}, "def", "has asks 3; give it a tuple of scorers"),
+        ({"runs_in": "'group'", "model": "'e5'"}, "def", "has model 'e5'; give it the ModelConfig"),
+        ({"runs_in": "'group'", "max_members": "1"}, "def", "has max_members 1; set an int of at"),
         ({}, "async def", "has runs_in 'worker', so its method 'score' must be a plain def;"),
         ({"runs_in": "'inline'"}, "async def", "must be a plain def;"),
         ({"runs_in": "'remote'"}, "def", "must be a plain async def;"),
@@ -175,18 +183,21 @@ def test_an_attribute_of_a_wrong_form_is_refused_in_one_line_when_it_is_loaded(
     monkeypatch.delitem(sys.modules, module)
 
 
-def test_a_worker_scorer_that_does_not_say_is_not_deterministic(
+def test_attributes_that_a_class_leaves_out_have_their_defaults(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = {name: text for name, text in WHOLE.items() if name != "deterministic"}
-    attributes = "".join(f"    {name} = {text}\n" for name, text in own.items())
+    attributes = "    __slots__ = ()\n"
+    attributes += "".join(f"    {name} = {text}\n" for name, text in own.items())
     code = f"class Own:\n{attributes}    def score(self, samples, *, explain=False): ...\n"
     (tmp_path / "touchstone_test_silent.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     scorer = build_scorer("touchstone_test_silent:Own", {})
     monkeypatch.delitem(sys.modules, "touchstone_test_silent")
     assert scorer.runs_in == "worker"
-    assert scorer.deterministic is False
+    assert scorer.deterministic is scorer.batch is False
+    assert scorer.sees_turns is scorer.any_truth is False
+    assert scorer.languages is None
 
 
 def test_a_command_scores_with_a_plugin_from_the_folder_also_in_workers(

@@ -72,6 +72,20 @@ async def test_what_goes_wrong_with_one_sample_is_its_own_error(engine: Engine) 
     assert "ConnectionRefusedError: port 9" in refused.message
 
 
+async def test_a_plugins_own_attributes_are_not_taken_for_those_of_a_judge(tmp_path: Path) -> None:
+    alike = ACTING.replace("Acting", "Alike")
+    (tmp_path / "alike.yaml").write_text(f"scorers: {{far: {{scorer: '{alike}'}}}}\n")
+    settings = load_settings(overrides={"workers": 1, "cache_bytes": 1_000_000})
+    metrics = Metrics()
+    engine = create_engine(load_profiles([tmp_path], plugins=PLUGINS), settings, metrics)
+    await engine.start()
+    for _ in range(2):  # the second time from the cache
+        [result] = await scored(engine, "alike", "good")
+        assert result.reward == 4.0
+    assert "alike" not in str(engine.upstreams.states())
+    await engine.stop()
+
+
 async def test_at_most_so_many_samples_are_in_hand_over_all_requests(engine: Engine) -> None:
     scorer = scorer_of(engine, "far")
     requests = [asyncio.create_task(scored(engine, "far", *["wait"] * 10)) for _ in range(3)]

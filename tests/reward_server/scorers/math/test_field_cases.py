@@ -15,7 +15,6 @@ import pytest
 
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample
-from touchstone_rewards.reward_server.scorers.math import MathScorer
 
 # Of the cases that no one disputes: the least share decided right. `math_strict` reads
 # boxes alone, so of the cases that have one; what it refuses there are lists in another order,
@@ -46,7 +45,7 @@ def judged(profile: str) -> list[Judged]:
     rows = [row for row in rows if not row["debatable"]]
     samples = [Sample(row["id"], _response(row), ground_truth=row["ground_truth"]) for row in rows]
     scorer = next(
-        each for each in load_profiles([])[profile].scorers.values() if isinstance(each, MathScorer)
+        each for each in load_profiles([])[profile].scorers.values() if each.runs_in == "worker"
     )
     scores = scorer.score(samples)
     return [

@@ -11,10 +11,9 @@ import pytest
 from tests.growth import MOST_GROWTH, drawn_texts, growth
 from tests.reward_server.scorers.rules.page import CONFIGS, ENGINES, RULES
 from touchstone_rewards.reward_server.schemas import Message, Sample
-from touchstone_rewards.reward_server.scorers import build_scorer
-from touchstone_rewards.reward_server.scorers.base import Score
+from touchstone_rewards.reward_server.scorers import build_callable, build_scorer
+from touchstone_rewards.reward_server.scorers.base import CallableScorer, Score
 from touchstone_rewards.reward_server.scorers.returned import checked_scores
-from touchstone_rewards.reward_server.scorers.rules.rule import Rule
 
 MEGABYTE = 2**20
 # A ground truth that each rule can read, where it reads one.
@@ -81,15 +80,13 @@ def megabytes() -> Iterator[tuple[str, str]]:
 TEXTS = dict(megabytes())
 
 
-def built(rule: str, config: dict[str, Any]) -> Rule:
+def built(rule: str, config: dict[str, Any]) -> CallableScorer:
     if rule in ENGINES:
         pytest.importorskip(ENGINES[rule])
-    scorer = build_scorer(rule, config)
-    assert isinstance(scorer, Rule)
-    return scorer
+    return build_callable(rule, config)
 
 
-def judged(scorer: Rule, sample: Sample) -> Score:
+def judged(scorer: CallableScorer, sample: Sample) -> Score:
     """Return the score, checked as the server checks it."""
     return checked_scores(scorer, scorer.score([sample], explain=True), 1)[0]
 
