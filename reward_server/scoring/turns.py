@@ -8,10 +8,10 @@ texts only pass through unchanged.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from msgspec import field
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from touchstone_rewards.reward_server.errors import sample_error
 from touchstone_rewards.reward_server.schemas import (
@@ -61,9 +61,7 @@ def _trajectory(sample: Sample, max_bytes: int) -> Trajectory:
     text, whole = response_text(messages), [text_of_message(turn) for turn in messages]
     if sum(map(len, whole)) * 4 > max_bytes and len("".join(whole).encode()) > max_bytes:
         text = "".join(whole)
-    fields: dict[str, Any] = {name: getattr(sample, name) for name in Sample.__struct_fields__}
-    fields["response"] = text
-    return Trajectory(**fields, messages=messages)
+    return Trajectory(**asdict(sample) | {"response": text, "messages": messages})
 
 
 def too_long(samples: Sequence[Sample]) -> dict[int, Score]:
@@ -84,9 +82,8 @@ def as_came(sample: Sample) -> Sample:
     """Return the sample with its messages as response, for a scorer that reads messages."""
     if not isinstance(sample, Trajectory):
         return sample
-    fields = {name: getattr(sample, name) for name in Sample.__struct_fields__}
-    fields["response"] = sample.messages
-    return Sample(**fields)
+    fields = asdict(sample)
+    return Sample(**fields | {"response": fields.pop("messages")})
 
 
 class Turns:
