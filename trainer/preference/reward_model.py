@@ -196,10 +196,12 @@ class PairwiseTrainer(RewardTrainer):
         return (loss, output) if return_outputs else loss
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        # An adapter does not describe its head, so the config is saved with it.
+        # An adapter does not describe its head, so the config is saved with it. Every rank calls
+        # this, and only the one that saved the model knows its class.
         super()._save(output_dir, state_dict)
-        model: Any = self.model
-        model.config.save_pretrained(output_dir or self.args.output_dir)
+        if self.args.should_save:
+            model: Any = self.model
+            model.config.save_pretrained(output_dir or self.args.output_dir)
 
 
 def report_dropped(given: int, trainer: PairwiseTrainer, max_length: int | None) -> None:

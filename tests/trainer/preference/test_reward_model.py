@@ -249,6 +249,16 @@ def test_predictions_are_what_the_model_in_training_gives(sorting: Sorting, tmp_
     assert [line["rejected"] for line in lines] == pytest.approx(scores[8:].tolist(), abs=1e-5)
 
 
+def test_a_process_that_saves_no_model_saves_no_config_either(
+    sorting: Sorting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The config of such a process names the class of the base model."""
+    trainer = trainer_for(sorting, tmp_path / "run")
+    monkeypatch.setattr(RewardConfig, "should_save", False)
+    trainer.save_model(str(tmp_path / "run"))
+    assert not list(tmp_path.rglob("config.json"))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("loss", ["pairwise", "disco"])
 def test_a_lora_run_ends_as_a_plain_folder_and_each_checkpoint_can_be_made_one(

@@ -83,8 +83,10 @@ def test_a_killed_run_that_is_resumed_is_bit_for_bit_the_whole_one(
 ALL = """
 import json, sys
 from touchstone_rewards.trainer.__main__ import main, part
-code = max(main(words) for words in json.loads(sys.argv[1]))
-sys.exit(code or part())
+for words in json.loads(sys.argv[1]):
+    if code := main([*words, "--traceback"]):
+        sys.exit(code)  # a rank that went on alone would wait for the others for ever
+part()
 """
 
 
