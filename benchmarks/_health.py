@@ -12,10 +12,10 @@ def main(port: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     connection = http.client.HTTPConnection("127.0.0.1", port)
     while True:
-        began = time.perf_counter()
+        began_s = time.perf_counter()
         connection.request("GET", "/health")
         connection.getresponse().read()
-        print(f"{(time.perf_counter() - began) * 1e3:.3f}", flush=True)
+        print(f"{(time.perf_counter() - began_s) * 1e3:.3f}", flush=True)
         time.sleep(0.005)
 
 

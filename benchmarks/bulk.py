@@ -79,14 +79,14 @@ def spent(engine: str, source: Path, folder: Path) -> tuple[float, float]:
         "--input",
         str(source),
     ]
-    began = time.perf_counter()
+    began_s = time.perf_counter()
     process = psutil.Popen(
         [*command, "--output", str(output), *options],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "RAY_ADDRESS": ""},
     )
-    return processor_s(process), time.perf_counter() - began
+    return processor_s(process), time.perf_counter() - began_s
 
 
 def rounds(folder: Path) -> dict[str, list[tuple[float, ...]]]:

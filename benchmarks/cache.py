@@ -73,9 +73,9 @@ def questions(name: str, repeated: int) -> list[Sample]:
 
 async def measure(engine: Engine, samples: list[Sample]) -> Figure:
     """Return wall-clock and CPU microseconds per sample."""
-    cpu, began = cpu_s(), time.perf_counter()
+    cpu, began_s = cpu_s(), time.perf_counter()
     await engine.score(ScoreRequest(samples, profile="math"))
-    took_s = time.perf_counter() - began
+    took_s = time.perf_counter() - began_s
     return took_s / len(samples) * 1e6, (cpu_s() - cpu) / len(samples) * 1e6
 
 

@@ -90,9 +90,9 @@ def measure(contenders: dict[str, Contender], count: int, rounds: int) -> dict[s
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, contender in contenders.items():
-            started = time.perf_counter()
+            began_s = time.perf_counter()
             assert asyncio.run(contender()) == count, name
-            times[name].append(time.perf_counter() - started)
+            times[name].append(time.perf_counter() - began_s)
     return {name: statistics.median(each) for name, each in times.items()}
 
 

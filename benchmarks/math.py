@@ -87,9 +87,9 @@ def ours(pairs: list[dict[str, Any]]) -> Judged:
     remembered.cache_clear()
     judged: Judged = []
     for pair in pairs:
-        started, clock = time.process_time(), time.perf_counter()
+        began_s, clock = time.process_time(), time.perf_counter()
         found = verdict(pair["kind"], pair["prediction"], pair["truth"])
-        taken = time.process_time() - started
+        taken = time.process_time() - began_s
         judged.append((found, taken, time.perf_counter() - clock))
     return judged
 
@@ -168,9 +168,9 @@ def hostile() -> dict[str, Any]:
         taken: list[float] = []
         found: bool | None = None
         for _ in range(ROUNDS):
-            started = time.process_time()
+            began_s = time.process_time()
             found = verdict(row["kind"], row["prediction"], row["truth"])
-            taken.append(time.process_time() - started)
+            taken.append(time.process_time() - began_s)
         slowest = max(slowest, min(taken))
         wrong += row["expect"] is not None and bool(found) != row["expect"]
     return {"slowest_ms": round(1e3 * slowest, 2), "wrong_verdicts": wrong}
@@ -217,13 +217,13 @@ def through_command(made: list[dict[str, Any]]) -> float:
             "--cache_bytes",
             "0",
         ]
-        started = time.perf_counter()
+        began_s = time.perf_counter()
         subprocess.run(
             [*command, "--input", str(source), "--output", str(target)],
             check=True,
             capture_output=True,
         )
-        taken = time.perf_counter() - started
+        taken = time.perf_counter() - began_s
         assert len(target.read_text(encoding="utf-8").splitlines()) == len(made)
     return len(made) / taken
 
@@ -250,9 +250,9 @@ def _posted(url: str, batches: list[list[dict[str, Any]]]) -> float:
             client.post(f"{url}/score", content=body).raise_for_status()
 
         post(bodies[0])
-        started = time.perf_counter()
+        began_s = time.perf_counter()
         list(pool.map(post, bodies))
-        return 1 / (time.perf_counter() - started)
+        return 1 / (time.perf_counter() - began_s)
 
 
 def _print(row: dict[str, Any]) -> None:

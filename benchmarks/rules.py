@@ -157,10 +157,10 @@ def us_a_kilobyte(call: Callable[[], object], size: int) -> float:
     best = float("inf")
     for _ in range(ROUNDS):
         while True:
-            started = time.process_time()
+            began_s = time.process_time()
             for _ in range(times):
                 call()
-            took_s = time.process_time() - started
+            took_s = time.process_time() - began_s
             if took_s >= LEAST_S:
                 break
             times *= 4

@@ -159,10 +159,10 @@ async def load(port: int, request: bytes, connections: int, seconds: float) -> i
 
 def rate(server: Peer, count: int) -> Rate:
     with ahead_of_others(server.pid):
-        before, began = processor_s(server.pid), time.perf_counter()
+        before, began_s = processor_s(server.pid), time.perf_counter()
         answered = asyncio.run(load(server.port, request_bytes(count), SHAPES[count], ROUND_S))
-        ended = time.perf_counter()
-    seconds, cpu_s = ended - began, processor_s(server.pid) - before
+        ended_s = time.perf_counter()
+    seconds, cpu_s = ended_s - began_s, processor_s(server.pid) - before
     return Rate(answered * count / seconds, cpu_s / (answered * count) * 1e6)
 
 
@@ -316,7 +316,7 @@ def split_cpu_us(servers: Sequence[LiveServer], count: int, connections: int, ea
 async def flood(port: int, calls: int) -> dict[str, Any]:
     """Make all calls at once; rejected ones retry."""
     request, shed = openrlhf_bytes(), 0
-    began = time.perf_counter()
+    began_s = time.perf_counter()
 
     async def call() -> bool:
         nonlocal shed
@@ -341,7 +341,7 @@ async def flood(port: int, calls: int) -> dict[str, Any]:
         os.sched_setscheduler(watcher.pid, os.SCHED_RR, os.sched_param(2))
     await asyncio.sleep(1.0)
     answers = await asyncio.gather(*(call() for _ in range(calls)), return_exceptions=True)
-    seconds = time.perf_counter() - began - 1.0
+    seconds = time.perf_counter() - began_s - 1.0
     watcher.terminate()
     assert watcher.stdout is not None
     health_ms = [float(line) for line in (await watcher.stdout.read()).split()]

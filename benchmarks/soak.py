@@ -151,8 +151,8 @@ async def watch(pid: int, seconds: float, tally: Tally) -> list[dict[str, float]
     """Print a line a minute, or ten in a short run; return the values."""
     step_s = min(60.0, seconds / 10)
     seen: list[dict[str, float]] = []
-    began = time.monotonic()
-    while time.monotonic() - began < seconds - step_s / 2:
+    began_s = time.monotonic()
+    while time.monotonic() - began_s < seconds - step_s / 2:
         await asyncio.sleep(step_s)
         peaks: dict[str, float] = {}
         for _ in range(10):  # a worker may just have been replaced
@@ -162,8 +162,8 @@ async def watch(pid: int, seconds: float, tally: Tally) -> list[dict[str, float]
         seen.append(peaks)
         shown = ", ".join(f"{name} {much:.0f}" for name, much in peaks.items())
         print(
-            f"{(time.monotonic() - began) / 60:5.1f} min: {tally.scored} scored, {tally.lost} lost,"
-            f" errors {dict(tally.errors)}; {shown}",
+            f"{(time.monotonic() - began_s) / 60:5.1f} min: {tally.scored} scored, "
+            f"{tally.lost} lost, errors {dict(tally.errors)}; {shown}",
             flush=True,
         )
     return seen

@@ -190,10 +190,10 @@ def round_trip_us(trips: int = 5000) -> float:
     far.close()
     sample, times = samples_of(["x" * TEXT_BYTES]), []
     for _ in range(trips):
-        began = time.perf_counter()
+        began_s = time.perf_counter()
         near.send(msgpack.encode(sample))
         msgpack.decode(near.recv(1 << 16), type=list[Score])
-        times.append((time.perf_counter() - began) * 1e6)
+        times.append((time.perf_counter() - began_s) * 1e6)
     near.close()
     os.wait()
     return statistics.median(times)
@@ -220,16 +220,16 @@ async def our_overshoots(hang: str, trials: int) -> list[tuple[float, float]]:
     await pool.start()
     found = []
     for _ in range(trials):
-        began = time.perf_counter()
+        began_s = time.perf_counter()
         hanging = asyncio.create_task(pool.score("act", samples_of([hang])))
         await asyncio.sleep(DEADLINE_S / 10)
         following = asyncio.create_task(pool.score("act", samples_of(["next"])))
         (failure,) = await hanging
-        failed_s = time.perf_counter() - began
+        failed_s = time.perf_counter() - began_s
         await following
         assert failure.error is not None
         assert failure.error.code == "deadline_exceeded"
-        found.append(after_deadline_ms(failed_s, time.perf_counter() - began))
+        found.append(after_deadline_ms(failed_s, time.perf_counter() - began_s))
         await asyncio.sleep(0.05)
     await pool.stop()
     return found
@@ -242,13 +242,13 @@ def pebble_overshoots(hang: str, trials: int) -> list[tuple[float, float]]:
     pool.schedule(act, args=["warm"]).result()
     found = []
     for _ in range(trials):
-        began = time.perf_counter()
+        began_s = time.perf_counter()
         hanging = pool.schedule(act, args=[hang], timeout=DEADLINE_S)
         following = pool.schedule(act, args=["next"])
         assert hanging.exception() is not None
-        failed_s = time.perf_counter() - began
+        failed_s = time.perf_counter() - began_s
         following.result()
-        found.append(after_deadline_ms(failed_s, time.perf_counter() - began))
+        found.append(after_deadline_ms(failed_s, time.perf_counter() - began_s))
     close(pool)
     return found
 

@@ -99,7 +99,7 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = time.perf_counter()
+        began_s = time.perf_counter()
         headers = dict(scope["headers"])
         exchange = _Exchange(headers, receive, send, self.bodies)
         served = begin(None, exchange.request_id, keeps_samples=self.log_samples)
@@ -116,7 +116,7 @@ class Gate:
             await exchange.fail(error)
         finally:
             self.bodies.pending_bytes -= exchange.counted_bytes
-        self.note(scope["path"], exchange.status, served, time.perf_counter() - started)
+        self.note(scope["path"], exchange.status, served, time.perf_counter() - began_s)
 
     def _app_for(self, scope: Scope) -> ASGIApp:
         endpoint = self.endpoints.get((scope["method"], scope["path"]))

@@ -85,7 +85,7 @@ class EmbedEndpoint:
         await send_json(send, encode(answer))
 
     async def _embed(self, request: EmbedRequest) -> EmbedResponse:
-        began = time.perf_counter()
+        began_s = time.perf_counter()
         if self.engine.draining:
             raise NotReady(f"{self.engine.not_ready_reason}; try again later or on another server")
         most = self.engine.limits.max_samples
@@ -100,7 +100,7 @@ class EmbedEndpoint:
             )
         errors = [one if isinstance(one, SampleError) else None for one in found]
         vectors = [None if isinstance(one, SampleError) else one.vector.tolist() for one in found]
-        elapsed_ms = (time.perf_counter() - began) * 1e3
+        elapsed_ms = (time.perf_counter() - began_s) * 1e3
         return EmbedResponse(vectors, errors, name, round(elapsed_ms, 3))
 
 

@@ -166,7 +166,7 @@ class Engine:
             UnknownProfile, RequestTooLarge, QueueFull, NotReady: nothing was scored.
             RequestDeadline: the deadline passed before any sample was scored.
         """
-        started = time.perf_counter()
+        began_s = time.perf_counter()
         profile = self.check_admitted(request.profile, len(request.samples))
         if self.elsewhere is not None and profile.kept_once:
             return await score_elsewhere(self.elsewhere, request, observed=observed, gather=gather)
@@ -195,7 +195,7 @@ class Engine:
             check_any_turn(scored.results)
         if profile.unnamed:
             fingerprint = self._named(profile).fingerprint
-        return self._answer(request, profile.info, fingerprint, scored, started, observed)
+        return self._answer(request, profile.info, fingerprint, scored, began_s, observed)
 
     def at_once(self, request: ScoreRequest) -> ScoreResponse | None:
         """Return the answer if nothing has to be waited for; None if `score` is needed.
@@ -203,7 +203,7 @@ class Engine:
         Raises:
             UnknownProfile, RequestTooLarge, QueueFull, NotReady: nothing was scored.
         """
-        started = time.perf_counter()
+        began_s = time.perf_counter()
         samples = request.samples
         known = self.profiles.get(request.profile)
         away = self.elsewhere is not None and known is not None and known.kept_once
@@ -217,7 +217,7 @@ class Engine:
         served.profile = profile.name
         with served.room(len(samples)):
             scored = self._combined(profile, request, columns, request.priority == "train")
-        return self._answer(request, profile.info, profile.fingerprint, scored, started)
+        return self._answer(request, profile.info, profile.fingerprint, scored, began_s)
 
     def _answer(
         self,
@@ -225,12 +225,12 @@ class Engine:
         info: ProfileInfo,
         fingerprint: str,
         scored: Scored,
-        started: float,
+        began_s: float,
         observed: bool = True,
     ) -> ScoreResponse:
         """Return the answer, after passing it to the metrics and observers."""
         current().note(info.name, request.samples, scored.results, scored.columns.errors)
-        elapsed_ms = round((time.perf_counter() - started) * 1e3, 3)
+        elapsed_ms = round((time.perf_counter() - began_s) * 1e3, 3)
         answer = ScoreResponse(scored.results, info.name, fingerprint, elapsed_ms)
         if observed:
             self.metrics.observe_columns(info, scored.columns)
