@@ -61,7 +61,9 @@ def _trajectory(sample: Sample, max_bytes: int) -> Trajectory:
     text, whole = response_text(messages), [text_of_message(turn) for turn in messages]
     if sum(map(len, whole)) * 4 > max_bytes and len("".join(whole).encode()) > max_bytes:
         text = "".join(whole)
-    return Trajectory(**asdict(sample) | {"response": text, "messages": messages})
+    fields = asdict(sample)
+    fields["response"] = text
+    return Trajectory(**fields, messages=messages)
 
 
 def too_long(samples: Sequence[Sample]) -> dict[int, Score]:
@@ -83,7 +85,8 @@ def as_came(sample: Sample) -> Sample:
     if not isinstance(sample, Trajectory):
         return sample
     fields = asdict(sample)
-    return Sample(**fields | {"response": fields.pop("messages")})
+    fields["response"] = fields.pop("messages")
+    return Sample(**fields)
 
 
 class Turns:
