@@ -25,6 +25,7 @@ from benchmarks.story_signals import (
 )
 from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig
 from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.story.rules import RulePart
 from touchstone_rewards.reward_server.scorers.story.stories import told_stories
 from touchstone_rewards.trainer.story.tiny import CHAT_TEMPLATE
 
@@ -119,6 +120,7 @@ def test_the_tables_of_the_pages_are_those_of_the_results(page: Path) -> None:
     signals = [{"logprob_gain": gain, "history_tokens": 9} for gain in gains]
     scorer = profile.scorers["retold"]
     assert scorer.runs_in == "inline"
+    assert isinstance(scorer, RulePart)
     scores = scorer.score([Sample(str(one), "", signals=one) for one in signals])
     assert [score.value for score in scores] == [1.0, 0.0, 1.0, 0.0]
     for figure in (row["turns"], row["peer_zero"], row["peer"]):

@@ -15,6 +15,7 @@ import pytest
 
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.schemas import Sample
+from touchstone_rewards.reward_server.scorers.math import MathScorer
 
 # Of the cases that no one disputes: the least share decided right. `math_strict` reads
 # boxes alone, so of the cases that have one; what it refuses there are lists in another order,
@@ -45,7 +46,9 @@ def judged(profile: str) -> list[Judged]:
     rows = [row for row in rows if not row["debatable"]]
     samples = [Sample(row["id"], _response(row), ground_truth=row["ground_truth"]) for row in rows]
     scorer = next(
-        each for each in load_profiles([])[profile].scorers.values() if each.runs_in == "worker"
+        each
+        for each in load_profiles([])[profile].scorers.values()
+        if each.runs_in == "worker" and isinstance(each, MathScorer)
     )
     scores = scorer.score(samples)
     return [

@@ -14,6 +14,7 @@ from touchstone_rewards.reward_server.schemas import Message, Sample
 from touchstone_rewards.reward_server.scorers import build_callable, build_scorer
 from touchstone_rewards.reward_server.scorers.base import CallableScorer, Score
 from touchstone_rewards.reward_server.scorers.returned import checked_scores
+from touchstone_rewards.reward_server.scorers.rules.rule import Rule
 
 MEGABYTE = 2**20
 # A ground truth that each rule can read, where it reads one.
@@ -83,7 +84,9 @@ TEXTS = dict(megabytes())
 def built(rule: str, config: dict[str, Any]) -> CallableScorer:
     if rule in ENGINES:
         pytest.importorskip(ENGINES[rule])
-    return build_callable(rule, config)
+    scorer = build_callable(rule, config)
+    assert isinstance(scorer, Rule)
+    return scorer
 
 
 def judged(scorer: CallableScorer, sample: Sample) -> Score:
