@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
 from benchmarks.gpu_minutes import PARTS, Outcome, Part, main, run_part, run_parts
 from tests.waiting import wait_until
+from touchstone_rewards.reward_server.pool.family import has_ended
 
 
 def part(name: str, least_s: float, modules: tuple[str, ...] = ()) -> Part:
@@ -78,14 +78,7 @@ def test_a_part_that_outlasts_the_time_is_killed_with_its_children_and_its_rows_
     assert outcome.status == "stopped"
     [row] = outcome.rows
     assert row["what"] == "found"
-    wait_until(lambda: not psutil.pid_exists(row["pid"]) or is_dead(row["pid"]))
-
-
-def is_dead(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    wait_until(lambda: has_ended(row["pid"]))
 
 
 def test_a_part_that_fails_says_why(tmp_path: Path) -> None:

@@ -34,8 +34,9 @@ from touchstone_rewards.reward_server.settings import Settings
 from touchstone_rewards.reward_server.stored.read import read_samples
 from touchstone_rewards.reward_server.telemetry.metrics import Metrics
 
-# The last bits of a score may differ between a sample alone and the same one among others.
-TOLERANCE, HALF_PRECISION_TOLERANCE = 1e-4, 2e-2
+# The last bits of a score may differ between a sample alone and the same one among others; in half
+# precision, the first that are kept.
+TOLERANCE, HALF_PRECISION_TOLERANCE = 1e-4, 1e-1
 
 
 class CheckOutcome(NamedTuple):
@@ -174,10 +175,11 @@ def _largest_difference(one: Sequence[SampleResult], other: Sequence[SampleResul
 
 
 def _tolerance(engine: Engine, profile: str, results: Sequence[SampleResult]) -> float:
-    dtypes = {m.about.get("dtype") for m in engine.models.info() if profile in m.profiles}
-    half = dtypes & {"bfloat16", "float16"}
+    models = [one.about for one in engine.models.info() if profile in one.profiles]
+    half = any(about.get("dtype") in ("bfloat16", "float16") for about in models)
     size = max(1.0, *(abs(result.reward or 0.0) for result in results))
-    return size * (HALF_PRECISION_TOLERANCE if half else TOLERANCE)
+    usual = size * (HALF_PRECISION_TOLERANCE if half else TOLERANCE)
+    return max([usual, *(about.get("parity_tolerance", 0.0) for about in models)])
 
 
 def _about(about: dict[str, object]) -> str:

@@ -134,9 +134,9 @@ class Embedder:
         read = self.reader.read([Text(None, self.prefix + text) for text in KNOWN_TEXTS])
         ids = [one.ids for one in read if isinstance(one, TokenIds)]
         with torch.inference_mode():
-            alone = [self.vector_alone(one) for one in ids]
-            dtype = self.backbone.dtype
-            self.parity, rejected = choose_layout(layouts, self.vectors, ids, alone, dtype)
+            self.parity, rejected = choose_layout(
+                layouts, self.vectors, ids, self.vector_alone, self.backbone.dtype
+            )
         for reason in rejected:
             log.warning("embedding model: layout not used: %s", reason)
 

@@ -70,15 +70,20 @@ class RewardModel:
     ) -> None:
         self.reader = reader
         self.device = device
-        self.dtype = dtype
         self.checkpoint = checkpoint
         self.normalization = normalization
-        # The head keeps fp32: rounding it to bf16 first would not be undone.
-        place(checkpoint.whole if checkpoint.own_forward else checkpoint.backbone, device, dtype)
+        self.convert(dtype)
         checkpoint.head.to(device=device)
         pad_id = text_config(checkpoint.whole).pad_token_id
         self._pad_id: int = cast(int, reader.tokenizer.pad_token_id if pad_id is None else pad_id)
         self._skipped_id = pad_id if checkpoint.skips_pad else None
+
+    def convert(self, dtype: torch.dtype) -> None:
+        """Convert the backbone to a dtype. The head keeps fp32: rounding it to bf16 first would not
+        be undone."""
+        whole = self.checkpoint.own_forward
+        place(self.checkpoint.whole if whole else self.checkpoint.backbone, self.device, dtype)
+        self.dtype = dtype
 
     @property
     def pads(self) -> bool:
@@ -133,8 +138,9 @@ class RewardModel:
             name = text_config(self.checkpoint.whole).name_or_path or "the reward model"
             raise ConfigError(f"{name}: max_tokens is too small for the texts of the self-test")
         with torch.inference_mode():
-            alone = [self.score_alone(one) for one in ids]
-            self.parity, rejected = choose_layout(layouts, self.scores, ids, alone, self.dtype)
+            self.parity, rejected = choose_layout(
+                layouts, self.scores, ids, self.score_alone, self.dtype
+            )
         for reason in rejected:
             log.warning("reward model: layout not used: %s", reason)
 

@@ -213,7 +213,7 @@ class RemoteRewardModel(CallsEndpoints):
                 if answer.error is not None:
                     return answer.error.message
                 found.append(answer.value)
-        parity = compared(self.config, known.scores, found)
+        parity = compared(known, found)
         self.about |= {"parity_drift": parity.drift, "parity_tolerance": parity.tolerance}
         if parity.holds:
             return None

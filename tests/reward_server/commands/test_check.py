@@ -9,6 +9,7 @@ import pytest
 from tests.reward_server.models import tiny
 from tests.reward_server.remote.engine_process import EngineProcess
 from touchstone_rewards.reward_server.__main__ import main
+from touchstone_rewards.reward_server.commands import check
 
 
 def profiles(folder: Path, text: str) -> list[str]:
@@ -35,6 +36,18 @@ def test_a_reward_model_is_held_against_one_by_one(
     said = capsys.readouterr().out
     assert "model judge" in said
     assert "parity_drift" in said
+
+
+def test_a_model_may_differ_by_what_its_own_self_test_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "HALF_PRECISION_TOLERANCE", 0.0)
+    tiny.classifier(tmp_path / "judge")
+    options = profiles(
+        tmp_path,
+        f"scorers: {{reward_model: {{config: {{model: {tmp_path}/judge, dtype: bfloat16}}}}}}",
+    )
+    assert main(["check", *options]) == 0
 
 
 def test_a_model_that_cannot_be_served_fails_the_check(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tests.waiting import PATIENCE_S, skip_time, until
 from touchstone_rewards.reward_server.caller import begin
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.pool import link
+from touchstone_rewards.reward_server.pool.family import has_ended
 from touchstone_rewards.reward_server.pool.pool import WorkerPool
 from touchstone_rewards.reward_server.pool.process import Task, write_frame
 from touchstone_rewards.reward_server.schemas import Sample
@@ -55,7 +56,7 @@ async def start_pool() -> AsyncIterator[StartPool]:
     yield start
     for pool in pools:
         await pool.stop()
-    await gone(processes())
+    await gone(pids_of(processes()))
 
 
 def processes() -> list[psutil.Process]:
@@ -87,13 +88,17 @@ def fork_server_process() -> psutil.Process:
     return server
 
 
-async def gone(some: list[psutil.Process]) -> None:
+async def gone(pids: Sequence[int]) -> None:
     """Return as soon as none of the processes is alive.
 
     Raises:
         TimeoutError: one stayed alive.
     """
-    await until(lambda: not any(p.is_running() and p.status() != "zombie" for p in some))
+    await until(lambda: all(map(has_ended, pids)))
+
+
+def pids_of(processes: Iterable[psutil.Process]) -> list[int]:
+    return [process.pid for process in processes]
 
 
 def numbers(count: int) -> list[Sample]:
@@ -543,9 +548,7 @@ async def test_what_a_scorer_started_is_killed_with_its_worker(
     pool = await start_pool()
     (score,) = await pool.score("hostile", [acting("child", file=str(tmp_path / "pid"))])
     assert code(score) == "deadline_exceeded"
-    pid = int((tmp_path / "pid").read_text())
-    if psutil.pid_exists(pid):
-        await gone([psutil.Process(pid)])
+    await gone([int((tmp_path / "pid").read_text())])
 
 
 @pytest.mark.parametrize("end", ["deadline", "recycled", "stopped"])
@@ -562,8 +565,7 @@ async def test_what_a_scorer_started_in_a_session_of_its_own_ends_with_the_worke
         await pool.score("hostile", numbers(10))
     elif end == "stopped":
         await pool.stop()
-    left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-    await gone(left)
+    await gone(pids)
 
 
 async def test_a_process_that_a_scorer_keeps_from_its_building_outlives_workers(
@@ -612,7 +614,7 @@ async def test_no_worker_outlives_a_server_killed_with_9(tmp_path: Path) -> None
     family = psutil.Process(server.pid).children(recursive=True)
     server.kill()
     server.wait()
-    await gone(family)
+    await gone(pids_of(family))
 
 
 # What callers do
@@ -722,7 +724,7 @@ async def test_stopping_fails_what_is_pending_and_leaves_no_process(start_pool: 
     scores = await asyncio.wait_for(call, PATIENCE_S)
     assert [code(score) for score in scores] == ["worker_lost"] * 20
     assert pool.alive == 0
-    await gone(family)
+    await gone(pids_of(family))
     assert [code(score) for score in await pool.score("hostile", numbers(2))] == ["worker_lost"] * 2
     await pool.start()
     assert_only({}, await pool.score("hostile", numbers(10)), 10)
@@ -752,7 +754,7 @@ async def test_a_scorer_that_cannot_be_built_stops_the_start(spec: ScorerSpec, s
     pool = WorkerPool({"good": HOSTILE, "bad": spec}, workers=2)
     with pytest.raises(ConfigError, match=says):
         await pool.start()
-    await gone(processes())
+    await gone(pids_of(processes()))
 
 
 async def test_scorers_are_added_while_the_pool_works(start_pool: StartPool) -> None:

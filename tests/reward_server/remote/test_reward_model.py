@@ -22,6 +22,7 @@ from touchstone_rewards.reward_server.models.reward import load_reward_model
 from touchstone_rewards.reward_server.models.text import Text
 from touchstone_rewards.reward_server.profiles import load_profiles
 from touchstone_rewards.reward_server.remote.reward_model import RemoteRewardModel
+from touchstone_rewards.reward_server.remote.reward_parity import TOLERANCE
 from touchstone_rewards.reward_server.remote.reward_wires import REWARD_WIRES
 from touchstone_rewards.reward_server.schemas import Message, Sample, ScoreRequest
 from touchstone_rewards.reward_server.scorers import build_scorer
@@ -130,6 +131,29 @@ async def test_an_endpoint_that_scores_otherwise_is_refused(
     found = await scored(both, *TEXTS)
     assert all(score.error is None for score in found)
     assert len(wrong.seen) <= 2
+
+
+async def test_an_engine_may_be_off_by_what_its_dtype_changes_in_the_local_model(
+    start_peer: StartPeer, make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TOLERANCE, "bfloat16", 1e-9)
+    half = load_reward_model(
+        RewardModelConfig(model=str(folder), dtype="bfloat16", device="cpu", layout="padded")
+    )
+
+    def rounded(inputs: Any) -> list[float]:
+        return [half.scores([ids], "padded").item() for ids in inputs]
+
+    peer = await start_peer(engine("vllm_classify", rounded))
+    named = {"template": "here", "local_folder": str(folder), "dtype": "bfloat16"}
+    scorer = make(base(peer.url), **named)
+    await ready(scorer)
+    assert 1e-6 < scorer.about["parity_drift"] <= scorer.about["parity_tolerance"] < 0.2
+    other = await start_peer(
+        engine("vllm_classify", lambda inputs: [each + 0.2 for each in rounded(inputs)])
+    )
+    with pytest.raises(ConfigError, match="fails the parity self-test"):
+        await ready(make(base(other.url), **named))
 
 
 async def test_a_restarted_engine_is_proven_again(
