@@ -31,6 +31,8 @@ TRIES = 3
 # A replica answers by its deadline with partial results; this is the extra time to wait for them.
 GRACE_S = 0.25
 STATUS_EVERY_S = 2.0
+# The same while a deployment has no replica, as when all of them start.
+STATUS_SOON_S = 0.2
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +81,7 @@ class RunningReplicas:
                 self.counts = await asyncio.to_thread(self._ask)
             except Exception as error:  # noqa: BLE001  Serve may be available again soon
                 logger.warning("Ray Serve does not report the running replicas: %s", error)
-            await asyncio.sleep(STATUS_EVERY_S)
+            await asyncio.sleep(STATUS_EVERY_S if all(self.counts.values()) else STATUS_SOON_S)
 
     def none_of(self, deployment: str) -> bool:
         """Return whether this deployment is known to have no running replica."""
@@ -110,7 +112,6 @@ class RemotePool:
         return len(self._names) or 1
 
     async def start(self) -> None:
-        # Serve has started every replica before this one.
         self._watcher = asyncio.create_task(self._running.watch())
 
     async def stop(self) -> None:
@@ -191,7 +192,7 @@ class RemoteBatcher:
         return f"no replica of model {self.name} is running; one is starting" if gone else None
 
     async def start(self) -> None:
-        """Do nothing: Serve has started a replica before this one."""
+        """Do nothing: Serve starts the replicas."""
 
     async def stop(self) -> None:
         """Do nothing: Serve owns the replica."""

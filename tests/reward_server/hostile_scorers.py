@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import psutil
 from msgspec.structs import asdict
 
 from touchstone_rewards.reward_server.errors import sample_error
@@ -37,13 +38,11 @@ class Length:
 
 
 class Deadly(Length):
-    """End the engine's own process if a response says so."""
-
-    runs_in: ClassVar[RunsIn] = "inline"
+    """End the engine's own process if a response says so: the parent of the workers' parent."""
 
     def score(self, samples: Sequence[Sample], *, explain: bool = False) -> list[Score]:
         if any(sample.response == "die!" for sample in samples):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(psutil.Process(os.getppid()).ppid(), signal.SIGKILL)
         return super().score(samples)
 
 

@@ -37,8 +37,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     flags = ["--cluster", "--workers", "1", "--cluster_min_replicas", "2"]
     live = live_server(log, *flags, "--cache_bytes", "0").start(wait=False)
     live.wait_until_ready(START_S)
+    # Each replica of the app asks Serve on its own which scorers run, every few seconds.
+    wait_until(lambda: {ready(live) for _ in range(20)} == {200})
     yield live
     assert live.stop() == 0
+
+
+def ready(cluster: LiveServer) -> int:
+    """Return the status of `/ready` of one of the app's replicas."""
+    return httpx2.get(f"{cluster.url}/ready", timeout=10).status_code
 
 
 def replicas(cluster: LiveServer, deployment: str) -> list[psutil.Process]:
@@ -92,9 +99,6 @@ def test_a_replica_killed_under_load_loses_nothing(cluster: LiveServer, deployme
 def test_without_a_replica_calls_end_at_their_deadline_and_the_app_is_not_ready(
     cluster: LiveServer,
 ) -> None:
-    def ready() -> int:
-        return httpx2.get(f"{cluster.url}/ready", timeout=10).status_code
-
     for victim in replicas(cluster, "scorer:math"):
         os.kill(victim.pid, signal.SIGKILL)
     sample = {"id": "1", "response": "\\boxed{4}", "ground_truth": "4"}
@@ -102,8 +106,8 @@ def test_without_a_replica_calls_end_at_their_deadline_and_the_app_is_not_ready(
     answer = httpx2.post(f"{cluster.url}/score", json=body)
     assert answer.status_code == 504, answer.text
     assert answer.json()["error"]["code"] == "request_deadline"
-    wait_until(lambda: ready() == 503)
-    wait_until(lambda: ready() == 200)
+    wait_until(lambda: ready(cluster) == 503)
+    wait_until(lambda: ready(cluster) == 200)
     answer = httpx2.post(f"{cluster.url}/score", json=body | {"deadline_ms": 60_000})
     assert answer.json()["results"][0]["reward"] == 1.0
 
