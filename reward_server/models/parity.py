@@ -79,7 +79,9 @@ def choose_layout(
     """
     alone = _each(known, run_alone)
     if not bool(torch.isfinite(alone).all()):
-        raise ConfigError("known samples get scores that are not finite: the weights are broken")
+        half = dtype is torch.float16
+        why = "too large for float16; use bfloat16" if half else "the weights are broken"
+        raise ConfigError(f"known samples get scores that are not finite: {why}")
     tolerance = TOLERANCE[dtype] * max(1.0, float(alone.abs().max()))
     is_measured = dtype is torch.float32
     rejected: list[str] = []

@@ -91,6 +91,22 @@ def test_a_model_that_does_not_run_in_float32_gets_no_more_than_the_usual_tolera
         chosen(model, model.without_the_last)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "weight", "why"),
+    [
+        (torch.float16, 60_000.0, "too large for float16; use bfloat16"),
+        (torch.bfloat16, float("inf"), "the weights are broken"),
+    ],
+)
+def test_scores_that_are_not_finite_are_refused_with_the_likely_reason(
+    dtype: torch.dtype, weight: float, why: str
+) -> None:
+    model = Summing(dtype)
+    model.weights = torch.full((12,), weight, dtype=dtype)
+    with pytest.raises(ConfigError, match=f"not finite: {why}"):
+        chosen(model, model.without_the_last)
+
+
 @pytest.mark.parametrize("dtype", HALVES)
 def test_in_float32_a_half_model_computes_what_its_weights_say(dtype: torch.dtype) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.LayerNorm(64)).to(dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,10 @@ def test_the_demo_runs_to_its_end_and_says_that_nothing_was_learnt(
 @pytest.mark.timeout(7200)
 @pytest.mark.skipif(
     not (REAL / FETCHED_FILE).is_file(), reason="SmolLM2 is not here: reward-server fetch smollm2"
+)
+@pytest.mark.skipif(
+    os.environ.get("LONG") != "2",
+    reason="trains for ten minutes: `make test LONG=2`, or `make demo`",
 )
 def test_the_real_demo_learns_arithmetic(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
