@@ -49,7 +49,10 @@ def longer_and_longer(first_s: float) -> tuple[float, ...]:
 
 
 def skip_time(monkeypatch: pytest.MonkeyPatch, skipped_s: float) -> None:
-    """Advance the running event loop's clock: timers that are set within this time end now."""
+    """Advance the running event loop's clock: timers that are set within this time end now.
+
+    So a worker that is still starting would be late: have none left to start, spares included.
+    """
     loop = asyncio.get_running_loop()
     time_s = loop.time
     monkeypatch.setattr(loop, "time", lambda: time_s() + skipped_s)

@@ -23,7 +23,7 @@ from touchstone_rewards.reward_server.models.packed import Ids
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
 # Some models are more sensitive to half precision than that. Inputs one by one are then off from
 # fp32 as well, and a batch may differ from them by this many times as much. Independent errors of
-# the same size reach it for 3 models in 1,000; a fault in a layout gives more.
+# the same size reach it for 3 models in 1,000; most faults in a layout give more.
 ERRORS_ALLOWED = 3.0
 RunLayout = Callable[[Sequence[Ids], str], torch.Tensor]
 RunAlone = Callable[[Ids], torch.Tensor]

@@ -629,7 +629,7 @@ def timed_call(pool: WorkerPool, samples: list[Sample]) -> asyncio.Task[list[Sco
 async def test_samples_not_begun_in_time_may_be_sent_again(
     start_pool: StartPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = await start_pool(chunk=1, sample_deadline_s=2 * PATIENCE_S)
+    pool = await start_pool(spares=0, chunk=1, sample_deadline_s=2 * PATIENCE_S)
     begun = [tmp_path / str(number) for number in range(38)]
     waiting = [acting("wait_for", begun=str(file), file="no such file") for file in begun]
     call = timed_call(pool, [*[acting("sleep", "1")] * 2, *waiting])
@@ -647,7 +647,7 @@ async def test_samples_not_begun_in_time_may_be_sent_again(
 async def test_a_sample_still_running_when_its_call_gives_up_is_killed(
     start_pool: StartPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = await start_pool(sample_deadline_s=2 * PATIENCE_S)
+    pool = await start_pool(spares=0, sample_deadline_s=2 * PATIENCE_S)
     begun = tmp_path / "begun"
     call = timed_call(pool, [*numbers(4), acting("stuck_in_c", begun=str(begun))])
     await until(lambda: pool.pending == 1 and begun.exists())
