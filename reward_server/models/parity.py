@@ -50,7 +50,7 @@ class Parity(NamedTuple):
         """Return the facts about a model's run that `GET /models` shows."""
         return {
             "device": str(device),
-            "dtype": str(dtype).removeprefix("torch."),
+            "dtype": _name(dtype),
             "layout": self.layout,
             "parity_drift": self.drift,
             "parity_tolerance": self.tolerance,
@@ -139,9 +139,12 @@ def _error(
         log.warning("the model does not run in float32: %s", f"{error}"[:200])
         return 0.0
     found = _drift(alone, exact)
-    name = str(dtype).removeprefix("torch.")
-    log.warning("in %s the model's outputs differ from float32 by up to %.2g", name, found)
+    log.warning("in %s the model's outputs differ from float32 by up to %.2g", _name(dtype), found)
     return found if math.isfinite(found) else 0.0
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _each(known: Sequence[Ids], run_alone: RunAlone) -> torch.Tensor:

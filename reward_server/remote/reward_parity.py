@@ -66,9 +66,10 @@ def known_scores(config: RemoteRewardConfig) -> KnownScores:
     texts = [Text("Tell me a story.", text) for text in KNOWN_TEXTS]
     model = load_reward_model(local)
     try:
-        exact = _one_by_one(model, texts, config)
-        model.convert(getattr(torch, config.dtype))
-        rounded = _one_by_one(model, texts, config)
+        exact = rounded = _one_by_one(model, texts, config)
+        if config.dtype != local.dtype:
+            model.convert(getattr(torch, config.dtype))
+            rounded = _one_by_one(model, texts, config)
     finally:
         model.close()
     error = _drift(rounded, exact)
