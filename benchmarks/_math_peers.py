@@ -83,13 +83,13 @@ def main(peer: str, cases: str, first: str, checkout: str = "") -> None:
     with open(cases, encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     for row in rows[int(first) :]:
-        started, clock = time.process_time(), time.perf_counter()
+        began_s, clock_s = time.process_time(), time.perf_counter()
         verdict: bool | None = None
         # A peer may print, raise or exit: that fails one case, not the run.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(BaseException):
             verdict = judge(row["kind"], row["prediction"], row["truth"])
-        taken = [time.process_time() - started, time.perf_counter() - clock]
-        print(json.dumps([verdict, *taken]), file=out, flush=True)
+        took_s = [time.process_time() - began_s, time.perf_counter() - clock_s]
+        print(json.dumps([verdict, *took_s]), file=out, flush=True)
 
 
 if __name__ == "__main__":

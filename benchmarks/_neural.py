@@ -84,11 +84,11 @@ def rounds_of(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     for _ in range(rounds):
         for name, run in contenders.items():
-            began = clock()
+            began_s = clock()
             run()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            seconds[name].append(clock() - began)
+            seconds[name].append(clock() - began_s)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
@@ -105,11 +105,11 @@ def matmul_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
     best = float("inf")
     with torch.inference_mode():
         for _ in range(4):
-            began = clock()
+            began_s = clock()
             torch.nn.functional.linear(left, right)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            best = min(best, clock() - began)
+            best = min(best, clock() - began_s)
     torch.set_num_threads(threads)
     return 2 * size**3 / best
 

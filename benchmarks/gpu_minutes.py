@@ -114,7 +114,7 @@ def run_part(
     with tempfile.TemporaryDirectory() as folder:
         found, log = Path(folder) / "rows.jsonl", Path(folder) / "log"
         words = [f"--part={part.name}", f"--rows={found}", *(["--dry_run"] if dry else [])]
-        began = time.monotonic()
+        began_s = time.monotonic()
         with log.open("wb") as output:
             child = subprocess.Popen(
                 [*command, *words],
@@ -130,11 +130,11 @@ def run_part(
         rows = (
             [json.loads(line) for line in found.read_text().splitlines()] if found.is_file() else []
         )
-        took = time.monotonic() - began
+        took_s = time.monotonic() - began_s
         if code is None:
-            return Outcome("stopped", f"the time ran out after {took:.0f} s", took, rows)
+            return Outcome("stopped", f"the time ran out after {took_s:.0f} s", took_s, rows)
         end = " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:])[-500:]
-        return Outcome("failed" if code else "done", end if code else None, took, rows)
+        return Outcome("failed" if code else "done", end if code else None, took_s, rows)
 
 
 def _kill_group(child: subprocess.Popen[bytes]) -> None:
@@ -196,7 +196,7 @@ def measure_here(part: Part, rows: Path, dry: bool) -> None:
 
 def main(argv: Sequence[str] = ()) -> int:
     """Run the parts; return 0 if none failed, 1 if one did, 2 for wrong arguments or no device."""
-    began = time.monotonic()
+    began_s = time.monotonic()
     options = parse(argv)
     named = {part.name: part for part in PARTS}
     if unknown := set(options.only or ()) - set(named):
@@ -217,7 +217,7 @@ def main(argv: Sequence[str] = ()) -> int:
     path = options.output or folder / "gpu_minutes.json"
     outcomes = run_parts(
         [part for part in PARTS if not options.only or part.name in options.only],
-        lambda: began + 60 * options.minutes - time.monotonic(),
+        lambda: began_s + 60 * options.minutes - time.monotonic(),
         partial(run_part, dry=options.dry_run),
         partial(save_outcomes, path, {"device": device or "cpu", "dry_run": options.dry_run}),
     )

@@ -87,10 +87,10 @@ def ours(pairs: list[dict[str, Any]]) -> Judged:
     remembered.cache_clear()
     judged: Judged = []
     for pair in pairs:
-        began_s, clock = time.process_time(), time.perf_counter()
+        began_s, clock_s = time.process_time(), time.perf_counter()
         found = verdict(pair["kind"], pair["prediction"], pair["truth"])
-        taken = time.process_time() - began_s
-        judged.append((found, taken, time.perf_counter() - clock))
+        took_s = time.process_time() - began_s
+        judged.append((found, took_s, time.perf_counter() - clock_s))
     return judged
 
 
@@ -122,13 +122,13 @@ def _lines(command: list[str], silence_s: float) -> Iterator[tuple[bool | None, 
     with selectors.DefaultSelector() as waiting, process:
         waiting.register(process.stdout, selectors.EVENT_READ)
         while waiting.select(silence_s) and (line := process.stdout.readline()):
-            found, seconds, clock = json.loads(line)
-            yield found, seconds, clock
+            found, took_s, clock_s = json.loads(line)
+            yield found, took_s, clock_s
         process.kill()
 
 
 def summary(name: str, pairs: list[dict[str, Any]], judged: Judged) -> dict[str, Any]:
-    seconds = sorted(taken for _, taken, _ in judged)
+    seconds = sorted(took_s for _, took_s, _ in judged)
     found = [bool(verdict) for verdict, _, _ in judged]
     right = [given == pair["equal"] for given, pair in zip(found, pairs, strict=True)]
     accepted = [given and not pair["equal"] for given, pair in zip(found, pairs, strict=True)]
@@ -138,7 +138,7 @@ def summary(name: str, pairs: list[dict[str, Any]], judged: Judged) -> dict[str,
         "false_positives": sum(accepted),
         "false_negatives": len(pairs) - sum(right) - sum(accepted),
         "pairs_per_s": round(len(pairs) / sum(seconds), 1),
-        "pairs_per_s_by_the_clock": round(len(pairs) / sum(clock for _, _, clock in judged), 1),
+        "pairs_per_s_by_the_clock": round(len(pairs) / sum(clock_s for _, _, clock_s in judged), 1),
         "median_ms": round(1e3 * statistics.median(seconds), 3),
         "p99_ms": round(1e3 * seconds[int(0.99 * len(seconds))], 3),
     }
@@ -165,13 +165,13 @@ def hostile() -> dict[str, Any]:
     verdicts."""
     slowest, wrong = 0.0, 0
     for row in hostile_inputs():
-        taken: list[float] = []
+        took_s: list[float] = []
         found: bool | None = None
         for _ in range(ROUNDS):
             began_s = time.process_time()
             found = verdict(row["kind"], row["prediction"], row["truth"])
-            taken.append(time.process_time() - began_s)
-        slowest = max(slowest, min(taken))
+            took_s.append(time.process_time() - began_s)
+        slowest = max(slowest, min(took_s))
         wrong += row["expect"] is not None and bool(found) != row["expect"]
     return {"slowest_ms": round(1e3 * slowest, 2), "wrong_verdicts": wrong}
 
@@ -223,9 +223,9 @@ def through_command(made: list[dict[str, Any]]) -> float:
             check=True,
             capture_output=True,
         )
-        taken = time.perf_counter() - began_s
+        took_s = time.perf_counter() - began_s
         assert len(target.read_text(encoding="utf-8").splitlines()) == len(made)
-    return len(made) / taken
+    return len(made) / took_s
 
 
 def through_server(made: list[dict[str, Any]]) -> float:

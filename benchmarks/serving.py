@@ -148,10 +148,10 @@ def openrlhf_bytes() -> bytes:
 async def load(port: int, request: bytes, connections: int, seconds: float) -> int:
     """Send the request for this many seconds, one at a time per connection; return how many were
     answered."""
-    until = time.perf_counter() + seconds
+    until_s = time.perf_counter() + seconds
 
     def requests() -> Iterator[bytes]:
-        while time.perf_counter() < until:
+        while time.perf_counter() < until_s:
             yield request
 
     return await load_of(port, requests(), connections)

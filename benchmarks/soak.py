@@ -88,11 +88,11 @@ async def caller(
     client: AsyncRemoteRewardClient,
     seed: int,
     hostile: Sequence[dict[str, Any]],
-    until: float,
+    until_s: float,
     tally: Tally,
 ) -> None:
     chance = random.Random(seed)
-    while time.monotonic() < until:
+    while time.monotonic() < until_s:
         samples = batch(chance, hostile)
         results = await client.score(samples)
         answered = [result.id for result in results] == [sample["id"] for sample in samples]
@@ -101,7 +101,7 @@ async def caller(
         tally.errors.update(result.error.code for result in results if result.error)
 
 
-async def rude(port: int, until: float) -> None:
+async def rude(port: int, until_s: float) -> None:
     """Make bad connections: cut off in a request or an answer, or rejected."""
     chance = random.Random(0)
     body = json.dumps({"samples": [good(chance, at) for at in range(BATCH)]}).encode()
@@ -110,7 +110,7 @@ async def rude(port: int, until: float) -> None:
     wrong = b'{"samples": [{"id": "a", "response": "x", "metadata": {"a": %s}}]}'
     deep = wrong % (b"[" * 2000 + b"]" * 2000)
     requests = [whole[: len(whole) // 2], whole, head % len(deep) + deep, b"GET /" + b"x" * 2**16]
-    while time.monotonic() < until:
+    while time.monotonic() < until_s:
         with suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(chance.choice(requests))
@@ -119,10 +119,10 @@ async def rude(port: int, until: float) -> None:
             writer.transport.abort()
 
 
-async def killer(server_pid: int, until: float) -> int:
+async def killer(server_pid: int, until_s: float) -> int:
     """Kill a worker regularly; return how many were killed."""
     chance, killed = random.Random(0), 0
-    while time.monotonic() < until:
+    while time.monotonic() < until_s:
         await asyncio.sleep(KILL_EVERY_S)
         with suppress(psutil.Error, IndexError):
             [fork_server] = psutil.Process(server_pid).children()
@@ -172,14 +172,14 @@ async def watch(pid: int, seconds: float, tally: Tally) -> list[dict[str, float]
 async def soak(live: LiveServer, minutes: float, hostile: Sequence[dict[str, Any]]) -> Any:
     assert live.process is not None
     tally = Tally()
-    until = time.monotonic() + minutes * 60
+    until_s = time.monotonic() + minutes * 60
     async with AsyncRemoteRewardClient(live.url, timeout_s=120, batch_size=BATCH) as client:
         pid = live.process.pid
         watching = asyncio.create_task(watch(pid, minutes * 60, tally))
         _, killed, *_ = await asyncio.gather(
-            rude(live.port, until),
-            killer(pid, until),
-            *(caller(client, seed, hostile, until, tally) for seed in range(CALLERS)),
+            rude(live.port, until_s),
+            killer(pid, until_s),
+            *(caller(client, seed, hostile, until_s, tally) for seed in range(CALLERS)),
         )
         return tally, await watching, killed
 

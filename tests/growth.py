@@ -89,10 +89,10 @@ def _took_s(judge: Callable[[str], object], text: str) -> float:
     gc.disable()
     try:
         for _ in range(3):
-            started = time.process_time()
+            started_s = time.process_time()
             with at_most(MOST_S):
                 judge(text)
-            best = min(best, time.process_time() - started)
+            best = min(best, time.process_time() - started_s)
             if best < TELLING_S:
                 break
     except TookTooLong:

@@ -53,8 +53,8 @@ class Connection(HttpToolsProtocol):
     waits_since_s: float | None = None
     # Since when: the answer is sent but the body goes on; the client reads too slowly; the
     # connection is idle; the connection is closing.
-    answered_since: float | None = None
-    unread_since: float | None = None
+    answered_since_s: float | None = None
+    unread_since_s: float | None = None
     idle_since_s: float | None = None
     closing_since_s: float | None = None
     _in_body = False
@@ -197,7 +197,7 @@ class Connection(HttpToolsProtocol):
             return False
         head, body = found
         self._unaccounted_bytes = 0
-        self.idle_since_s = self.waits_since_s = self.answered_since = None
+        self.idle_since_s = self.waits_since_s = self.answered_since_s = None
         self.cycle = request = self._request(head, len(body))
         request.body = body
         request.run(self)
@@ -275,7 +275,7 @@ class Connection(HttpToolsProtocol):
             return
         self._unaccounted_bytes = 0
         self._in_body, self._at_start = False, True
-        self.waits_since_s = self.answered_since = None
+        self.waits_since_s = self.answered_since_s = None
         if isinstance(self.cycle, WholeRequest):
             self.cycle.run(self)
         else:
@@ -283,7 +283,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         now_s = self.loop.time()
-        self.answered_since = now_s if self._in_body else None
+        self.answered_since_s = now_s if self._in_body else None
         if self.pipeline:
             super().on_response_complete()
             return
@@ -295,11 +295,11 @@ class Connection(HttpToolsProtocol):
                 self.flow.resume_reading()
 
     def pause_writing(self) -> None:
-        self.unread_since = self.loop.time()
+        self.unread_since_s = self.loop.time()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        self.unread_since = None
+        self.unread_since_s = None
         super().resume_writing()
 
     def sweep(self, now_s: float) -> None:
@@ -310,15 +310,15 @@ class Connection(HttpToolsProtocol):
             self.closing_since_s = self.closing_since_s or now_s
             if self.closing_since_s < now_s - limits.send_s:
                 self.transport.abort()
-        elif _before(self.unread_since, now_s - limits.send_s):
+        elif _before(self.unread_since_s, now_s - limits.send_s):
             self.transport.abort()
         elif _before(self.idle_since_s, now_s - limits.idle_s):
             self.transport.close()
         else:
-            since = None if self.flow.read_paused else self.waits_since_s
-            if self.answered_since is not None:
-                since = self.answered_since
-            if _before(since, now_s - limits.receive_s):
+            since_s = None if self.flow.read_paused else self.waits_since_s
+            if self.answered_since_s is not None:
+                since_s = self.answered_since_s
+            if _before(since_s, now_s - limits.receive_s):
                 self.transport.close()
 
 

@@ -60,7 +60,7 @@ class WholeRequest:
         "_gate",
         "_head",
         "_served",
-        "_started",
+        "_started_s",
         "_task",
         "_work",
         "body",
@@ -101,7 +101,7 @@ class WholeRequest:
     def run(self, asked: Connected) -> None:
         """Answer the complete request, at once or in a task."""
         gate, head = self._gate, self._head
-        self._asked, self._started = asked, time.perf_counter()
+        self._asked, self._started_s = asked, time.perf_counter()
         request_id = request_id_of(head.headers.get(b"x-request-id"))
         self._served = served = begin(None, request_id, keeps_samples=gate.log_samples)
         try:
@@ -139,4 +139,4 @@ class WholeRequest:
         self.response_complete = True
         if not self.disconnected:
             self._asked.answer(answer, served.request_id, keep_alive=self.keep_alive)
-        gate.note(self._head.url[0], status, served, time.perf_counter() - self._started)
+        gate.note(self._head.url[0], status, served, time.perf_counter() - self._started_s)

@@ -179,8 +179,8 @@ class Batcher:
         if self._down_reason is not None:
             return self._down_reason
         # A forward pass that hangs cannot be stopped, only reported.
-        began = self._thread.batch_began if self._thread else None
-        if began is None or (seconds := time.monotonic() - began) < self.limits.stuck_s:
+        began_s = self._thread.batch_began_s if self._thread else None
+        if began_s is None or (seconds := time.monotonic() - began_s) < self.limits.stuck_s:
             return None
         return f"model {self.name} has worked on one batch for {seconds:.0f} s"
 
@@ -252,7 +252,7 @@ class Batcher:
         assert self._loaded is not None
         self.model = None
         self._settle(thread.batch, _LOST)
-        thread.batch_began = None
+        thread.batch_began_s = None
         if error is not None and not self._loaded.done():
             self._thread = None
             self._fail(error)

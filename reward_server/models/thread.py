@@ -182,11 +182,11 @@ class ModelThread:
         self.waiting = waiting
         self.stats = stats
         self.batch: list[Item] = []
-        self.batch_began: float | None = None
+        self.batch_began_s: float | None = None
         self._batch_tokens = batch_tokens
         self._linger_s = linger_s
         self._on_answers = on_answers
-        self._last_end = -math.inf
+        self._last_end_s = -math.inf
         self._expected = 0.0
         self._does_not_fit: OutOfMemory | None = None
 
@@ -212,7 +212,7 @@ class ModelThread:
         # The callers just answered are about to send their next inputs.
         if sum(item.prepared.tokens for item in self.waiting) < self._batch_tokens:
             missing = int(self._expected) - len(self.waiting)
-            self.inbox.wait_for(missing, self._last_end + self._linger_s)
+            self.inbox.wait_for(missing, self._last_end_s + self._linger_s)
 
     def _prepare(self, model: Model, calls: Sequence[BatchCall]) -> None:
         places = [(call, i) for call in calls if not call.closed for i in range(len(call.inputs))]
@@ -251,10 +251,10 @@ class ModelThread:
         chosen = set(choose(tokens, self._batch_tokens, model.pads))
         self.batch = [item for i, item in enumerate(self.waiting) if i in chosen]
         self.waiting[:] = [item for i, item in enumerate(self.waiting) if i not in chosen]
-        self.batch_began = time.monotonic()
+        self.batch_began_s = time.monotonic()
         answers = self._answers(model, self.batch)
-        items, self.batch, self.batch_began = self.batch, [], None
-        self._last_end = time.monotonic()
+        items, self.batch, self.batch_began_s = self.batch, [], None
+        self._last_end_s = time.monotonic()
         callers = len(items) + len(self.waiting) + self.inbox.inputs
         self._expected = max(callers, EXPECTATION_KEPT * self._expected)
         self._on_answers(items, answers)

@@ -52,9 +52,9 @@ def gave_up(sample_begun_at_s: float, request_begun_at_s: float) -> Score:
     A sample that had most of the request's time would need it again, so the error is not
     retryable. A sample that began late is retryable.
     """
-    now = time.monotonic()
-    request_s = now - request_begun_at_s
-    if now - sample_begun_at_s < OWN_PART * request_s:
+    now_s = time.monotonic()
+    request_s = now_s - request_begun_at_s
+    if now_s - sample_begun_at_s < OWN_PART * request_s:
         return GAVE_UP
     return late(f"took more than the {request_s:.3g} s that its request had", retryable=False)
 

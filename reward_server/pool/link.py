@@ -80,7 +80,7 @@ class Worker:
         self.generation = server.generation
         self.hand: dict[int, HandSlot] = {}
         self.stalled = False
-        self.nothing_since: float | None = None
+        self.nothing_since_s: float | None = None
         self._last_serial = 0
         self._given_bytes = 0  # size of the samples in hand
         self._on_scored = on_scored
@@ -140,11 +140,11 @@ class Worker:
         now_s = time.monotonic()
         running = self.running
         if not running:
-            self.nothing_since = self.nothing_since or now_s
+            self.nothing_since_s = self.nothing_since_s or now_s
             pick_up_s = PICK_UP_S + self._given_bytes / READ_BYTES_PER_S
-            stuck = now_s - self.nothing_since >= pick_up_s
+            stuck = now_s - self.nothing_since_s >= pick_up_s
             return Look(end="stuck") if stuck else Look(STALL_S)
-        self.nothing_since = None
+        self.nothing_since_s = None
         took_s = now_s - self.started_at
         deadline_s = self.hand[running[0]][0].deadline_s or default_s
         if took_s >= deadline_s:

@@ -244,7 +244,7 @@ class WorkerPool:
         """Mark a worker with nothing in hand as idle."""
         if not worker.hand and worker in self._workers:
             self._busy.discard(worker)
-            worker.nothing_since = None
+            worker.nothing_since_s = None
             if worker not in self._idle:
                 self._idle.append(worker)
 
@@ -255,7 +255,7 @@ class WorkerPool:
         return "recycled" if worker.served >= self._recycle_after else ""
 
     def _on_scored(self, worker: Worker, scored: ScoredTask) -> None:
-        worker.nothing_since = None
+        worker.nothing_since_s = None
         if scored.pid:
             self._welcome(worker, scored.pid)
         self._requeue(worker.take(scored))

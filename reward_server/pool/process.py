@@ -293,8 +293,8 @@ def report(
     End the process when memory runs short, so that no sample suffers from memory that an earlier
     one left allocated.
     """
-    now = time.monotonic()
-    scored.took_s = now - since_s
+    now_s = time.monotonic()
+    scored.took_s = now_s - since_s
     scored.retire = "memory" if _peak_kib() > memory.retire_above_kib else ""
     data = reply(scored)
     # Only after encoding: if that kills the process, a sample must be blamed for it.
@@ -302,7 +302,7 @@ def report(
     link.sendall(data)
     if scored.retire:
         os._exit(0)
-    return now
+    return now_s
 
 
 def limit_memory(limit_bytes: int) -> Memory:

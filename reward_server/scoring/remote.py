@@ -142,11 +142,11 @@ class RemoteScorers:
     ) -> asyncio.Future[Score]:
         """Begin the call for one sample; return a future that is resolved by the deadline."""
         loop = asyncio.get_running_loop()
-        ends_at, late = loop.time() + deadline_s, ran_out(deadline_s)
-        if give_up_at_s is not None and give_up_at_s < ends_at:
-            ends_at, late = give_up_at_s, GAVE_UP
+        ends_at_s, late = loop.time() + deadline_s, ran_out(deadline_s)
+        if give_up_at_s is not None and give_up_at_s < ends_at_s:
+            ends_at_s, late = give_up_at_s, GAVE_UP
         verdict: asyncio.Future[Score] = loop.create_future()
-        call = loop.create_task(_ask(scorer, sample, explain, ends_at))
+        call = loop.create_task(_ask(scorer, sample, explain, ends_at_s))
         self._calls.add(call)
 
         def come_to_an_end(_: object) -> None:
@@ -162,7 +162,7 @@ class RemoteScorers:
                 verdict.set_result(late)
             call.cancel()
 
-        timer = loop.call_at(ends_at, run_out)
+        timer = loop.call_at(ends_at_s, run_out)
         call.add_done_callback(come_to_an_end)
         verdict.add_done_callback(lambda _: call.cancel() if verdict.cancelled() else None)
         return verdict
@@ -173,10 +173,10 @@ def _tell(on_score: Callable[[int, Score], None], at: int, verdict: asyncio.Futu
         on_score(at, verdict.result())
 
 
-async def _ask(scorer: RemoteScorer, sample: Sample, explain: bool, ends_at: float) -> Score:
+async def _ask(scorer: RemoteScorer, sample: Sample, explain: bool, ends_at_s: float) -> Score:
     """Return the score of one sample, or its error."""
     try:
-        given = await scorer.score([sample], explain=explain, give_up_at_s=ends_at)
+        given = await scorer.score([sample], explain=explain, give_up_at_s=ends_at_s)
         return checked_scores(scorer, given, 1)[0]
     except asyncio.CancelledError:
         raise

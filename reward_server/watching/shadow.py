@@ -161,9 +161,9 @@ class Shadows:
 
     async def _give_way(self) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + PATIENCE_S
+        until_s = loop.time() + PATIENCE_S
         await asyncio.sleep(0)
-        while not self._idle() and loop.time() < until:
+        while not self._idle() and loop.time() < until_s:
             await asyncio.sleep(PATIENCE_S / 20)
 
     async def _compare(self, taken: _Taken, pairs: Sequence[ScoredSample]) -> None:

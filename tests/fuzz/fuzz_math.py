@@ -53,12 +53,12 @@ def judge(response: str, truth: str) -> None:
 
 def one_input(data: bytes) -> None:
     left, _, right = data.partition(b"\x00")
-    started = time.process_time()
+    started_s = time.process_time()
     judge(spelled(left), spelled(right))
     judge(spelled(right), spelled(left))
     judge(spelled(left) + " ", spelled(left))
-    if time.process_time() - started > MAX_PAIR_S:
-        raise TimeoutError(f"{time.process_time() - started:.1f} s")
+    if time.process_time() - started_s > MAX_PAIR_S:
+        raise TimeoutError(f"{time.process_time() - started_s:.1f} s")
 
 
 if __name__ == "__main__":

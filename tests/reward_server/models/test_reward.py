@@ -433,8 +433,8 @@ def test_the_layout_is_chosen_without_a_clock(folders: Callable[[str], Path]) ->
     packed = model.scores
 
     def slow_when_packed(ids: Any, layout: str) -> torch.Tensor:
-        until = time.thread_time() + 0.05 * (layout == "packed")
-        while time.thread_time() < until:
+        until_s = time.thread_time() + 0.05 * (layout == "packed")
+        while time.thread_time() < until_s:
             pass
         return packed(ids, layout)
 
