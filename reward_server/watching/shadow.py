@@ -178,6 +178,7 @@ class Shadows:
             logger.warning("shadow %s of %s: %d dropped: %s", shadow, profile, len(pairs), error)
             return
         except Exception:  # request boundary: isolate the shadow's failures
+            info.samples += len(pairs)
             info.failed += len(pairs)
             logger.exception("shadow %s of %s failed", shadow, profile)
             return

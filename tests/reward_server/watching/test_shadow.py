@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from tests.checkout import PLUGINS
-from tests.waiting import PATIENCE_S, wait_until
+from tests.waiting import PATIENCE_S, until, wait_until
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig, load_profiles
 from touchstone_rewards.reward_server.schemas import (
@@ -46,9 +46,9 @@ def shadow_info(server: LiveServer, samples: int) -> dict:
     def info() -> dict:
         listed = httpx2.get(f"{server.url}/profiles").json()["profiles"]
         [found] = [profile["shadow"] for profile in listed if profile["name"] == "live"]
-        return found or {"samples": 0, "dropped": 0, "failed": 0}
+        return found or {"samples": 0, "dropped": 0}
 
-    wait_until(lambda: sum(info()[key] for key in ("samples", "dropped", "failed")) >= samples)
+    wait_until(lambda: sum(info()[key] for key in ("samples", "dropped")) >= samples)
     return info()
 
 
@@ -172,6 +172,16 @@ async def test_disagreements_over_large_samples_are_kept_within_bytes(
     comparing.cancel()
     assert shadows.infos["mine"].disagreements == 20
     assert len(shadows.disagreements) == 4
+
+
+async def test_what_fails_as_a_whole_counts_as_seen_and_as_failed() -> None:
+    profile = Profile("mine", ProfileConfig(scorers={"dummy": {}}, shadow="other"))  # type: ignore
+    shadows = Shadows({"mine": profile}, never, lambda: True)
+    shadows.take(*answered("p"))
+    comparing = asyncio.create_task(shadows.run())
+    await until(lambda: "mine" in shadows.infos and shadows.infos["mine"].failed)
+    comparing.cancel()
+    assert (shadows.infos["mine"].samples, shadows.infos["mine"].failed) == (1, 1)
 
 
 def test_a_shadow_that_dies_of_every_sample_touches_no_reward(
