@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.checkout import live_server
+from tests.waiting import PATIENCE_S
 from touchstone_rewards.reward_server.errors import ConfigError, InvalidRequest
 from touchstone_rewards.reward_server.http.model_routes import check_changes
 from touchstone_rewards.reward_server.live_server import LiveServer
@@ -115,4 +116,4 @@ async def test_a_model_that_does_not_load_makes_the_server_not_ready(tmp_path: P
     with pytest.raises(InvalidRequest):
         await host.load("judge", {"model": str(tmp_path)})
     assert host.not_ready_reason is not None
-    await asyncio.wait_for(host.stop(), 30)
+    await asyncio.wait_for(host.stop(), PATIENCE_S)

@@ -427,7 +427,7 @@ async def test_a_model_that_is_stopped_while_it_loads_keeps_no_one_waiting() -> 
     batcher = Batcher("lengths", load, BatchLimits())
     starting = asyncio.create_task(batcher.start())
     await until(begun.is_set)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await batcher.stop()
         with pytest.raises(GivenUp, match="stopped while it loaded"):
             await starting

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks._noop_model import Noop, NoopConfig, NoopScorer
 from tests.checkout import PLUGINS
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from touchstone_rewards.reward_server.errors import ConfigError, InvalidRequest, NotReady
 from touchstone_rewards.reward_server.models.config import ModelConfig
 from touchstone_rewards.reward_server.models.thread import Prepared
@@ -189,12 +189,12 @@ async def test_a_reload_may_drop_a_model_while_it_loads(
     await until(LOADING.is_set)
     reloader = Reloader(engine, [profiles], PLUGINS)
     (profiles / "slow.yaml").unlink()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await reloader.reload()).removed == ["slow"]
         await starting  # without the model that is still loading
     assert engine.not_ready_reason is None
     assert (await scored(engine))[0] == (await scored(engine, profile="zz"))[0] == 1.0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await reloader.reload()
 
 
@@ -208,7 +208,7 @@ async def test_a_reload_may_add_a_model_while_others_load(
     starting = asyncio.create_task(engine.start())
     await until(LOADING.is_set)
     (profiles / "zz.yaml").write_text(f"scorers: {{steady: {{{SCORER}, config: {{name: new}}}}}}")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await Reloader(engine, [profiles], PLUGINS).reload()).added == ["zz"]
     MAY_LOAD.set()
     await starting

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from tests.checkout import PLUGINS
-from tests.waiting import PATIENCE_S, until, wait_until
+from tests.waiting import until, wait_until
 from touchstone_rewards.reward_server.live_server import LiveServer
 from touchstone_rewards.reward_server.profiles import Profile, ProfileConfig, load_profiles
 from touchstone_rewards.reward_server.schemas import (
@@ -86,15 +86,14 @@ async def test_the_last_disagreements_are_kept_whole(tmp_path: Path) -> None:
     settings = load_settings(overrides={"workers": 1})
     engine = create_engine(load_profiles([tmp_path], plugins=PLUGINS), settings, metrics)
     background = attach(engine, settings, metrics)
+    shadows = background.shadows
     good = "<think>x</think><answer>\\boxed{4}</answer>"
     await engine.start()
     async with running(background):
         await engine.score(ScoreRequest([Sample("a", good), Sample("b", "4")], "mine"))
-        async with asyncio.timeout(30):
-            while not background.shadows.infos.get("mine"):
-                await asyncio.sleep(0.01)
+        await until(lambda: "mine" in shadows.infos and shadows.infos["mine"].samples == 2)
     await engine.stop()
-    [found] = background.shadows.disagreements
+    [found] = shadows.disagreements
     assert (found.profile, found.shadow, found.sample.response) == ("mine", "format", good)
     assert (found.result.reward, found.shadow_result.reward) == (-1.0, 1.0)
 
@@ -166,9 +165,7 @@ async def test_disagreements_over_large_samples_are_kept_within_bytes(
     for _ in range(20):
         shadows.take(*answered("p" * 10_000))
     comparing = asyncio.create_task(shadows.run())
-    async with asyncio.timeout(PATIENCE_S):
-        while shadows.infos.get("mine") is None or shadows.infos["mine"].samples < 20:
-            await asyncio.sleep(0.01)
+    await until(lambda: "mine" in shadows.infos and shadows.infos["mine"].samples == 20)
     comparing.cancel()
     assert shadows.infos["mine"].disagreements == 20
     assert len(shadows.disagreements) == 4
