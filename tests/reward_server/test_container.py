@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.waiting import wait_until
 from touchstone_rewards.reward_server.container import container_limit_bytes, fit_memory
 from touchstone_rewards.reward_server.errors import ConfigError
 from touchstone_rewards.reward_server.live_server import LiveServer
@@ -61,5 +62,5 @@ def test_ready_and_the_log_say_since_when_and_where(
     assert said["url"] == live.url
     assert said["ready_since"].startswith("20")
     assert said["ready_since"].endswith("+00:00")
-    assert f"ready on {live.url} after" in live.log.read_text()
+    wait_until(lambda: f"ready on {live.url} after" in live.log.read_text())
     assert httpx2.get(f"{live.url}/health").json() == {"status": "ok"}

@@ -71,8 +71,14 @@ def post(live: LiveServer, key: str, body: Any = BODY, **options: Any) -> httpx2
     return httpx2.post(url, content=content, headers=headers, **options)
 
 
+def logged(live: LiveServer) -> list[str]:
+    """Return the log's lines, with those of all requests that were answered."""
+    httpx2.get(f"{live.url}/health")  # a line is written after the answer, and before the next one
+    return live.log.read_text().splitlines()
+
+
 def lines(live: LiveServer) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in live.log.read_text().splitlines()]
+    return [json.loads(line) for line in logged(live)]
 
 
 def samples(count: int, response: str = "x", **fields: Any) -> list[dict[str, Any]]:
@@ -190,7 +196,7 @@ def test_samples_are_logged_when_asked_for(tmp_path: Path) -> None:
     live = live_server(tmp_path / "log", "--log_samples").start()
     try:
         httpx2.post(f"{live.url}/score", json=BODY)
-        [line] = [line for line in live.log.read_text().splitlines() if "route=/score" in line]
+        [line] = [line for line in logged(live) if "route=/score" in line]
         assert SECRET in line
         assert "status=200" in line
     finally:

@@ -174,7 +174,8 @@ def test_the_score_log_has_each_sample_once_and_whole(two: LiveServer) -> None:
         thread.join()
 
     def ids() -> Counter[str]:
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        whole = log.read_text().split("\n")[:-1]  # the last may be on its way
+        lines = [json.loads(line) for line in whole]
         found = Counter(line["sample"]["id"] for line in lines)
         return Counter({name: n for name, n in found.items() if name.startswith("logged")})
 
@@ -210,20 +211,24 @@ def test_sigterm_finishes_what_is_in_work_and_ends_all(
     (tmp_path / "slow.yaml").write_text(
         "scorers: {slow: {scorer: 'tests.reward_server.hostile_scorers:Hostile'}}"
     )
-    server = start_server("--processes", "2", "--profiles_dir", str(tmp_path))
+    deadline = ["--sample_deadline_s", str(2 * PATIENCE_S)]
+    server = start_server("--processes", "2", "--profiles_dir", str(tmp_path), *deadline)
     assert server.process is not None
+    gate = tmp_path / "open"
     left = psutil.Process(server.process.pid).children(recursive=True)
     answers: list[tuple[int, Any]] = []
 
     def ask() -> None:
-        sample = {"id": "a", "response": "2", "ground_truth": "sleep"}
-        answers.append(Caller(server).score("slow", sample))
+        held = {"ground_truth": "wait_for", "metadata": {"file": str(gate)}}
+        answers.append(Caller(server).score("slow", {"id": "a", "response": "2", **held}))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
     wait_until(lambda: metric(Caller(server).ask("GET", "/metrics")[1], PENDING)[""] == 4)
-    assert server.stop() == 0
+    server.process.terminate()
+    gate.touch()
+    assert server.process.wait(PATIENCE_S) == 0
     for thread in threads:
         thread.join()
     assert [status for status, _ in answers] == [200] * 4

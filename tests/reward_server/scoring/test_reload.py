@@ -142,7 +142,7 @@ def test_a_signal_or_a_changed_file_reloads(
     if how == "signal":
         os.kill(server.process.pid, signal.SIGHUP)
     wait_until(lambda: reward(server)[0] == 5.0)
-    assert "profiles reloaded" in server.log.read_text()
+    wait_until(lambda: "profiles reloaded" in server.log.read_text())
 
 
 @pytest.fixture
